@@ -1,0 +1,70 @@
+"""Budgets: what a task may use at the most, as independent hard limits on named meters.
+
+Meters are `tokens` (in and out together), `steps` (model and tool calls), `seconds` (wall clock), `usd` and
+`writes/SYSTEM` (side effects on one external system). Amounts are exact: whole numbers, and `Decimal` for money.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from interlock.schemas.errors import BadDeclaration, BudgetRaised
+
+Amount = int | Decimal
+Amounts = Mapping[str, Amount]
+
+TOKENS, STEPS, SECONDS, USD = "tokens", "steps", "seconds", "usd"
+
+
+def writes_meter(system: str) -> str:
+    return f"writes/{system}"
+
+
+def parse_amount(meter: str, value: Any) -> Amount:
+    """One amount from JSON: money and seconds as exact decimals, everything else as a whole number."""
+    return Decimal(str(value)) if meter in (USD, SECONDS) else int(value)
+
+
+def parse_amounts(values: Mapping[str, Any]) -> dict[str, Amount]:
+    return {meter: parse_amount(meter, value) for meter, value in values.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Hard limits of one task. `None` means without that limit; `writes` names a number per external system.
+
+    `tokens` count prompt and answer together, `seconds` are wall-clock from acceptance, `usd` is exact decimal money
+    (give a string, not a float).
+    """
+
+    tokens: int | None = 100_000
+    steps: int | None = 100
+    seconds: float | None = 600
+    usd: Decimal | str | None = None
+    writes: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.usd, float):
+            raise BadDeclaration(what="Budget(usd=...)", problem="a float is not exact money", remedy='Write usd="0.50".')
+        for meter, amount in self.limits().items():
+            if amount < 0 or (meter != TOKENS and not Decimal(amount).is_finite()):
+                raise BadDeclaration(what=f"Budget {meter}={amount}", problem="a limit is zero or more", remedy="Use None for no limit.")
+
+    def limits(self) -> dict[str, Amount]:
+        """The limits by meter, without those that are not set."""
+        limits: dict[str, Amount] = {}
+        for meter, value in ((TOKENS, self.tokens), (STEPS, self.steps), (SECONDS, self.seconds), (USD, self.usd)):
+            if value is not None:
+                limits[meter] = parse_amount(meter, value)
+        limits.update({writes_meter(system): int(number) for system, number in self.writes.items()})
+        return limits
+
+
+def lowered(declared: Amounts, asked: Amounts) -> dict[str, Amount]:
+    """The declared limits with those that `asked` lowers; `BudgetRaised` where it would raise one."""
+    for meter, amount in asked.items():
+        allowed = declared.get(meter)
+        if allowed is not None and amount > allowed:
+            raise BudgetRaised(limit=meter, allowed=str(allowed), asked=str(amount))
+    return {**declared, **asked}

@@ -1,0 +1,373 @@
+"""Entries: everything that happens, as frozen records with a stable `KIND` and JSON fields.
+
+An entry is written once and never changes; fields may only be added, with a default. `Any` fields hold JSON (on the way in
+also a `Fragment` of bytes that are JSON already, so that a payload is encoded once).
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from interlock.schemas.canonical import decode, encode
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored entry. `at`: microseconds since the epoch, UTC. `hash` = SHA-256 over the previous hash, header and `data`."""
+
+    seq: int
+    epoch: int
+    at: int
+    task: str
+    kind: str
+    data: bytes
+    hash: bytes
+
+    def open(self) -> "Fact":
+        """The typed fact in `data`; fields that this version does not know are left out."""
+        cls = KINDS[self.kind]
+        known = {f.name for f in fields(cls)}
+        fact: Fact = cls(**{key: value for key, value in decode(self.data).items() if key in known})
+        return fact
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Base of what an entry says."""
+
+    KIND: ClassVar[str] = ""
+
+    def encode(self) -> bytes:
+        return encode(self)
+
+
+# --- the bus itself (task is "") ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EpochStarted(Fact):
+    KIND: ClassVar[str] = "epoch.started"
+    epoch: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppDeployed(Fact):
+    KIND: ClassVar[str] = "app.deployed"
+    app: str
+    version: str
+    spec: Any
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContractRegistered(Fact):
+    KIND: ClassVar[str] = "contract.registered"
+    contract: str
+    version: str
+    schema: Any
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRefused(Fact):
+    """A submit that the bus refused for a reason worth keeping; no task came of it."""
+
+    KIND: ClassVar[str] = "task.refused"
+    id: str
+    type: str
+    error: Any
+    by: str
+
+
+# --- a task ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAccepted(Fact):
+    KIND: ClassVar[str] = "task.accepted"
+    type: str
+    workflow_version: str
+    contract: str
+    contract_version: str
+    request: Any
+    limits: dict[str, Any]
+    label: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDiverged(Fact):
+    KIND: ClassVar[str] = "task.diverged"
+    error: Any
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnded(Fact):
+    """`outcome` is one of `Outcome`; `error` is a wire error or null; `result` the reply's envelope data or null."""
+
+    KIND: ClassVar[str] = "task.ended"
+    outcome: str
+    reason: str
+    result: Any = None
+    contract: str = ""
+    contract_version: str = ""
+    error: Any = None
+    label: str = "trusted"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRecorded(Fact):
+    KIND: ClassVar[str] = "order.recorded"
+    order: str
+    what: str
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRecorded(Fact):
+    KIND: ClassVar[str] = "receipt.recorded"
+    receipt: Any
+
+
+# --- commands of a workflow and what came of them; `n` numbers a task's commands from 1 -----------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSent(Fact):
+    """`envelope.id` is the dispatch, `envelope.attempt` the first attempt, `replica` who got it (empty: still queued)."""
+
+    KIND: ClassVar[str] = "message.sent"
+    n: int
+    agent: str
+    returns: list[str]
+    envelope: Any
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived(Fact):
+    KIND: ClassVar[str] = "message.received"
+    n: int
+    dispatch: str
+    attempt: str
+    degraded: bool
+    envelope: Any
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchAttempted(Fact):
+    """One message handed to one replica: the first time and each time after."""
+
+    KIND: ClassVar[str] = "dispatch.attempted"
+    dispatch: str
+    attempt: str
+    replica: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchFailed(Fact):
+    KIND: ClassVar[str] = "dispatch.failed"
+    n: int
+    dispatch: str
+    attempt: str
+    error: Any
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchSuspended(Fact):
+    """The replica let go of it while a human decides about `item`."""
+
+    KIND: ClassVar[str] = "dispatch.suspended"
+    dispatch: str
+    attempt: str
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRefused(Fact):
+    """A late or wrong reply that was not delivered, kept to explain."""
+
+    KIND: ClassVar[str] = "reply.refused"
+    dispatch: str
+    attempt: str
+    error: Any
+
+
+@dataclass(frozen=True, slots=True)
+class TimerSet(Fact):
+    KIND: ClassVar[str] = "timer.set"
+    n: int
+    fires: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired(Fact):
+    KIND: ClassVar[str] = "timer.fired"
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandCancelled(Fact):
+    """The workflow no longer wants what command `n` asked for."""
+
+    KIND: ClassVar[str] = "command.cancelled"
+    n: int
+
+
+# --- effects --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EffectIntended(Fact):
+    """It is about to happen; durable before the grant. `kind` is read, write or irreversible."""
+
+    KIND: ClassVar[str] = "effect.intended"
+    effect: str
+    dispatch: str
+    attempt: str
+    kind: str
+    tool: str
+    args: Any
+    digest: str
+    key: str
+    system: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EffectEnded(Fact):
+    """How it ended: `ok` and `value`, or a wire error as `value`."""
+
+    KIND: ClassVar[str] = "effect.ended"
+    effect: str
+    dispatch: str
+    attempt: str
+    tool: str
+    ok: bool
+    value: Any
+    latency_ms: float
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EffectUnknown(Fact):
+    """Its holder is gone and no result came: whether it happened is not known. `then`: `repeat` or `ask`."""
+
+    KIND: ClassVar[str] = "effect.unknown"
+    effect: str
+    dispatch: str
+    attempt: str
+    tool: str
+    why: str
+    then: str
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRefused(Fact):
+    KIND: ClassVar[str] = "effect.refused"
+    effect: str
+    dispatch: str
+    attempt: str
+    tool: str
+    error: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCalled(Fact):
+    """A model call in full. `request` is the body as sent (model, messages, tools, parameters), `response` the raw answer
+    or null, `error` a wire error or null, `usage` has `input_tokens` and `output_tokens`, `price` is decimal USD or null."""
+
+    KIND: ClassVar[str] = "model.called"
+    effect: str
+    dispatch: str
+    attempt: str
+    model: str
+    model_reported: str
+    endpoint: str
+    system_hash: str
+    request: Any
+    response: Any
+    usage: dict[str, int]
+    price: str | None
+    latency_ms: float
+    tries: int
+    error: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCutOff(Fact):
+    """Its gateway died while the call was in flight: charged in full as reserved; it may be repeated once."""
+
+    KIND: ClassVar[str] = "model.cut_off"
+    effect: str
+    dispatch: str
+    gateway: str
+    number: int
+
+
+# --- what waits for a human -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ItemAsked(Fact):
+    """`kind`: `approval` (of exactly the call whose digest this is), `question` (a workflow's), `unknown` (did it happen?).
+
+    `n` is the question's command, 0 elsewhere; `expires` microseconds since the epoch.
+    """
+
+    KIND: ClassVar[str] = "item.asked"
+    item: str
+    kind: str
+    to: str
+    text: str
+    expires: int
+    n: int = 0
+    dispatch: str = ""
+    effect: str = ""
+    digest: str = ""
+    details: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDecided(Fact):
+    """`decision`: `approved`, `denied` or `expired`."""
+
+    KIND: ClassVar[str] = "item.decided"
+    item: str
+    decision: str
+    by: str
+    note: str = ""
+    n: int = 0
+
+
+KINDS: dict[str, type[Any]] = {
+    cls.KIND: cls
+    for cls in (
+        EpochStarted,
+        AppDeployed,
+        ContractRegistered,
+        TaskRefused,
+        TaskAccepted,
+        TaskDiverged,
+        TaskEnded,
+        OrderRecorded,
+        ReceiptRecorded,
+        MessageSent,
+        MessageReceived,
+        DispatchAttempted,
+        DispatchFailed,
+        DispatchSuspended,
+        ReplyRefused,
+        TimerSet,
+        TimerFired,
+        CommandCancelled,
+        EffectIntended,
+        EffectEnded,
+        EffectUnknown,
+        EffectRefused,
+        ModelCalled,
+        ModelCutOff,
+        ItemAsked,
+        ItemDecided,
+    )
+}

@@ -1,0 +1,75 @@
+"""The envelope: CloudEvents 1.0 JSON around every message that crosses the bus.
+
+`dataschema` names contract and version, the extensions carry trace, causation, deadline, attempt and label. The payload is
+bytes and stays bytes: `encode` embeds them, nothing is encoded twice.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from interlock.schemas.canonical import Fragment, decode, encode
+from interlock.schemas.specs import ContractRef
+
+_SCHEMA_PREFIX = "interlock:"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One message on its way. `time` and `deadline` are RFC 3339 UTC; `deadline` is empty where there is none."""
+
+    id: str
+    source: str
+    contract: ContractRef
+    subject: str
+    time: str
+    data: bytes
+    traceparent: str
+    correlationid: str
+    causationid: str
+    label: str
+    attempt: str = ""
+    deadline: str = ""
+
+    def encode(self) -> bytes:
+        """The CloudEvents JSON object, one line of UTF-8."""
+        return encode(
+            {
+                "specversion": "1.0",
+                "id": self.id,
+                "source": self.source,
+                "type": self.contract.name,
+                "subject": self.subject,
+                "time": self.time,
+                "datacontenttype": "application/json",
+                "dataschema": f"{_SCHEMA_PREFIX}{self.contract.name}:{self.contract.version}",
+                "data": Fragment(self.data),
+                "traceparent": self.traceparent,
+                "correlationid": self.correlationid,
+                "causationid": self.causationid,
+                "label": self.label,
+                **({"attempt": self.attempt} if self.attempt else {}),
+                **({"deadline": self.deadline} if self.deadline else {}),
+            }
+        )
+
+    @classmethod
+    def decode(cls, text: bytes | str) -> Self:
+        """The envelope in a CloudEvents JSON object; `ValueError` where it is none of ours."""
+        wire: dict[str, Any] = decode(text)
+        name, _, version = wire["dataschema"].removeprefix(_SCHEMA_PREFIX).partition(":")
+        if wire["specversion"] != "1.0" or name != wire["type"]:
+            raise ValueError("not an Interlock envelope: specversion, type or dataschema do not fit")
+        optional = {key: wire[key] for key in ("attempt", "deadline") if key in wire}
+        return cls(
+            id=wire["id"],
+            source=wire["source"],
+            contract=ContractRef(name, version),
+            subject=wire["subject"],
+            time=wire["time"],
+            data=encode(wire["data"]),
+            traceparent=wire["traceparent"],
+            correlationid=wire["correlationid"],
+            causationid=wire["causationid"],
+            label=wire["label"],
+            **optional,
+        )

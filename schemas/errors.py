@@ -1,0 +1,313 @@
+"""One tree of errors: each says what happened, what it means and what to do next.
+
+A class's `template` is its message; the facts that fill it travel as fields (`error.facts`, and as attributes), so an
+error crosses processes as data (`to_wire`, `from_wire`) and never as a pickle of somebody's traceback.
+"""
+
+from typing import Any, ClassVar
+
+_BY_CODE: dict[str, type["InterlockError"]] = {}
+
+
+class InterlockError(Exception):
+    """Root of every error that Interlock raises on purpose. `code` is stable; `facts` are JSON values."""
+
+    code: ClassVar[str] = "error"
+    template: ClassVar[str] = "{detail}"
+
+    def __init__(self, **facts: Any) -> None:
+        self.facts = facts
+        super().__init__(self.template.format(**facts))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        twin = _BY_CODE.setdefault(cls.code, cls)
+        if twin is not cls and twin.__qualname__ != cls.__qualname__:
+            raise TypeError(f"error code {cls.code!r} is already taken by {twin.__name__}")
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["facts"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return from_wire, (self.to_wire(),)
+
+    def to_wire(self) -> dict[str, Any]:
+        """`{"code", "message", "facts"}`: JSON that `from_wire` turns back into the same error."""
+        return {"code": self.code, "message": str(self), "facts": self.facts}
+
+
+def from_wire(wire: dict[str, Any]) -> InterlockError:
+    """The error that `to_wire` described; an unknown code becomes a plain `InterlockError` with its message."""
+    cls = _BY_CODE.get(wire["code"])
+    if cls is None:
+        return InterlockError(detail=wire["message"])
+    return cls(**wire["facts"])
+
+
+# --- input that the bus refuses -------------------------------------------------------------------------------------
+
+
+class Refused(InterlockError):
+    """The bus would not do it; nothing was changed."""
+
+    code = "refused"
+
+
+class InvalidMessage(Refused):
+    code = "invalid_message"
+    template = "{contract} {version} refuses this message: at {pointer}: {problem}. Nothing was sent; correct the field and send it again."
+
+
+class UnknownContract(Refused):
+    code = "unknown_contract"
+    template = "No contract {contract} {version} is registered. Known: {known}. Register it, or name one of these."
+
+
+class InvalidSchema(Refused):
+    code = "invalid_schema"
+    template = "{contract} {version} is not a valid JSON Schema: at {pointer}: {problem}. It was not registered; correct the schema."
+
+
+class RemoteReference(Refused):
+    code = "remote_reference"
+    template = "{contract} {version} refers to {ref}, which lies outside the schema. The bus never fetches a schema; copy the definition under $defs."
+
+
+class ContractConflict(Refused):
+    code = "contract_conflict"
+    template = "{contract} {version} is already registered with other content. A published version never changes; register it as {next_version} or higher."
+
+
+class IncompatibleContract(Refused):
+    code = "incompatible_contract"
+    template = "{contract} {version} is not compatible with {old_version}: {reason}. Nothing was registered; keep accepting what {old_version} accepts, or register it as {next_major}."
+
+
+class UnknownTaskType(Refused):
+    code = "unknown_task_type"
+    template = "No workflow is called {task_type!r}. This bus runs: {known}. Deploy the app that declares it, or use one of these names."
+
+
+class UnknownTask(Refused):
+    code = "unknown_task"
+    template = "No task {task} is known to this bus. `interlock tasks` lists those that are."
+
+
+class UnknownAgent(Refused):
+    code = "unknown_agent"
+    template = "No agent is called {agent!r}. This bus runs: {known}."
+
+
+class UnknownItem(Refused):
+    code = "unknown_item"
+    template = "Nothing called {item} waits in the inbox. `interlock inbox` lists what does."
+
+
+class AlreadyDecided(Refused):
+    code = "already_decided"
+    template = "{item} was already {decision} by {by}. A decision never changes."
+
+
+class TaskConflict(Refused):
+    code = "task_conflict"
+    template = "Task {task} already exists with another request. The first one stands; submit under another id to start a second task."
+
+
+class NoRoute(Refused):
+    code = "no_route"
+    template = "No agent takes {contract} {version} and answers with {returns}. Agents that take {contract}: {known}. Declare one with accepts= and returns= that fit."
+
+
+class AmbiguousRoute(Refused):
+    code = "ambiguous_route"
+    template = (
+        "{agents} all take {contract} and answer with {returns}, so the bus cannot choose. Give one of them another contract or answer."
+    )
+
+
+class EntryRefused(Refused):
+    code = "entry_refused"
+    template = "{task_type} does not take this request: its entry condition {condition} {problem}. Nothing was started; submit when the condition holds."
+
+
+class BudgetTooSmall(Refused):
+    code = "budget_too_small"
+    template = "The budget is too small to start: {limit} is {allowed} and the first step needs {needed}. Raise {limit}, or ask for less."
+
+
+class BudgetRaised(Refused):
+    code = "budget_raised"
+    template = "A submit may only lower the workflow's budget: {limit} is {allowed} and {asked} was asked. Ask for at most {allowed}, or change the workflow."
+
+
+class BadDeclaration(Refused):
+    """An app that cannot be deployed, said at the line that declares it."""
+
+    code = "bad_declaration"
+    template = "{what}: {problem}. {remedy}"
+
+
+class Overloaded(Refused):
+    code = "overloaded"
+    template = "{live} tasks are live and the bound is {bound}. Nothing was accepted; submit again in {retry_after} s."
+
+
+class UnknownPrice(Refused):
+    code = "unknown_price"
+    template = "No price is known for model {model!r}, so a limit on money cannot be kept. Set INTERLOCK_PRICES to a file that names it, or drop usd from the budget."
+
+
+# --- limits and orders ----------------------------------------------------------------------------------------------
+
+
+class Stopped(InterlockError):
+    """The task may do nothing more; whoever works for it lets go."""
+
+    code = "stopped"
+
+
+class BudgetExceeded(Stopped):
+    code = "budget_exceeded"
+    template = "The task's limit on {limit} is reached: {allowed} allowed, {used} used, {reserved} reserved, {asked} more asked. Submit it again with a higher limit, or make the task smaller."
+
+
+class Fenced(Stopped):
+    code = "fenced"
+    template = "{task} is stopped ({why}); nothing more is granted to it."
+
+
+class StaleAttempt(Stopped):
+    code = "stale_attempt"
+    template = "This attempt {attempt} of {dispatch} is no longer the current one ({current}); its work is refused."
+
+
+# --- work that failed -----------------------------------------------------------------------------------------------
+
+
+class WorkFailed(InterlockError):
+    """An agent, a tool, a model or a workflow did not deliver."""
+
+    code = "work_failed"
+
+
+class AgentFailed(WorkFailed):
+    code = "agent_failed"
+    template = "Agent {agent} failed on {contract}: {problem}. The workflow may catch AgentFailed and go another way."
+
+
+class ToolFailed(WorkFailed):
+    code = "tool_failed"
+    template = "Tool {tool} failed: {problem}. {remedy}"
+
+
+class ToolRefused(WorkFailed):
+    """A tool call that never ran: unknown tool, bad arguments, not allowed here. The model reads it and may correct itself."""
+
+    code = "tool_refused"
+    template = "Tool {tool} was not called: {problem}. {remedy}"
+
+
+class ToolTimeout(WorkFailed):
+    code = "tool_timeout"
+    template = "Tool {tool} did not end within {seconds} s and was stopped. Whether it took effect may be unknown; raise its timeout= or make it faster."
+
+
+class UnknownEffect(WorkFailed):
+    code = "unknown_effect"
+    template = "Whether {tool} took effect is unknown ({why}) and it does not say how it repeats. A person decides: interlock inbox."
+
+
+class ModelFailed(WorkFailed):
+    code = "model_failed"
+    template = "The model {model} at {endpoint} gave no answer after {attempts} attempts: {problem}. Check the endpoint, the key and the model's name, then submit again."
+
+
+class ModelRefused(WorkFailed):
+    """The endpoint said no and would say no again (bad request, bad key, unknown model)."""
+
+    code = "model_refused"
+    template = "The model {model} at {endpoint} refused the call ({status}): {problem}. Trying again would not help; correct the request, the key or the model's name."
+
+
+class BadReply(WorkFailed):
+    code = "bad_reply"
+    template = "Agent {agent} answered with something that {contract} {version} refuses, also after one repair: at {pointer}: {problem}."
+
+
+class WorkflowFailed(WorkFailed):
+    code = "workflow_failed"
+    template = "Workflow {workflow} raised {error}: {problem}. The task has failed; the record shows how far it came."
+
+
+class ExitFailed(WorkFailed):
+    code = "exit_failed"
+    template = "exit condition: {condition} does not hold for the result. The task has failed though its workflow ended."
+
+
+class Unsupported(InterlockError):
+    """A workflow used something of asyncio that cannot be replayed."""
+
+    code = "unsupported"
+    template = "{what} cannot be replayed inside a workflow. Use {instead} instead."
+
+
+class Diverged(InterlockError):
+    code = "diverged"
+    template = "The replay of {task} asked {found} where the record says {recorded} (command {n}). Nothing was sent; deploy code that makes the recorded asks in order."
+
+
+class DirectCall(InterlockError):
+    code = "direct_call"
+    template = "{tool} was called directly. Inside an agent a tool is an effect: write `await ctx.call({tool}, ...)`. A test may call `{tool}.function(...)`."
+
+
+class TaskFailed(InterlockError):
+    """`Task.result()` of a task that did not end in success; `.outcome`, `.reason` and `.record` say how."""
+
+    code = "task_failed"
+    template = "{task} ended as {outcome}: {reason}. `interlock show {task}` shows every step."
+
+
+# --- the place it runs in -------------------------------------------------------------------------------------------
+
+
+class NotRunning(InterlockError):
+    code = "not_running"
+    template = "No bus is running at {address}. Start one with `interlock up`, or give --address."
+
+
+class NoModel(InterlockError):
+    code = "no_model"
+    template = "No model is configured: {missing} not set. Set OPENAI_API_KEY and INTERLOCK_MODEL (and OPENAI_BASE_URL for your own endpoint), or try `interlock demo`, which needs none."
+
+
+class NotARepository(InterlockError):
+    code = "not_a_repository"
+    template = (
+        "{path} is not a git repository with at least one commit. Give --repo a repository, or run `git init` and commit there first."
+    )
+
+
+class NoSandbox(InterlockError):
+    code = "no_sandbox"
+    template = (
+        "Code that a model wrote needs a sandbox and none works here: {problem}. Install bubblewrap, or accept the risk with --unsafe-exec."
+    )
+
+
+class LedgerDamaged(InterlockError):
+    code = "ledger_damaged"
+    template = "The ledger is not intact: entry {seq}: {problem}. Stop the bus and keep the file; restore the last good backup."
+
+
+class StaleEpoch(InterlockError):
+    code = "stale_epoch"
+    template = "Epoch {epoch} has been followed by {current}; this orchestrator is no longer the one and exits."
+
+
+class StoreFailed(InterlockError):
+    code = "store_failed"
+    template = "The store at {path} cannot be written: {problem}. Nothing unwritten was acknowledged; free the disk or restore it and start the bus again."

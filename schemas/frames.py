@@ -1,0 +1,243 @@
+"""Frames: what the orchestrator and its peers (replicas, runners, model gateways) hand each other in one exchange.
+
+A frame is a named tuple that travels as a MessagePack list `[tag, *fields]`; payloads are bytes end to end. The graph is a
+star: every frame has the orchestrator at one end. `schemas/ports.py` has the exchange itself.
+"""
+
+from typing import Any, NamedTuple
+
+import msgpack
+
+# --- orchestrator → replica -----------------------------------------------------------------------------------------
+
+
+class Dispatch(NamedTuple):
+    """Work: one message for one agent. `records` are effects that earlier attempts recorded: `(effect, ok, value)`."""
+
+    dispatch: str
+    task: str
+    attempt: str
+    agent: str
+    envelope: bytes
+    returns: list[str]
+    records: list[list[Any]]
+
+
+class Granted(NamedTuple):
+    """The tool call `effect` may run now, once. `key` is its idempotency key."""
+
+    dispatch: str
+    effect: str
+    key: str
+
+
+class Answered(NamedTuple):
+    """The effect has ended and is durable. `value` is JSON: the result, or a wire error where `ok` is false."""
+
+    dispatch: str
+    effect: str
+    ok: bool
+    value: bytes
+
+
+class Drop(NamedTuple):
+    """Let go of the dispatch, say nothing more about it. `attempt` guards against dropping a later one."""
+
+    dispatch: str
+    attempt: str
+    why: str
+
+
+# --- replica → orchestrator -----------------------------------------------------------------------------------------
+
+
+class EffectAsked(NamedTuple):
+    """The dispatch wants an effect. `kind`: `model`, `read`, `write` or `irreversible`; `args` JSON (of a model: the request
+    body without the output cap); `name` the tool or the model."""
+
+    dispatch: str
+    attempt: str
+    effect: str
+    kind: str
+    name: str
+    args: bytes
+
+
+class ToolEnded(NamedTuple):
+    dispatch: str
+    attempt: str
+    effect: str
+    ok: bool
+    value: bytes
+    latency_ms: float
+    cut: bool
+
+
+class Replied(NamedTuple):
+    dispatch: str
+    attempt: str
+    contract: str
+    version: str
+    data: bytes
+    degraded: bool
+
+
+class DispatchFailure(NamedTuple):
+    dispatch: str
+    attempt: str
+    error: bytes
+
+
+class LetGo(NamedTuple):
+    """A dropped dispatch has really ended here."""
+
+    dispatch: str
+    attempt: str
+
+
+# --- orchestrator → runner ------------------------------------------------------------------------------------------
+
+
+class CheckEntry(NamedTuple):
+    """Does the workflow's entry condition hold for this request?"""
+
+    task: str
+    workflow: str
+    request: bytes
+
+
+class Start(NamedTuple):
+    """Run a task's workflow from its beginning. `history` is empty, or all that was recorded: `Happened` and `Command` lists
+    in ledger order. `at` microseconds since the epoch: the task's acceptance."""
+
+    task: str
+    workflow: str
+    request: bytes
+    at: int
+    history: list[list[Any]]
+
+
+class Happened(NamedTuple):
+    """One event for a task, numbered from 1: what became of command `n`. `kind`: `reply`, `failure`, `timer`, `answer`.
+    `value` is JSON (a reply's data, a wire error, null, an answer); `at` microseconds: `ctx.now()` from here on."""
+
+    task: str
+    event: int
+    n: int
+    kind: str
+    value: bytes
+    at: int
+    evidence: bytes
+
+
+class Forget(NamedTuple):
+    """The task has ended or moved elsewhere."""
+
+    task: str
+
+
+# --- runner → orchestrator ------------------------------------------------------------------------------------------
+
+
+class EntryChecked(NamedTuple):
+    task: str
+    ok: bool
+    problem: str
+
+
+class Command(NamedTuple):
+    """One thing that a workflow asked for. `kind`: `ask`, `sleep`, `human`, `cancel`, `done`, `failed`.
+
+    `name` and `version` are the contract of an ask or a result; `returns` the contracts awaited; `data` JSON: the message, the
+    seconds, the question, the wire error; `n` numbers asks, sleeps and questions of a task from 1 (of a cancel: the command
+    cancelled).
+    """
+
+    n: int
+    kind: str
+    name: str
+    version: str
+    data: bytes
+    returns: list[str]
+
+
+class Commands(NamedTuple):
+    """What the workflow asked for after event `after` (0: the start), at rest again. `diverged`: a wire error, else empty."""
+
+    task: str
+    after: int
+    commands: list[Any]
+    diverged: bytes
+
+
+# --- orchestrator → models, models → orchestrator -------------------------------------------------------------------
+
+
+class CallModel(NamedTuple):
+    """Make one model call. `number` counts repeats after a dead gateway; reservation id is `effect#number`."""
+
+    effect: str
+    task: str
+    number: int
+    model: str
+    request: bytes
+    traceparent: str
+
+
+class CancelCall(NamedTuple):
+    effect: str
+
+
+class CallEnded(NamedTuple):
+    """The call's full record, JSON with the fields of `ModelCalled` from `model` on. `ok` false: `error` says why."""
+
+    effect: str
+    number: int
+    ok: bool
+    record: bytes
+
+
+FRAMES: tuple[type[Any], ...] = (
+    Dispatch,
+    Granted,
+    Answered,
+    Drop,
+    EffectAsked,
+    ToolEnded,
+    Replied,
+    DispatchFailure,
+    LetGo,
+    CheckEntry,
+    Start,
+    Happened,
+    Forget,
+    EntryChecked,
+    Command,
+    Commands,
+    CallModel,
+    CancelCall,
+    CallEnded,
+)
+_TAGS = {cls: tag for tag, cls in enumerate(FRAMES)}
+
+Frame = tuple[Any, ...]
+
+
+def tagged(frame: Frame) -> list[Any]:
+    return [_TAGS[type(frame)], *frame]
+
+
+def untagged(wire: list[Any]) -> Any:
+    return FRAMES[wire[0]](*wire[1:])
+
+
+def pack(head: list[Any], frames: list[Frame]) -> bytes:
+    """One exchange's bytes: `head` (plain values) and the frames."""
+    packed: bytes = msgpack.packb([head, [tagged(frame) for frame in frames]])
+    return packed
+
+
+def unpack(data: bytes) -> tuple[list[Any], list[Any]]:
+    """What `pack` packed."""
+    head, frames = msgpack.unpackb(data)
+    return head, [untagged(frame) for frame in frames]

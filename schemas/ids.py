@@ -1,0 +1,34 @@
+"""Names of things. Random ids for what people make, derived ids for what must be the same after a crash.
+
+A random id sorts by time of making: 48 bits of milliseconds, 80 bits of chance, in Crockford's base 32.
+"""
+
+import hashlib
+import secrets
+import time
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def _base32(number: int, length: int) -> str:
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, 32)
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+def fresh(prefix: str) -> str:
+    """A new id such as `tsk_01jd…`: `prefix`, an underscore and 26 characters that sort by time."""
+    return f"{prefix}_{_base32((time.time_ns() // 1_000_000 << 80) | secrets.randbits(80), 26)}"
+
+
+def derived(prefix: str, *parts: str | int) -> str:
+    """The same id for the same parts, in every process and after every crash: 125 bits of SHA-256."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return f"{prefix}_{_base32(int.from_bytes(digest[:16], 'big') >> 3, 25)}"
+
+
+def trace_of(task: str) -> str:
+    """The W3C trace id of a task: one trace per task, derivable by every actor without asking."""
+    return hashlib.sha256(task.encode()).hexdigest()[:32]

@@ -1,0 +1,103 @@
+"""Ports: what the engine and the workers need of the world, with an in-memory twin for each."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from interlock.schemas.budget import Amount, Amounts
+from interlock.schemas.entries import Entry, Fact
+from interlock.schemas.errors import InterlockError
+from interlock.schemas.record import Receipt
+
+
+class Clock(Protocol):
+    """Wall-clock time. Durations and waiting are the event loop's (`asyncio`), which tests make virtual."""
+
+    def now(self) -> int:
+        """Microseconds since the epoch, UTC."""
+
+
+class Store(Protocol):
+    """The ledger as its one writer uses it."""
+
+    epoch: int
+
+    def append(self, task: str, fact: Fact, then: Callable[[], None] | None = None) -> int:
+        """Put one entry at the end (its number is returned); `then` runs on the event loop, in order, once it is durable."""
+
+    def barrier(self, then: Callable[[], None]) -> None:
+        """Run `then` once all that was appended so far is durable: at once if it is already."""
+
+    def entries(self, task: str) -> list[Entry]:
+        """A task's entries in order (`""`: those of the bus itself); only durable ones."""
+
+    def live_tasks(self) -> list[str]:
+        """Tasks without an outcome, in order of acceptance."""
+
+
+class Peer(Protocol):
+    """The far end of a channel: a replica, a runner or a model gateway."""
+
+    async def exchange(self, request: bytes) -> bytes:
+        """Hand over frames, get frames. Raises `PeerGone` once the process behind it has ended."""
+
+
+class PeerGone(Exception):
+    """The process behind a peer has ended; nothing more comes from it."""
+
+
+class Reservation(NamedTuple):
+    """The worst case of one effect. Granted are `base` plus at most `wanted` and at least `least` times `unit`.
+
+    `id` is the effect's (with `#number`): a repeated request gets the first answer.
+    """
+
+    id: str
+    task: str
+    base: Amounts
+    unit: Amounts = {}
+    wanted: int = 0
+    least: int = 0
+
+
+class Grant(NamedTuple):
+    """`units` granted, or a wire error (`budget_exceeded`, `fenced`)."""
+
+    id: str
+    units: int
+    error: InterlockError | None = None
+
+
+class Budgets(Protocol):
+    """The supervisor's meters. Every method is idempotent under its ids and may be called again after a crash."""
+
+    async def open(self, task: str, limits: Amounts, accepted: int) -> None:
+        """A task begins at `accepted` (microseconds). Raises `Fenced` where an order stands against it."""
+
+    async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
+        """Hold the worst case of each, all or nothing per reservation; durable on return."""
+
+    async def settle(self, id: str, actual: Amounts) -> None:
+        """The effect has ended and used `actual`; what was held is given back."""
+
+    async def close(self, task: str) -> None:
+        """The task has its outcome; its meters may be forgotten."""
+
+    async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
+        """Per meter: used, reserved, limit."""
+
+
+class Orders(Protocol):
+    """How the supervisor reaches the engine: an order is repeated until it is acknowledged."""
+
+    async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
+        """Fence the task and give it its outcome; true once that is durable. `what`: `kill` or `budget`."""
+
+    async def receipt(self, receipt: Receipt) -> None:
+        """Copy a finished receipt into the ledger."""
+
+
+class Processes(Protocol):
+    """What a warden can do on its node. A process is named by pid and start time, never by pid alone."""
+
+    async def end(self, incarnations: Iterable[str]) -> dict[str, str]:
+        """End the process trees of these incarnations; per incarnation `killed`, `gone` or `unverified`."""

@@ -1,0 +1,72 @@
+"""How a task ended and what it used: outcomes, the run record, the receipt of a kill."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from interlock.schemas.message import Message
+
+
+class Outcome(StrEnum):
+    """How a task ended; exactly one per task, and it never changes."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    KILLED = "killed"
+    BUDGET_EXCEEDED = "budget_exceeded"
+    EXPIRED = "expired"
+
+
+class State(StrEnum):
+    """Where a task that has no outcome yet stands; `ENDED` once it has one."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    DIVERGED = "diverged"
+    ENDED = "ended"
+
+
+class ToolCall(Message):
+    tool: str
+    latency_ms: float = Field(ge=0)
+    success: bool
+
+
+class RunRecord(Message, contract="interlock.run_record", version="1.0.0"):
+    """What one task did and cost; `interlock show TASK --json` prints it. Times are RFC 3339 UTC, money is decimal USD."""
+
+    task_id: str = Field(pattern="^tsk_[0-9a-z-]+$")
+    task_type: str
+    start_time: str
+    end_time: str | None
+    steps: int = Field(ge=0)
+    input_tokens: int = Field(ge=0)
+    output_tokens: int = Field(ge=0)
+    cost_usd: str = Field(pattern=r"^[0-9]+(\.[0-9]+)?$")
+    tool_calls: list[ToolCall]
+    outcome: Outcome | None
+    error: str | None
+
+
+@dataclass(slots=True)
+class Receipt:
+    """The proof of what a kill stopped. Times are seconds since the epoch, `None` where the step did not happen.
+
+    `processes` says of each process that held the task how it let go (`cancelled`, `killed`, `gone`, `unverified`);
+    `verified` is true only if there is evidence for every one of them.
+    """
+
+    order: str
+    task: str
+    by: str
+    why: str
+    requested: float
+    durable: float | None = None
+    fenced: float | None = None
+    last_gone: float | None = None
+    processes: list[dict[str, Any]] = field(default_factory=list)
+    unknown_effects: list[str] = field(default_factory=list)
+    verified: bool = False

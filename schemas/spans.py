@@ -1,0 +1,23 @@
+"""Names of spans and attributes, in one place: OpenTelemetry's GenAI conventions where they have a word, ours elsewhere."""
+
+WORKFLOW = "workflow {name}"
+AGENT = "invoke_agent {name}"
+CHAT = "chat {model}"
+TOOL = "execute_tool {name}"
+
+TASK_ID = "interlock.task.id"
+TASK_TYPE = "interlock.task.type"
+TASK_OUTCOME = "interlock.task.outcome"
+DISPATCH = "interlock.dispatch.id"
+ATTEMPT = "interlock.dispatch.attempt"
+EFFECT = "interlock.effect.id"
+CONTRACT = "interlock.contract"
+
+OPERATION = "gen_ai.operation.name"
+AGENT_NAME = "gen_ai.agent.name"
+MODEL_ASKED = "gen_ai.request.model"
+MODEL_REPORTED = "gen_ai.response.model"
+INPUT_TOKENS = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+TOOL_NAME = "gen_ai.tool.name"
+ERROR_TYPE = "error.type"

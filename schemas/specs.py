@@ -1,0 +1,164 @@
+"""Declarations as data: what an app is, without its code.
+
+The trusted base reads these and never loads user code; replicas and runners load the code and are told which part is theirs.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
+
+from interlock.schemas.budget import parse_amounts
+from interlock.schemas.canonical import digest
+
+Effect = Literal["read", "write", "irreversible"]
+RepeatKind = Literal["keyed", "natural", "never"]
+Scope = Literal["task", "bus"]
+
+
+@dataclass(frozen=True, slots=True)
+class ContractRef:
+    """One version of one contract, written `invoice.request 1.0.0`."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatSpec:
+    """How a write tool repeats. `key`: the argument that names the deed (keyed) or the state it sets (natural).
+
+    `probe` names the read tool that answers whether a keyed write happened; without one the outside enforces the key.
+    """
+
+    kind: RepeatKind
+    key: str = ""
+    scope: Scope = "task"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as its readers see it. `timeout` in seconds, `max_bytes` bounds the encoded result."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    returns: dict[str, Any]
+    effect: Effect
+    system: str = ""
+    repeat: RepeatSpec | None = None
+    timeout: float = 30.0
+    max_bytes: int = 65_536
+    trusted_because: str = ""
+    secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSpec:
+    """A specialist: the contracts that it takes and answers with, its own tools, its pool's size."""
+
+    name: str
+    version: str
+    accepts: tuple[ContractRef, ...]
+    returns: tuple[ContractRef, ...]
+    tools: tuple[str, ...] = ()
+    kind: Literal["model", "code"] = "code"
+    replicas: tuple[int, int] = (1, 1)
+    concurrency: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Escalate:
+    """To whom what waits for a human goes, and after how many seconds the answer is `default`: the task has `expired`."""
+
+    to: str
+    seconds: float = 86_400.0
+    default: Literal["deny"] = "deny"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowSpec:
+    """A task type. `limits` are the budget by meter; `entry` and `exit` name the conditions, empty where there is none."""
+
+    name: str
+    version: str
+    request: ContractRef
+    result: ContractRef
+    limits: dict[str, Any] = field(default_factory=dict)
+    escalate: Escalate = Escalate(to="operators")
+    entry: str = ""
+    exit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AppSpec:
+    """A whole app as data. `schemas` maps `name version` to the contract's JSON Schema."""
+
+    name: str
+    agents: tuple[AgentSpec, ...]
+    workflows: tuple[WorkflowSpec, ...]
+    tools: tuple[ToolSpec, ...]
+    schemas: dict[str, dict[str, Any]]
+
+    @property
+    def version(self) -> str:
+        """Digest of everything declared: two equal apps have one version."""
+        return digest(_plain(self.to_wire()))[:12]
+
+    def to_wire(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> Self:
+        return cls(
+            name=wire["name"],
+            agents=tuple(_agent(agent) for agent in wire["agents"]),
+            workflows=tuple(_workflow(workflow) for workflow in wire["workflows"]),
+            tools=tuple(_tool(tool) for tool in wire["tools"]),
+            schemas=wire["schemas"],
+        )
+
+
+def split_ref(text: str) -> ContractRef:
+    """The reference that `str(ContractRef)` wrote."""
+    name, _, version = text.partition(" ")
+    return ContractRef(name, version)
+
+
+def _refs(wires: list[dict[str, str]]) -> tuple[ContractRef, ...]:
+    return tuple(ContractRef(**wire) for wire in wires)
+
+
+def _agent(wire: dict[str, Any]) -> AgentSpec:
+    parts = {
+        "accepts": _refs(wire["accepts"]),
+        "returns": _refs(wire["returns"]),
+        "tools": tuple(wire["tools"]),
+        "replicas": tuple(wire["replicas"]),
+    }
+    return AgentSpec(**{**wire, **parts})
+
+
+def _workflow(wire: dict[str, Any]) -> WorkflowSpec:
+    parts = {
+        "request": ContractRef(**wire["request"]),
+        "result": ContractRef(**wire["result"]),
+        "limits": parse_amounts(wire["limits"]),
+        "escalate": Escalate(**wire["escalate"]),
+    }
+    return WorkflowSpec(**{**wire, **parts})
+
+
+def _tool(wire: dict[str, Any]) -> ToolSpec:
+    repeat = RepeatSpec(**wire["repeat"]) if wire["repeat"] else None
+    return ToolSpec(**{**wire, "repeat": repeat, "secrets": tuple(wire["secrets"])})
+
+
+def _plain(value: Any) -> Any:
+    """The value with every `Decimal` and tuple as plain JSON, for the digest."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | type(None)) else str(value)

@@ -54,7 +54,7 @@ class Reservation(NamedTuple):
     id: str
     task: str
     base: Amounts
-    unit: Amounts = {}
+    unit: Amounts
     wanted: int = 0
     least: int = 0
 

@@ -1,0 +1,142 @@
+"""The orchestrator's end of a channel: frames to one peer, in sequence, through at most two open exchanges.
+
+An exchange is kept waiting at the peer as long as it is busy, so that its answers come at once; a new one relieves it. Under load
+batches grow by themselves. What the peer sent is acknowledged once it is durable, never before.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from interlock.schemas.errors import StaleEpoch
+from interlock.schemas.frames import Frame, pack, unpack
+from interlock.schemas.ports import Peer, PeerGone
+
+OPEN_AT_MOST = 2
+RETRY_SECONDS = 0.05
+
+Receive = Callable[["Channel", list[Any]], None]
+
+
+class Channel:
+    """A channel to one peer process. `name` is its incarnation, `pool` what it belongs to.
+
+    `receive(channel, frames)` gets what came, in order; it calls `acknowledge` once all of it is durable. `opened(channel, holds)` runs
+    once, with what the peer held when this epoch reached it. `closed(channel, stale)` runs once: the process is gone, or (`stale`) it
+    serves a newer orchestrator.
+    """
+
+    def __init__(  # noqa: PLR0913 - a channel is wired once, by the engine
+        self,
+        name: str,
+        pool: str,
+        peer: Peer,
+        epoch: int,
+        *,
+        receive: Receive,
+        opened: Callable[["Channel", list[str]], None],
+        closed: Callable[["Channel", bool], None],
+    ) -> None:
+        self.name, self.pool, self._peer, self._epoch = name, pool, peer, epoch
+        self._on_frames, self._on_open, self._on_close = receive, opened, closed
+        self.load = 0
+        """How much work the engine counts here; the channel itself does not use it."""
+        self.alive = True
+        self.open = False
+        self._queue: deque[Frame] = deque()  # not yet applied by the peer, the first has number _sent_first
+        self._queue_first = 1
+        self._unsent = 1
+        self._calls = 0
+        self._busy = True
+        self._lost = False
+        self._received = 0
+        self._acknowledged = 0
+        self._early: dict[int, list[Any]] = {}
+        self._kick_due = False
+
+    def start(self) -> None:
+        """Greet the peer: the first exchange carries the epoch and brings back what it holds."""
+        self._kick()
+
+    def send(self, frame: Frame) -> None:
+        """Queue a frame; it leaves with the next exchange, at the end of this turn of the event loop."""
+        self._queue.append(frame)
+        if not self._kick_due:
+            self._kick_due = True
+            asyncio.get_running_loop().call_soon(self._kick)
+
+    def acknowledge(self, number: int) -> None:
+        """Everything up to the peer's frame `number` is durable."""
+        self._acknowledged = max(self._acknowledged, number)
+
+    @property
+    def received(self) -> int:
+        """Number of the peer's last frame that was received in sequence."""
+        return self._received
+
+    def detach(self) -> None:
+        """Stop for ever without a word: the process that this channel belongs to counts as dead."""
+        self.alive = False
+
+    def _kick(self) -> None:
+        self._kick_due = False
+        if not self.alive:
+            return
+        unsent = self._unsent < self._queue_first + len(self._queue)
+        if (unsent and self._calls < OPEN_AT_MOST) or (self._busy and self._calls == 0) or (self._lost and self._calls < OPEN_AT_MOST):
+            asyncio.get_running_loop().create_task(self._exchange(self._request()))
+
+    def _request(self) -> bytes:
+        first = self._unsent
+        frames = [frame for number, frame in enumerate(self._queue, self._queue_first) if number >= first]
+        self._unsent = first + len(frames)
+        self._calls += 1
+        lost, self._lost = self._lost, False
+        return pack([self._epoch, first, self._acknowledged, self._received, lost], frames)
+
+    async def _exchange(self, request: bytes) -> None:
+        try:
+            answer = await self._peer.exchange(request)
+        except PeerGone:
+            self._close(stale=False)
+        except StaleEpoch:
+            self._close(stale=True)
+        except OSError:  # the answer is lost, the process may live: ask again for all that was not applied
+            self._calls -= 1
+            self._unsent, self._lost = self._queue_first, True
+            await asyncio.sleep(RETRY_SECONDS)
+            self._kick()
+        else:
+            self._calls -= 1
+            if self.alive:
+                self._accept(answer)
+                self._kick()
+
+    def _close(self, *, stale: bool) -> None:
+        if self.alive:
+            self.alive = False
+            self._on_close(self, stale)
+
+    def _accept(self, answer: bytes) -> None:
+        (_, first, applied, busy, holds), frames = unpack(answer)
+        self._busy = busy
+        while self._queue and self._queue_first <= applied:
+            self._queue.popleft()
+            self._queue_first += 1
+        if holds is not None and not self.open:
+            self.open = True
+            self._on_open(self, holds)
+        self._sequence(first, frames)
+
+    def _sequence(self, first: int, frames: list[Any]) -> None:
+        if first > self._received + 1:
+            self._early[first] = frames
+            return
+        fresh = frames[self._received + 1 - first :]
+        self._received += len(fresh)
+        if fresh:
+            self._on_frames(self, fresh)
+        for start in sorted(self._early):
+            if start <= self._received + 1:
+                self._sequence(start, self._early.pop(start))

@@ -1,0 +1,45 @@
+# Each target does all its own set-up; `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench lock clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := requirements/dev.lock
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
+		|| grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## make .venv with the locked dependencies and Interlock itself
+
+demo: setup ## run the software-delivery team on a repository with a real bug, with a scripted model
+	$(BIN)/interlock demo
+
+test: setup ## run all tests: unit, simulation, integration, acceptance
+	$(BIN)/python -m pytest
+
+check: setup ## lint, format and strict types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup ## measure plain Ray calls against bus hops, into benchmarks/results.json
+	$(BIN)/python -m benchmarks
+
+lock: setup ## resolve pyproject.toml anew into the lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --group dev \
+		--custom-compile-command 'make lock' --no-emit-index-url --output-file $(LOCK) pyproject.toml
+
+clean: ## remove all that make has made, .venv included
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Two stamps: a change of pyproject.toml alone installs no dependency again.
+$(VENV)/.locked: $(LOCK)
+	@PYTHON=$$(sh requirements/find_python.sh) && $$PYTHON -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(LOCK)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

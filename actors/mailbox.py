@@ -8,6 +8,7 @@ is told what runs here and gets everything again that it may not know; a lower o
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
+from itertools import islice
 from typing import Any
 
 from interlock.schemas.errors import StaleEpoch
@@ -118,7 +119,7 @@ class Mailbox(ABC):
         if epoch != self.epoch:  # relieved because another orchestrator came
             raise StaleEpoch(epoch=epoch, current=self.epoch)
         start = max(self._unsent, self._first)
-        frames = [frame for number, frame in enumerate(self._outbox, self._first) if number >= start]
+        frames = list(islice(self._outbox, start - self._first, None))
         self._unsent = start + len(frames)
         holds, self._announce = (self.holds() if self._announce else None), False
         return pack([epoch, start, self._applied, self.busy(), holds], frames)

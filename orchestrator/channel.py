@@ -7,6 +7,7 @@ batches grow by themselves. What the peer sent is acknowledged once it is durabl
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from interlock.schemas.errors import StaleEpoch
@@ -27,7 +28,7 @@ class Channel:
     serves a newer orchestrator.
     """
 
-    def __init__(  # noqa: PLR0913 - a channel is wired once, by the engine
+    def __init__(
         self,
         name: str,
         pool: str,
@@ -89,7 +90,7 @@ class Channel:
 
     def _request(self) -> bytes:
         first = self._unsent
-        frames = [frame for number, frame in enumerate(self._queue, self._queue_first) if number >= first]
+        frames = list(islice(self._queue, first - self._queue_first, None))
         self._unsent = first + len(frames)
         self._calls += 1
         lost, self._lost = self._lost, False

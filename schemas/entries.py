@@ -135,10 +135,12 @@ class ReceiptRecorded(Fact):
 
 @dataclass(frozen=True, slots=True)
 class MessageSent(Fact):
-    """`envelope.id` is the dispatch, `envelope.attempt` the first attempt, `replica` who got it (empty: still queued)."""
+    """A workflow's ask, on its way to `agent`; `attempt` is the first one of this dispatch."""
 
     KIND: ClassVar[str] = "message.sent"
     n: int
+    dispatch: str
+    attempt: str
     agent: str
     returns: list[str]
     envelope: Any
@@ -151,12 +153,13 @@ class MessageReceived(Fact):
     dispatch: str
     attempt: str
     degraded: bool
+    label: str
     envelope: Any
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchAttempted(Fact):
-    """One message handed to one replica: the first time and each time after."""
+    """A message handed to a replica again, and why the attempt before ended without a reply."""
 
     KIND: ClassVar[str] = "dispatch.attempted"
     dispatch: str
@@ -198,6 +201,7 @@ class ReplyRefused(Fact):
 class TimerSet(Fact):
     KIND: ClassVar[str] = "timer.set"
     n: int
+    seconds: float
     fires: int
 
 

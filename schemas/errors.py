@@ -160,6 +160,11 @@ class UnknownPrice(Refused):
     template = "No price is known for model {model!r}, so a limit on money cannot be kept. Set INTERLOCK_PRICES to a file that names it, or drop usd from the budget."
 
 
+class UnboundedCall(Refused):
+    code = "unbounded_call"
+    template = "What this call of model {model} may cost has no upper bound: {problem}. It was not sent; {remedy}"
+
+
 # --- limits and orders ----------------------------------------------------------------------------------------------
 
 
@@ -182,6 +187,11 @@ class Fenced(Stopped):
 class StaleAttempt(Stopped):
     code = "stale_attempt"
     template = "This attempt {attempt} of {dispatch} is no longer the current one ({current}); its work is refused."
+
+
+class CallCancelled(Stopped):
+    code = "call_cancelled"
+    template = "The call of model {model} was cancelled before its answer came; if it was on its way it is charged in full. Whoever cancelled it wants no answer."
 
 
 # --- work that failed -----------------------------------------------------------------------------------------------

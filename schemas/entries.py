@@ -152,6 +152,7 @@ class MessageReceived(Fact):
     n: int
     dispatch: str
     attempt: str
+    replica: str
     degraded: bool
     label: str
     envelope: Any
@@ -159,13 +160,13 @@ class MessageReceived(Fact):
 
 @dataclass(frozen=True, slots=True)
 class DispatchAttempted(Fact):
-    """A message handed to a replica again, and why the attempt before ended without a reply."""
+    """A message is handed out again under a new attempt. `lost`: the attempt before ended with its replica's process."""
 
     KIND: ClassVar[str] = "dispatch.attempted"
     dispatch: str
     attempt: str
-    replica: str
     why: str
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,7 @@ class CallModel(NamedTuple):
     model: str
     request: bytes
     traceparent: str
+    dispatch: str = ""
 
 
 class CancelCall(NamedTuple):
@@ -189,12 +190,15 @@ class CancelCall(NamedTuple):
 
 
 class CallEnded(NamedTuple):
-    """The call's full record, JSON with the fields of `ModelCalled` from `model` on. `ok` false: `error` says why."""
+    """The call's full record, JSON with the fields of `ModelCalled` from `model` on. `ok` false: `error` says why.
+    `task` and `dispatch` are those of the `CallModel`: a new orchestrator may hear of the call here first."""
 
     effect: str
     number: int
     ok: bool
     record: bytes
+    task: str = ""
+    dispatch: str = ""
 
 
 FRAMES: tuple[type[Any], ...] = (

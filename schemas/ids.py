@@ -32,3 +32,13 @@ def derived(prefix: str, *parts: str | int) -> str:
 def trace_of(task: str) -> str:
     """The W3C trace id of a task: one trace per task, derivable by every actor without asking."""
     return hashlib.sha256(task.encode()).hexdigest()[:32]
+
+
+def span_of(*parts: str | int) -> str:
+    """The W3C span id of something that has a name (a task, an attempt, an effect), derivable like `trace_of`."""
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:16]
+
+
+def traceparent(task: str, *parts: str | int) -> str:
+    """The W3C `traceparent` under which work for a task hangs: below its workflow, or below the span named by `parts`."""
+    return f"00-{trace_of(task)}-{span_of(*(parts or (task,)))}-01"

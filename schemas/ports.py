@@ -22,7 +22,7 @@ class Store(Protocol):
     epoch: int
 
     def append(self, task: str, fact: Fact, then: Callable[[], None] | None = None) -> int:
-        """Put one entry at the end (its number is returned); `then` runs on the event loop, in order, once it is durable."""
+        """Put one entry at the end and return its time (microseconds); `then` runs on the event loop, in order, once it is durable."""
 
     def barrier(self, then: Callable[[], None]) -> None:
         """Run `then` once all that was appended so far is durable: at once if it is already."""

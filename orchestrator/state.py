@@ -1,0 +1,278 @@
+"""What the orchestrator knows of a task, as a fold of its entries.
+
+`apply` is the only place where a recorded fact changes a task: the live engine calls it as it appends, recovery calls it on what was
+stored, so both come to the same state. What is not recorded (which replica works, which runner holds the workflow) is set by the
+engine beside it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from interlock.orchestrator.channel import Channel
+from interlock.schemas import entries as e
+from interlock.schemas.canonical import Fragment, encode
+from interlock.schemas.labels import TRUSTED, Label, decode_label
+from interlock.schemas.record import State
+
+EffectStatus = Literal["asked", "approval", "granted", "calling", "unknown", "ended"]
+
+
+def raw(value: Any) -> bytes:
+    """The JSON bytes of an entry's field, whether it is still a fragment or was read back."""
+    return value.contents if isinstance(value, Fragment) else encode(value)
+
+
+@dataclass(slots=True)
+class EffectState:
+    """One effect of a dispatch. `attempt` is the one that holds it; `value` JSON once it has ended.
+
+    `number` counts the calls of a model effect (2: repeated once after its gateway died), `gateway` who makes it now.
+    """
+
+    id: str
+    kind: str
+    name: str
+    attempt: str
+    status: EffectStatus = "asked"
+    args: bytes = b""
+    number: int = 1
+    ok: bool = False
+    value: bytes = b""
+    gateway: Channel | None = None
+    latency_ms: float = 0.0
+
+
+@dataclass(slots=True)
+class DispatchState:
+    """One message's work until its reply. `suspended` names the inbox item that it waits for."""
+
+    id: str
+    n: int
+    agent: str
+    returns: list[str]
+    envelope: bytes
+    attempt: str
+    label: Label
+    task: str
+    suspended: str = ""
+    lost: int = 0
+    replica: Channel | None = None
+    effects: dict[str, EffectState] = field(default_factory=dict)
+
+    def evidence(self) -> bytes:
+        """What its tools answered, in order, as JSON for the workflow; empty where it used none."""
+        ended = [effect for effect in self.effects.values() if effect.status == "ended" and effect.kind != "model"]
+        if not ended:
+            return b""
+        return encode([{"tool": one.name, "ok": one.ok, "value": Fragment(one.value)} for one in ended])
+
+
+@dataclass(slots=True)
+class Item:
+    """Something that waits for a human."""
+
+    id: str
+    task: str
+    kind: str
+    expires: int
+    n: int = 0
+    dispatch: str = ""
+    effect: str = ""
+    decision: str = ""
+
+
+@dataclass(slots=True)
+class TaskState:
+    """One task. `commands` and `events` count what is recorded; `rested` is the event after which the runner last came to rest."""
+
+    id: str
+    type: str = ""
+    accepted: int = 0
+    request: bytes = b""
+    contract: str = ""
+    limits: dict[str, Any] = field(default_factory=dict)
+    by: str = ""
+    label: Label = TRUSTED
+    commands: int = 0
+    events: int = 0
+    rested: int = -1
+    asks: dict[int, DispatchState] = field(default_factory=dict)
+    dispatches: dict[str, DispatchState] = field(default_factory=dict)
+    timers: dict[int, int] = field(default_factory=dict)
+    items: dict[str, Item] = field(default_factory=dict)
+    cancelled: set[int] = field(default_factory=set)
+    diverged: bool = False
+    outcome: str = ""
+    ended: e.TaskEnded | None = None
+    runner: Channel | None = None
+
+    @property
+    def open_items(self) -> list[Item]:
+        return [item for item in self.items.values() if not item.decision]
+
+    @property
+    def state(self) -> State:
+        if self.outcome:
+            return State.ENDED
+        if self.diverged:
+            return State.DIVERGED
+        return State.WAITING if self.open_items else State.RUNNING
+
+
+def apply(task: TaskState, fact: e.Fact, at: int) -> None:
+    """Fold one fact into the task."""
+    step = _STEPS.get(type(fact))
+    if step is not None:
+        step(task, fact, at)
+
+
+def fold(id: str, entries: list[e.Entry]) -> TaskState:
+    """The task that these entries tell."""
+    task = TaskState(id)
+    for entry in entries:
+        apply(task, entry.open(), entry.at)
+    return task
+
+
+def _accepted(task: TaskState, fact: e.TaskAccepted, at: int) -> None:
+    task.type, task.accepted, task.by = fact.type, at, fact.by
+    task.request, task.limits, task.label = raw(fact.request), fact.limits, decode_label(fact.label)
+    task.contract = f"{fact.contract} {fact.contract_version}"
+
+
+def _sent(task: TaskState, fact: e.MessageSent, at: int) -> None:
+    dispatch = DispatchState(fact.dispatch, fact.n, fact.agent, fact.returns, raw(fact.envelope), fact.attempt, task.label, task.id)
+    task.asks[fact.n] = task.dispatches[fact.dispatch] = dispatch
+    task.commands = fact.n
+
+
+def _attempted(task: TaskState, fact: e.DispatchAttempted, at: int) -> None:
+    dispatch = task.dispatches[fact.dispatch]
+    dispatch.attempt, dispatch.suspended = fact.attempt, ""
+    dispatch.lost += fact.lost
+
+
+def _received(task: TaskState, fact: e.MessageReceived, at: int) -> None:
+    task.label = task.label.join(decode_label(fact.label))
+    _close_dispatch(task, fact.n, fact.dispatch)
+    task.events += 1
+
+
+def _failed(task: TaskState, fact: e.DispatchFailed, at: int) -> None:
+    _close_dispatch(task, fact.n, fact.dispatch)
+    task.events += 1
+
+
+def _close_dispatch(task: TaskState, n: int, dispatch: str) -> None:
+    task.asks.pop(n, None)
+    task.dispatches.pop(dispatch, None)
+
+
+def _suspended(task: TaskState, fact: e.DispatchSuspended, at: int) -> None:
+    task.dispatches[fact.dispatch].suspended = fact.item
+
+
+def _timer_set(task: TaskState, fact: e.TimerSet, at: int) -> None:
+    task.timers[fact.n] = fact.fires
+    task.commands = fact.n
+
+
+def _timer_fired(task: TaskState, fact: e.TimerFired, at: int) -> None:
+    task.timers.pop(fact.n, None)
+    task.events += 1
+
+
+def _cancelled(task: TaskState, fact: e.CommandCancelled, at: int) -> None:
+    task.cancelled.add(fact.n)
+    task.timers.pop(fact.n, None)
+    dispatch = task.asks.pop(fact.n, None)
+    if dispatch is not None:
+        task.dispatches.pop(dispatch.id, None)
+    for item in task.open_items:
+        if (item.n and item.n == fact.n) or (dispatch is not None and item.dispatch == dispatch.id):
+            item.decision = "withdrawn"
+
+
+def _intended(task: TaskState, fact: e.EffectIntended, at: int) -> None:
+    effect = _effect(task, fact.dispatch, fact.effect, fact.kind, fact.tool, fact.attempt)
+    if effect is not None:
+        effect.attempt, effect.status, effect.args = fact.attempt, "granted", raw(fact.args)
+
+
+def _effect_ended(task: TaskState, fact: e.EffectEnded, at: int) -> None:
+    effect = _effect(task, fact.dispatch, fact.effect, "read", fact.tool, fact.attempt)
+    if effect is not None:
+        effect.status, effect.ok, effect.value, effect.latency_ms = "ended", fact.ok, raw(fact.value), fact.latency_ms
+
+
+def _effect_unknown(task: TaskState, fact: e.EffectUnknown, at: int) -> None:
+    effect = _effect(task, fact.dispatch, fact.effect, "write", fact.tool, fact.attempt)
+    if effect is not None:
+        effect.status = "unknown"
+
+
+def _model_called(task: TaskState, fact: e.ModelCalled, at: int) -> None:
+    effect = _effect(task, fact.dispatch, fact.effect, "model", fact.model, fact.attempt)
+    if effect is not None:
+        effect.status, effect.gateway, effect.ok = "ended", None, fact.error is None
+        effect.value = raw(fact.response if effect.ok else fact.error)
+
+
+def _cut_off(task: TaskState, fact: e.ModelCutOff, at: int) -> None:
+    effect = _effect(task, fact.dispatch, fact.effect, "model", "", "")
+    if effect is not None:
+        effect.number, effect.gateway = fact.number + 1, None
+
+
+def _effect(task: TaskState, dispatch: str, id: str, kind: str, name: str, attempt: str) -> EffectState | None:
+    """The effect, made where it is new; none where its dispatch is closed: a late fact changes nothing."""
+    owner = task.dispatches.get(dispatch)
+    if owner is None:
+        return None
+    return owner.effects.setdefault(id, EffectState(id, kind, name, attempt))
+
+
+def _asked(task: TaskState, fact: e.ItemAsked, at: int) -> None:
+    task.items[fact.item] = Item(fact.item, task.id, fact.kind, fact.expires, fact.n, fact.dispatch, fact.effect)
+    if fact.n:
+        task.commands = fact.n
+
+
+def _decided(task: TaskState, fact: e.ItemDecided, at: int) -> None:
+    task.items[fact.item].decision = fact.decision
+    if fact.n and fact.decision != "expired":
+        task.events += 1
+
+
+def _diverged(task: TaskState, fact: e.TaskDiverged, at: int) -> None:
+    task.diverged = True
+
+
+def _ended(task: TaskState, fact: e.TaskEnded, at: int) -> None:
+    task.outcome, task.ended = fact.outcome, fact
+    task.asks.clear()
+    task.dispatches.clear()
+    task.timers.clear()
+
+
+_STEPS: dict[type[e.Fact], Callable[[TaskState, Any, int], None]] = {
+    e.TaskAccepted: _accepted,
+    e.MessageSent: _sent,
+    e.DispatchAttempted: _attempted,
+    e.MessageReceived: _received,
+    e.DispatchFailed: _failed,
+    e.DispatchSuspended: _suspended,
+    e.TimerSet: _timer_set,
+    e.TimerFired: _timer_fired,
+    e.CommandCancelled: _cancelled,
+    e.EffectIntended: _intended,
+    e.EffectEnded: _effect_ended,
+    e.EffectUnknown: _effect_unknown,
+    e.ModelCalled: _model_called,
+    e.ModelCutOff: _cut_off,
+    e.ItemAsked: _asked,
+    e.ItemDecided: _decided,
+    e.TaskDiverged: _diverged,
+    e.TaskEnded: _ended,
+}

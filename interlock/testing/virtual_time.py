@@ -1,0 +1,78 @@
+"""An event loop whose time is virtual: it jumps to the next timer as soon as nothing is ready.
+
+A test of hours runs in milliseconds, and the same program takes the same steps every time. Nothing here waits for the real
+world: there are no sockets and no threads (what is handed to an executor runs at once, in place), so a program that waits
+for neither a timer nor another task can never go on. That is reported as `Deadlock`, with the tasks that wait.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+WEEK = 7 * 86_400.0
+
+
+class Deadlock(RuntimeError):
+    """Every task waits for something that can no longer happen."""
+
+
+class VirtualTimeLoop(asyncio.BaseEventLoop):
+    """Time begins at `start` and may not pass `limit` (both in seconds): a poll that never ends is a deadlock too."""
+
+    _scheduled: list[asyncio.TimerHandle]
+
+    def __init__(self, start: float = 0.0, limit: float = WEEK) -> None:
+        super().__init__()
+        self._now = start
+        self._limit = start + limit
+        # Coarse enough that `now + resolution > now` also holds for times as large as today's.
+        self._clock_resolution = 1e-6
+        self._selector = self
+
+    def time(self) -> float:
+        return self._now
+
+    def select(self, timeout: float | None) -> list[Any]:
+        """What the base class calls where others wait for sockets: `timeout` is None when no timer is left."""
+        if timeout is None:
+            raise Deadlock(f"nothing is ready and no timer is left at {self._now:g} s{self._waiting()}")
+        if timeout > 0:
+            self._now = max(self._now, self._scheduled[0].when())
+            if self._now > self._limit:
+                raise Deadlock(f"still not done at {self._now:g} s, past the limit{self._waiting()}")
+        return []
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":  # type: ignore[override]
+        done = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+    def _process_events(self, event_list: list[Any]) -> None:
+        assert not event_list
+
+    def _write_to_self(self) -> None:
+        """Nobody sleeps in `select`, so nobody needs to be woken."""
+
+    def _waiting(self) -> str:
+        return "".join(f"\n  {task.get_name()}: {task.get_coro()!r}" for task in asyncio.all_tasks(self))
+
+
+class VirtualClock:
+    """Wall-clock time (microseconds) that runs with the loop's: `Clock` for tests. `start` is the time at loop time 0."""
+
+    def __init__(self, start: int = 1_700_000_000_000_000) -> None:
+        self._start = start
+
+    def now(self) -> int:
+        return self._start + round(asyncio.get_running_loop().time() * 1_000_000)
+
+
+def run(coro: Coroutine[Any, Any, T], start: float = 0.0, limit: float = WEEK) -> T:
+    """`asyncio.run` on virtual time: no real sleeping; `Deadlock` where the program can never go on."""
+    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(start, limit)) as runner:
+        return runner.run(coro)

@@ -48,7 +48,7 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         done = self.create_future()
         try:
             done.set_result(func(*args))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it travels in the future
             done.set_exception(error)
         return done
 

@@ -318,6 +318,11 @@ class StaleEpoch(InterlockError):
     template = "Epoch {epoch} has been followed by {current}; this orchestrator is no longer the one and exits."
 
 
+class StaleIncarnation(InterlockError):
+    code = "stale_incarnation"
+    template = "Incarnation {incarnation} of the supervisor has been followed by {current}; this one is no longer the one and exits."
+
+
 class StoreFailed(InterlockError):
     code = "store_failed"
     template = "The store at {path} cannot be written: {problem}. Nothing unwritten was acknowledged; free the disk or restore it and start the bus again."

@@ -1,0 +1,280 @@
+"""The supervisor's own memory: an append-only journal that never waits for the ledger.
+
+A change counts once it is here: a reservation is granted, a kill is valid. One commit is one transaction, synced to disk;
+everything that became due in the same moment shares it. A journal has one owner, the supervisor's latest incarnation: an
+earlier one that still lives is refused. Others may add orders only (`write_order`), so a kill needs no living actor.
+"""
+
+import asyncio
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from interlock.schemas.canonical import decode, encode
+from interlock.schemas.errors import StaleIncarnation, StoreFailed
+from interlock.schemas.ids import derived
+from interlock.schemas.ports import Clock
+
+ONCE = ("order", "receipt")
+"""Kinds of which a task has one for ever: the first stands."""
+
+
+class Change(NamedTuple):
+    """What is to be remembered. `data` holds JSON values and exact amounts."""
+
+    kind: str
+    task: str
+    data: dict[str, Any]
+
+
+class Row(NamedTuple):
+    """A change as it is remembered. `at`: microseconds since the epoch. Amounts have become strings."""
+
+    seq: int
+    at: int
+    kind: str
+    task: str
+    data: dict[str, Any]
+
+
+class Order(NamedTuple):
+    """Stop a task. `what`: `kill` or `budget`; `requested` in microseconds since the epoch. A task has one order for ever."""
+
+    task: str
+    what: str
+    by: str
+    why: str
+    requested: int
+
+    @property
+    def id(self) -> str:
+        return derived("ord", self.task)
+
+    def change(self) -> Change:
+        return Change("order", self.task, self._asdict())
+
+
+def order_in(row: Row) -> Order:
+    return Order(**row.data)
+
+
+class Journal:
+    """What every journal does: collect changes and commit them together. `incarnation` counts the openings, from 1."""
+
+    incarnation: int
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._staged: list[Change] = []
+        self._flushed: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None
+
+    def append(self, *changes: Change) -> None:
+        """Commit `changes`, and all that waits, now: durable on return."""
+        self._staged.extend(changes)
+        self._commit()
+
+    async def durable(self, *changes: Change) -> None:
+        """Commit `changes` with everything else that is due by the loop's next turn; durable on return."""
+        self._staged.extend(changes)
+        if self._flushed is None:
+            loop = asyncio.get_running_loop()
+            self._flushed = loop.create_future()
+            loop.call_soon(self._flush, self._flushed)
+        await asyncio.shield(self._flushed)
+
+    def rows(self) -> Iterator[Row]:
+        """Everything that was remembered at the opening, in order."""
+        raise NotImplementedError
+
+    def find(self, kind: str, task: str) -> Row | None:
+        """The first row of that kind about that task."""
+        raise NotImplementedError
+
+    def foreign(self) -> list[Row]:
+        """Orders that another process has written since the last call (or since the opening)."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give the store back; what is staged and was not waited for is dropped."""
+
+    def _write(self, changes: list[Change]) -> None:
+        raise NotImplementedError
+
+    def _flush(self, flushed: "asyncio.Future[None]") -> None:
+        self._flushed = None
+        try:
+            self._commit()
+        except Exception as error:  # noqa: BLE001 - it travels in the future
+            flushed.set_exception(error)
+            # Whoever awaited this may be gone; the failure stays and meets every later caller.
+            flushed.exception()
+        else:
+            flushed.set_result(None)
+
+    def _commit(self) -> None:
+        # Memory is ahead of a journal that failed once: nothing may be acknowledged from it any more, only a new start helps.
+        if self._failure is not None:
+            raise self._failure
+        changes, self._staged = self._staged, []
+        if not changes:
+            return
+        try:
+            self._write(changes)
+        except Exception as error:
+            self._failure = error
+            raise
+
+
+class MemoryJournal(Journal):
+    """The twin without a disk. Opening another one on the same `store` is a restart."""
+
+    def __init__(self, clock: Clock, store: list[Row] | None = None) -> None:
+        super().__init__(clock)
+        self.store: list[Row] = [] if store is None else store
+        self._opened_with = len(self.store)
+        self._found: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
+        for row in self.store:
+            self._found[row.kind, row.task].append(row)
+        self.incarnation = 1 + len(self._found["started", ""])
+        self.append(Change("started", "", {"incarnation": self.incarnation}))
+
+    def rows(self) -> Iterator[Row]:
+        return iter(self.store[: self._opened_with])
+
+    def find(self, kind: str, task: str) -> Row | None:
+        rows = self._found.get((kind, task))
+        return rows[0] if rows else None
+
+    def foreign(self) -> list[Row]:
+        return []
+
+    def _write(self, changes: list[Change]) -> None:
+        for change in changes:
+            if change.kind in ONCE and self._found.get((change.kind, change.task)):
+                continue
+            # Through JSON, so that this journal reads back what the one on disk does.
+            row = Row(len(self.store) + 1, self._clock.now(), change.kind, change.task, decode(encode(change.data)))
+            self.store.append(row)
+            self._found[row.kind, row.task].append(row)
+
+
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS journal (
+    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, task TEXT NOT NULL, data BLOB NOT NULL, writer INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS journal_of_task ON journal (kind, task) WHERE task != '';
+CREATE INDEX IF NOT EXISTS journal_starts ON journal (writer) WHERE kind = 'started';
+CREATE INDEX IF NOT EXISTS journal_foreign ON journal (seq) WHERE writer = 0;
+CREATE UNIQUE INDEX IF NOT EXISTS journal_once ON journal (kind, task) WHERE kind IN {ONCE};
+"""
+_INSERT = "INSERT OR IGNORE INTO journal (at, kind, task, data, writer) VALUES (?, ?, ?, ?, ?)"
+_SELECT = "SELECT seq, at, kind, task, data FROM journal"
+_OUTSIDER = 0
+
+
+def _connect(path: Path, create: bool = False) -> sqlite3.Connection:
+    mode = "rwc" if create else "rw"
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA busy_timeout = 5000")
+    db.execute("PRAGMA synchronous = FULL")
+    return db
+
+
+@contextmanager
+def _store_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreFailed(path=str(path), problem=str(error)) from error
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _row(columns: Iterable[Any]) -> Row:
+    seq, at, kind, task, data = columns
+    return Row(seq, at, kind, task, decode(data))
+
+
+class SqliteJournal(Journal):
+    """The journal on disk (WAL, synchronous=FULL). Only `create=True` makes a new one: a restart must find the old."""
+
+    def __init__(self, path: Path, clock: Clock, create: bool = False) -> None:
+        super().__init__(clock)
+        self._path = path
+        with _store_errors(path):
+            self._db = _connect(path, create)
+            if create:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.executescript(_SCHEMA)
+            with _transaction(self._db):
+                (last,) = self._db.execute("SELECT max(writer) FROM journal WHERE kind = 'started'").fetchone()
+                self.incarnation = 1 + (last or 0)
+                data = encode({"incarnation": self.incarnation})
+                self._db.execute(_INSERT, (clock.now(), "started", "", data, self.incarnation))
+                (self._seen,) = self._db.execute("SELECT max(seq) FROM journal").fetchone()
+        # No version yet: an order that came in since the transaction must not be missed.
+        self._version: int | None = None
+
+    def rows(self) -> Iterator[Row]:
+        with _store_errors(self._path):
+            for columns in self._db.execute(f"{_SELECT} WHERE seq <= ? ORDER BY seq", (self._seen,)):
+                yield _row(columns)
+
+    def find(self, kind: str, task: str) -> Row | None:
+        with _store_errors(self._path):
+            columns = self._db.execute(f"{_SELECT} WHERE kind = ? AND task = ? AND task != '' ORDER BY seq", (kind, task)).fetchone()
+        return _row(columns) if columns else None
+
+    def foreign(self) -> list[Row]:
+        with _store_errors(self._path):
+            version = self._data_version()
+            if version == self._version:
+                return []
+            query = f"{_SELECT} WHERE writer = 0 AND seq > ? ORDER BY seq"
+            rows = [_row(columns) for columns in self._db.execute(query, (self._seen,))]
+        self._version = version
+        if rows:
+            self._seen = rows[-1].seq
+        return rows
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _write(self, changes: list[Change]) -> None:
+        at = self._clock.now()
+        values = [(at, change.kind, change.task, encode(change.data), self.incarnation) for change in changes]
+        with _store_errors(self._path), _transaction(self._db):
+            (latest,) = self._db.execute("SELECT max(writer) FROM journal WHERE kind = 'started'").fetchone()
+            if latest != self.incarnation:
+                raise StaleIncarnation(incarnation=self.incarnation, current=latest)
+            self._db.executemany(_INSERT, values)
+
+    def _data_version(self) -> int:
+        version: int = self._db.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+
+def write_order(path: Path, order: Order) -> Order:
+    """Put an order into the journal at `path` from outside, with every actor dead: durable on return.
+
+    The supervisor obeys it within moments, or as the first thing when it starts again. Returns the order that stands: the
+    task's first. Raises `StoreFailed` where there is no journal.
+    """
+    with _store_errors(path), closing(_connect(path)) as db:
+        with _transaction(db):
+            db.execute(_INSERT, (order.requested, "order", order.task, encode(order._asdict()), _OUTSIDER))
+            columns = db.execute(f"{_SELECT} WHERE kind = 'order' AND task = ?", (order.task,)).fetchone()
+        return order_in(_row(columns))

@@ -1,0 +1,87 @@
+"""The worst case of a model call, known before it is sent: how many tokens go in at the most, how many may come out.
+
+Input: a token covers at least one byte of what is sent, so the UTF-8 bytes of the whole request bound the tokens of its content, and
+constants bound what an endpoint's chat template adds around it. Output: the request's own cap, which the endpoint is told. A field
+whose cost has no bound known here (pictures, several answers, paid search, priority tiers) is refused, never guessed.
+"""
+
+from typing import Any, NamedTuple
+
+from interlock.schemas.canonical import decode, encode
+from interlock.schemas.errors import UnboundedCall
+
+DEFAULT_CAP = 4096
+PER_CALL = 512  # a template's preamble: dates, tool instructions, the start of the answer
+PER_MESSAGE = 16  # role and delimiters
+PER_TOOL = 32
+
+# fmt: off
+_FIELDS = frozenset({
+    "model", "messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort", "verbosity", "max_completion_tokens", "max_tokens",
+    "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias",
+    "user", "prompt_cache_key", "safety_identifier",
+})
+# fmt: on
+
+
+class Bounded(NamedTuple):
+    """A request without its output cap, the most tokens that it is, and the cap."""
+
+    request: dict[str, Any]
+    input: int
+    cap: int
+
+
+def bounded(model: str, data: bytes) -> Bounded:
+    """Decode a request and bound it; `UnboundedCall` where that cannot be done."""
+    request = _decoded(model, data)
+    strange = sorted(set(request) - _FIELDS)
+    if strange:
+        _refuse(model, f"what the field {strange[0]!r} costs is not known", "leave that field out.")
+    messages, tools = _objects(model, request, "messages"), _objects(model, request, "tools")
+    for message in messages:
+        _check_content(model, message.get("content"))
+    for tool in tools:
+        if tool.get("type") != "function":
+            _refuse(
+                model, f"a tool of type {tool.get('type')!r} may run at the endpoint, for money", "offer tools of type 'function' only."
+            )
+    cap = _cap(model, request)
+    request["model"] = model
+    return Bounded(request, len(encode(request)) + PER_CALL + PER_MESSAGE * len(messages) + PER_TOOL * len(tools), cap)
+
+
+def _refuse(model: str, problem: str, remedy: str) -> None:
+    raise UnboundedCall(model=model, problem=problem, remedy=remedy)
+
+
+def _decoded(model: str, data: bytes) -> dict[str, Any]:
+    try:
+        request = decode(data)
+    except ValueError as error:
+        raise UnboundedCall(model=model, problem=f"the request is not JSON ({error})", remedy="send a JSON object.") from None
+    if not isinstance(request, dict):
+        _refuse(model, "the request is not a JSON object", "send the body of a chat completion.")
+    return dict(request)
+
+
+def _objects(model: str, request: dict[str, Any], field: str) -> list[dict[str, Any]]:
+    items = request.get(field, [])
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        _refuse(model, f"{field!r} is not a list of objects", "send the body of a chat completion.")
+    return list(items)
+
+
+def _check_content(model: str, content: Any) -> None:
+    parts = content if isinstance(content, list) else []
+    for part in parts:
+        kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+        if kind not in ("text", "refusal"):
+            _refuse(model, f"a content part of type {kind!r} costs more tokens than it has bytes", "send text only.")
+
+
+def _cap(model: str, request: dict[str, Any]) -> int:
+    caps = [cap for name in ("max_tokens", "max_completion_tokens") if (cap := request.pop(name, None)) is not None]
+    if any(not isinstance(cap, int) or isinstance(cap, bool) or cap < 1 for cap in caps):
+        _refuse(model, f"its output cap {caps[-1]!r} is not a whole number above zero", "give max_completion_tokens as one.")
+    return min(caps, default=DEFAULT_CAP)

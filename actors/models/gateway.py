@@ -1,0 +1,114 @@
+"""The gateway: the one way to a model. It holds the key, so nobody else needs one; it reserves before and settles after, so no
+call escapes the budget; and it records every call in full, whoever asked for it.
+
+A call is named by effect and number. The same name again attaches to the call that runs, or to the record that is on its way:
+it is never made twice here.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from interlock.actors.mailbox import Mailbox
+from interlock.actors.models.call import Call, Desk
+from interlock.actors.models.prices import Prices
+from interlock.actors.models.wire import Wire
+from interlock.schemas.canonical import encode
+from interlock.schemas.errors import ModelFailed
+from interlock.schemas.frames import CallEnded, CallModel, CancelCall
+from interlock.schemas.ports import Budgets
+
+_log = logging.getLogger(__name__)
+
+
+class Gateway(Mailbox):
+    """A models peer. `sleep` waits between tries."""
+
+    def __init__(
+        self,
+        budgets: Budgets,
+        wire: Wire,
+        prices: Prices,
+        rng: random.Random,
+        sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
+    ) -> None:
+        super().__init__()
+        self._desk = Desk(budgets, wire, prices, rng, sleep)
+        self._calls: dict[str, Call] = {}
+        self._running: dict[str, asyncio.Task[CallEnded]] = {}
+
+    def take(self, frame: Any) -> None:
+        match frame:
+            case CallModel():
+                self._start(frame)
+            case CancelCall():
+                self._cancel(call for call in self._calls.values() if call.frame.effect == frame.effect)
+            case _:
+                raise TypeError(f"a gateway takes no {type(frame).__name__}")
+
+    def reopen(self) -> None:
+        """Nothing: an ended call's record stays in the outbox until it is durable, a running one will end."""
+
+    def holds(self) -> list[str]:
+        return list(self._calls)
+
+    async def cancel_task(self, task: str) -> list[str]:
+        """Stop all calls of a task. Returns their effects once every connection is let go of; the records follow."""
+        calls = [call for call in self._calls.values() if call.frame.task == task]
+        flights = self._cancel(calls)
+        if flights:
+            await asyncio.wait(flights)
+        return sorted({call.frame.effect for call in calls})
+
+    async def close(self) -> None:
+        """Stop all calls, settle them, and close the way to the endpoint."""
+        self._cancel(self._calls.values())
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        await self._desk.wire.close()
+
+    def _start(self, frame: CallModel) -> None:
+        key = _key(frame)
+        if key in self._calls or any(isinstance(sent, CallEnded) and _key(sent) == key for sent in self._outbox):
+            return
+        call = Call(frame, self._desk)
+        running = asyncio.get_running_loop().create_task(call.run(), name=f"call {key}")
+        self._calls[key], self._running[key] = call, running
+        running.add_done_callback(lambda done: self._ended(key, call, done))
+
+    def _ended(self, key: str, call: Call, done: asyncio.Task[CallEnded]) -> None:
+        del self._calls[key], self._running[key]
+        if done.cancelled():
+            return  # the process is going down; to the orchestrator this call is cut off
+        error = done.exception()
+        if error is not None:
+            _log.error("call %s ended by a fault", key, exc_info=error)
+        self.emit(done.result() if error is None else _faulted(call.frame, self._desk.wire.endpoint.shown, error))
+
+    @staticmethod
+    def _cancel(calls: Iterable[Call]) -> list[asyncio.Future[Any]]:
+        return [flight for call in list(calls) if (flight := call.cancel()) is not None]
+
+
+def _key(frame: CallModel | CallEnded) -> str:
+    return f"{frame.effect}#{frame.number}"
+
+
+def _faulted(frame: CallModel, endpoint: str, fault: BaseException) -> CallEnded:
+    """The record of a call that a fault of ours ended: what it held stays held until the task closes."""
+    error = ModelFailed(model=frame.model, endpoint=endpoint, attempts=0, problem=f"{type(fault).__name__}: {fault}")
+    record = {
+        "model": frame.model,
+        "model_reported": "",
+        "endpoint": endpoint,
+        "system_hash": "",
+        "request": None,
+        "response": None,
+        "usage": {"input_tokens": 0, "output_tokens": 0},
+        "price": None,
+        "latency_ms": 0.0,
+        "tries": 0,
+        "error": error.to_wire(),
+    }
+    return CallEnded(frame.effect, frame.number, False, encode(record))

@@ -1,0 +1,179 @@
+"""One try of one chat completion over HTTP, and what its failure means.
+
+The openai SDK does the protocol (its own retries off); what goes out and what comes back is kept as it was. A failure says
+three things that the caller's books depend on: why, whether trying again may help, and whether the endpoint may have done the work.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx2
+from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, DefaultAsyncHttpxClient
+
+from interlock.schemas.canonical import decode
+
+_CONNECT_SECONDS = 10.0
+_AGAIN = frozenset({408, 409, 429})  # besides everything from 500 on
+_MAYBE_DONE = frozenset({408, 502, 504, 520, 522, 524})  # somebody between us and the model gave up waiting
+_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the models are. `timeout`: seconds for one try; `patience`: seconds for all tries of a call and the waits between."""
+
+    base_url: str
+    api_key: str = field(default="", repr=False)
+    timeout: float = 120.0
+    patience: float = 300.0
+
+    @property
+    def shown(self) -> str:
+        """The URL as records and errors show it: without a password or a key that may stand in it."""
+        parts = urlsplit(self.base_url)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+class Answer(NamedTuple):
+    """A completion: its body as it came, and decoded. `usage` is input, output and cached tokens; `None` where not reported."""
+
+    raw: bytes
+    body: dict[str, Any]
+    usage: tuple[int, int, int] | None
+
+
+class WireFailed(Exception):
+    """A try that gave no answer. `status` is 0 where none came; `wait` the seconds that the endpoint asked for."""
+
+    def __init__(self, problem: str, *, again: bool, maybe_done: bool, status: int = 0, wait: float | None = None) -> None:
+        super().__init__(problem)
+        self.problem, self.again, self.maybe_done, self.status, self.wait = problem, again, maybe_done, status, wait
+
+
+class Wire(Protocol):
+    """How one try reaches a model."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it goes."""
+
+    async def call(self, request: dict[str, Any], seconds: float) -> Answer:
+        """Send the request once, within `seconds`. Raises `WireFailed`. Cancelled, it lets go of the connection."""
+
+    async def close(self) -> None:
+        """Close what is open; no call may follow."""
+
+
+class ChatCompletions:
+    """The wire to an endpoint that speaks OpenAI's chat completions."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        # A proxy set for the outside world must not be asked for this machine.
+        http = DefaultAsyncHttpxClient(trust_env=not _is_loopback(endpoint.base_url))
+        self._client = AsyncOpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key or "none", max_retries=0, http_client=http)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self._endpoint
+
+    async def call(self, request: dict[str, Any], seconds: float) -> Answer:
+        rest = {key: value for key, value in request.items() if key not in ("model", "messages")}
+        try:
+            async with asyncio.timeout(seconds):  # the SDK's own timeout starts anew with every byte
+                response = await self._client.chat.completions.with_raw_response.create(
+                    model=request["model"],
+                    messages=request["messages"],
+                    extra_body=rest,
+                    timeout=httpx2.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS)),
+                )
+        except APIStatusError as error:
+            raise _status_failure(error) from error
+        except APIConnectionError as error:
+            raise _connection_failure(error) from error
+        except TimeoutError:
+            raise WireFailed(f"no answer within {seconds:g} s", again=True, maybe_done=True) from None
+        return _answer(response.content)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def _is_loopback(url: str) -> bool:
+    host = httpx2.URL(url).host
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _status_failure(error: APIStatusError) -> WireFailed:
+    status = error.status_code
+    return WireFailed(
+        f"HTTP {status}: {_said(error)}",
+        again=(status >= 500 or status in _AGAIN) and error.code != "insufficient_quota",
+        maybe_done=status in _MAYBE_DONE,
+        status=status,
+        wait=_retry_after(error.response.headers),
+    )
+
+
+def _said(error: APIStatusError) -> str:
+    """The endpoint's own words, without what may be a whole web page around them."""
+    body = error.body
+    if isinstance(body, dict):
+        body = body.get("message") or body.get("detail") or body.get("error") or body
+    text = " ".join(str(body or error.response.reason_phrase).split())
+    return text if len(text) <= 300 else text[:300] + "…"
+
+
+def _connection_failure(error: APIConnectionError) -> WireFailed:
+    cause = error.__cause__
+    if isinstance(cause, _NEVER_SENT):
+        return WireFailed(f"no connection ({str(cause) or type(cause).__name__})", again=True, maybe_done=False)
+    if isinstance(error, APITimeoutError):
+        return WireFailed("no answer in time", again=True, maybe_done=True)
+    return WireFailed(f"connection lost ({str(cause) or type(cause).__name__})", again=True, maybe_done=True)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait as the endpoint asks: a number, or a date set against its own `Date`, so that no clock of ours matters."""
+    asked = headers.get("retry-after", "")
+    try:
+        if "retry-after-ms" in headers:
+            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        if asked.replace(".", "", 1).isdigit():
+            return float(asked)
+        then, now = (parsedate_to_datetime(text).replace(tzinfo=UTC) for text in (asked, headers.get("date", "")))
+    except ValueError:
+        return None
+    return max(0.0, (then - now).total_seconds())
+
+
+def _answer(raw: bytes) -> Answer:
+    try:
+        body = decode(raw)
+        message = body["choices"][0]["message"]
+    except (ValueError, LookupError, TypeError):
+        message = None
+    if not isinstance(message, dict):
+        start = " ".join(raw[:80].decode(errors="replace").split())
+        raise WireFailed(f"the answer is no chat completion (it begins {start!r})", again=True, maybe_done=True)
+    return Answer(raw, body, _usage(body.get("usage")))
+
+
+def _usage(usage: Any) -> tuple[int, int, int] | None:
+    if not isinstance(usage, dict):
+        return None
+    input, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not isinstance(input, int) or not isinstance(output, int) or min(input, output) < 0:
+        return None
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return input, output, min(max(cached, 0), input) if isinstance(cached, int) else 0

@@ -47,8 +47,13 @@ class Budget:
     def __post_init__(self) -> None:
         if isinstance(self.usd, float):
             raise BadDeclaration(what="Budget(usd=...)", problem="a float is not exact money", remedy='Write usd="0.50".')
-        for meter, amount in self.limits().items():
-            if amount < 0 or (meter != TOKENS and not Decimal(amount).is_finite()):
+        try:
+            limits = self.limits()
+        except ArithmeticError:
+            raise BadDeclaration(what=f"Budget(usd={self.usd!r})", problem="that is no number", remedy='Write usd="0.50".') from None
+        for meter, amount in limits.items():
+            # A NaN compares with nothing: whether it is a number comes first.
+            if not Decimal(amount).is_finite() or amount < 0:
                 raise BadDeclaration(what=f"Budget {meter}={amount}", problem="a limit is zero or more", remedy="Use None for no limit.")
 
     def limits(self) -> dict[str, Amount]:

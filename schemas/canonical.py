@@ -1,6 +1,7 @@
 """Bytes of JSON: one fast encoding for what travels, one canonical (RFC 8785) for digests of tool arguments."""
 
 import hashlib
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -32,4 +33,9 @@ def decode(data: bytes | str) -> Any:
 
 def digest(value: Any) -> str:
     """Hex SHA-256 of the RFC 8785 form: equal for JSON values that are equal, whoever encoded them."""
-    return hashlib.sha256(rfc8785.dumps(value)).hexdigest()
+    try:
+        canonical = rfc8785.dumps(value)
+    except rfc8785.IntegerDomainError:
+        # RFC 8785 knows doubles only. Ids of 64 bits are common in tool arguments and must neither fail nor fall together.
+        canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return hashlib.sha256(canonical).hexdigest()

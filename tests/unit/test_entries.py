@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.schemas.canonical import Fragment, decode, encode
-from interlock.schemas.entries import KINDS, Fact, TaskRefused
+from interlock.schemas.entries import KINDS, Entry, Fact, TaskRefused
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 NUMBERS = st.integers(-(2**53), 2**53)

@@ -143,6 +143,7 @@ class MessageSent(Fact):
     attempt: str
     agent: str
     returns: list[str]
+    label: str
     envelope: Any
 
 
@@ -214,10 +215,11 @@ class TimerFired(Fact):
 
 @dataclass(frozen=True, slots=True)
 class CommandCancelled(Fact):
-    """The workflow no longer wants what command `n` asked for."""
+    """The workflow no longer wants what command `n` asked for; `dispatch` where that was an ask. What it had in the inbox is withdrawn."""
 
     KIND: ClassVar[str] = "command.cancelled"
     n: int
+    dispatch: str = ""
 
 
 # --- effects --------------------------------------------------------------------------------------------------------

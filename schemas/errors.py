@@ -225,6 +225,23 @@ class ToolTimeout(WorkFailed):
     template = "Tool {tool} did not end within {seconds} s and was stopped. Whether it took effect may be unknown; raise its timeout= or make it faster."
 
 
+class PatchFailed(WorkFailed):
+    """A diff that was not applied; nothing in the worktree changed. The model reads it and may write a better one."""
+
+    code = "patch_failed"
+    template = "The diff was not applied: {problem}. {remedy}"
+
+
+class GitFailed(WorkFailed):
+    code = "git_failed"
+    template = "git {command} failed: {problem}. {remedy}"
+
+
+class BranchMoved(WorkFailed):
+    code = "branch_moved"
+    template = "Branch {branch} is at {found}, not at {expected} from which this work was made; nothing was committed. Start again from {found}."
+
+
 class UnknownEffect(WorkFailed):
     code = "unknown_effect"
     template = "Whether {tool} took effect is unknown ({why}) and it does not say how it repeats. A person decides: interlock inbox."
@@ -306,6 +323,16 @@ class NoSandbox(InterlockError):
     template = (
         "Code that a model wrote needs a sandbox and none works here: {problem}. Install bubblewrap, or accept the risk with --unsafe-exec."
     )
+
+
+class NoLedger(InterlockError):
+    code = "no_ledger"
+    template = "No ledger can be opened at {path}: {problem}. {remedy}"
+
+
+class LedgerExists(InterlockError):
+    code = "ledger_exists"
+    template = "A ledger already exists at {path}. It was left as it is; open it, or give another path."
 
 
 class LedgerDamaged(InterlockError):

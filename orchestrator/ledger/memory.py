@@ -1,0 +1,126 @@
+"""The ledger's twin in memory: the same numbers, hashes, rows and callbacks, for tests, simulations and a bus that keeps nothing.
+
+Each entry becomes durable in a turn of the event loop of its own, so that a simulation can stop at every single one. What is durable
+lives in `Disk` and survives the writer: `reopen` is a crash and a restart.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
+
+from interlock.orchestrator.ledger.chain import GENESIS, verify
+from interlock.orchestrator.ledger.projections import PROJECTED, AppRow, ContractRow, InboxRow, Row, Tables, TaskRow
+from interlock.orchestrator.ledger.writer import Opened, Stored, Writer
+from interlock.schemas.entries import Entry
+from interlock.schemas.errors import InterlockError, StaleEpoch
+from interlock.schemas.ports import Clock
+from interlock.schemas.record import State
+
+R = TypeVar("R", bound=Row)
+
+
+class Disk:
+    """What is durable, and the answers that it gives (`Reads`)."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.log: list[Entry] = []
+        self.tables = Tables()
+        self._by_task: dict[str, list[Entry]] = {}
+
+    def write(self, entry: Entry) -> None:
+        self.log.append(entry)
+        self._by_task.setdefault(entry.task, []).append(entry)
+        if entry.kind in PROJECTED:
+            self.tables.fold(entry)
+
+    def tasks(self, limit: int = 100, state: State | None = None) -> list[TaskRow]:
+        found = [row for row in self._rows(TaskRow) if state is None or row.state == state.value]
+        return sorted(found, key=lambda row: -row.seq)[:limit]
+
+    def task(self, id: str) -> TaskRow | None:
+        return self.tables.known(id).task
+
+    def live_tasks(self) -> list[str]:
+        return [row.task for row in sorted(self._rows(TaskRow), key=lambda row: row.seq) if not row.outcome]
+
+    def inbox(self, open_only: bool = True) -> list[InboxRow]:
+        found = [row for row in self._rows(InboxRow) if not (open_only and row.decision)]
+        return sorted(found, key=lambda row: row.seq)
+
+    def item(self, id: str) -> InboxRow | None:
+        return next((row for row in self._rows(InboxRow) if row.item == id), None)
+
+    def entries(self, task: str) -> list[Entry]:
+        return list(self._by_task.get(task, ()))
+
+    def all_entries(self, after: int = 0, limit: int = 1000) -> list[Entry]:
+        return self.log[after : after + limit]
+
+    def contracts(self) -> list[ContractRow]:
+        return sorted(self._rows(ContractRow), key=lambda row: (row.contract, row.seq))
+
+    def apps(self) -> list[AppRow]:
+        return sorted(self._rows(AppRow), key=lambda row: row.seq)
+
+    def verify(self) -> int:
+        return verify(self.log)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _rows(self, kind: type[R]) -> list[R]:
+        return [row for row in self.tables.rows.values() if isinstance(row, kind)]
+
+
+class MemoryLedger(Writer):
+    """`Store` in memory, on a `Disk` of its own or on one that another writer left."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        on_failure: Callable[[InterlockError], None],
+        on_durable: Callable[[Entry], None] | None = None,
+        disk: Disk | None = None,
+    ) -> None:
+        self.disk = disk or Disk()
+        self._queue: deque[Stored] = deque()
+        super().__init__("memory", clock, self.disk, on_failure, on_durable)
+
+    def reopen(
+        self, *, on_failure: Callable[[InterlockError], None] | None = None, on_durable: Callable[[Entry], None] | None = None
+    ) -> "MemoryLedger":
+        """Crash and start again: this writer is abandoned, a new one has the next epoch and all that was durable."""
+        self.abandon()
+        heir = MemoryLedger(self._clock, on_failure=on_failure or self._on_failure, on_durable=on_durable, disk=self.disk)
+        heir.open_epoch()
+        return heir
+
+    async def close(self) -> None:
+        """Make durable what waits; then refuse everything."""
+        if self._failure is None:
+            await self.flush()
+            self._end(self._problem("it was closed"))
+
+    def _open(self) -> Opened:
+        self.disk.epoch += 1
+        last = self.disk.log[-1] if self.disk.log else None
+        return Opened(self.disk.epoch, last.seq, last.hash) if last else Opened(self.disk.epoch, 0, GENESIS)
+
+    def _write(self, stored: Stored) -> None:
+        self._queue.append(stored)
+        if len(self._queue) == 1:
+            self._loop.call_soon(self._commit)
+
+    def _commit(self) -> None:
+        if self._failure is not None:
+            return
+        if self.disk.epoch != self.epoch:
+            self._fail(StaleEpoch(epoch=self.epoch, current=self.disk.epoch))
+            return
+        entry = Entry(*self._queue.popleft())
+        if self._queue:
+            self._loop.call_soon(self._commit)
+        self.disk.write(entry)
+        self._settled(entry.seq)

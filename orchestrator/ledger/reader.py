@@ -1,0 +1,139 @@
+"""Reading a ledger: the questions that one can ask, and the reader of a SQLite file that answers them beside a running bus.
+
+A reader never writes, never blocks the writer and needs no bus: the file of a bus that died reads the same. It sees durable entries only.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from interlock.orchestrator.ledger.chain import verify
+from interlock.orchestrator.ledger.projections import AppRow, ContractRow, InboxRow, TaskRow
+from interlock.schemas.entries import Entry
+from interlock.schemas.errors import LedgerDamaged, NoLedger
+from interlock.schemas.record import State
+
+APPLICATION_ID = 0x494C434B
+"""`ILCK` in the file's header: this is a ledger."""
+
+SCHEMA_VERSION = 1
+
+_PAGE = 1000
+
+
+class Reads(Protocol):
+    """What can be asked of a ledger; the same answers from memory and from a file."""
+
+    def tasks(self, limit: int = 100, state: State | None = None) -> list[TaskRow]:
+        """The latest tasks first, those in `state` or all."""
+
+    def task(self, id: str) -> TaskRow | None: ...
+
+    def live_tasks(self) -> list[str]:
+        """Tasks without an outcome, in order of acceptance."""
+
+    def inbox(self, open_only: bool = True) -> list[InboxRow]:
+        """What waits for a human, or all that ever did, oldest first."""
+
+    def item(self, id: str) -> InboxRow | None: ...
+
+    def entries(self, task: str) -> list[Entry]:
+        """A task's entries in order (`""`: those of the bus itself)."""
+
+    def all_entries(self, after: int = 0, limit: int = _PAGE) -> list[Entry]:
+        """The next entries after number `after`."""
+
+    def contracts(self) -> list[ContractRow]:
+        """All registered versions, by name, in order of registration."""
+
+    def apps(self) -> list[AppRow]:
+        """All deployed versions, the latest deployment last."""
+
+    def verify(self) -> int:
+        """How many entries there are, all intact; else `LedgerDamaged`."""
+
+    def close(self) -> None: ...
+
+
+class Reader:
+    """`Reads` on a ledger file, read only. Raises `NoLedger` where there is none or it is not ours."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        self._db = open_file(self._path, "ro")
+
+    def tasks(self, limit: int = 100, state: State | None = None) -> list[TaskRow]:
+        if state is None:
+            found = self._all("SELECT * FROM tasks ORDER BY seq DESC LIMIT ?", limit)
+        else:
+            found = self._all("SELECT * FROM tasks WHERE state = ? ORDER BY seq DESC LIMIT ?", state.value, limit)
+        return [TaskRow(*row) for row in found]
+
+    def task(self, id: str) -> TaskRow | None:
+        found = self._all("SELECT * FROM tasks WHERE task = ?", id)
+        return TaskRow(*found[0]) if found else None
+
+    def live_tasks(self) -> list[str]:
+        return [task for (task,) in self._all("SELECT task FROM tasks WHERE outcome = '' ORDER BY seq")]
+
+    def inbox(self, open_only: bool = True) -> list[InboxRow]:
+        which = "WHERE decision = ''" if open_only else ""
+        return [InboxRow(*row) for row in self._all(f"SELECT * FROM inbox {which} ORDER BY seq")]
+
+    def item(self, id: str) -> InboxRow | None:
+        found = self._all("SELECT * FROM inbox WHERE item = ?", id)
+        return InboxRow(*found[0]) if found else None
+
+    def entries(self, task: str) -> list[Entry]:
+        return [Entry(*row) for row in self._all("SELECT * FROM entries WHERE task = ? ORDER BY seq", task)]
+
+    def all_entries(self, after: int = 0, limit: int = _PAGE) -> list[Entry]:
+        return [Entry(*row) for row in self._all("SELECT * FROM entries WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)]
+
+    def contracts(self) -> list[ContractRow]:
+        return [ContractRow(*row) for row in self._all("SELECT * FROM contracts ORDER BY contract, seq")]
+
+    def apps(self) -> list[AppRow]:
+        return [AppRow(*row) for row in self._all("SELECT * FROM apps ORDER BY seq")]
+
+    def verify(self) -> int:
+        return verify(self._walk())
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _walk(self) -> Iterator[Entry]:
+        """All entries from the first on, a page at a time, so that the writer's log can be folded in between."""
+        after = 0
+        try:
+            while page := self.all_entries(after):
+                yield from page
+                after = page[-1].seq
+        except sqlite3.DatabaseError as problem:
+            raise LedgerDamaged(seq=after + 1, problem=f"it or one soon after it cannot be read ({problem})") from problem
+
+    def _all(self, sql: str, *values: Any) -> list[Any]:
+        return self._db.execute(sql, values).fetchall()
+
+
+def open_file(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection to an existing ledger (`mode`: `ro` or `rw`); never makes a file. It may be used from another thread."""
+    if not path.is_file():
+        raise NoLedger(path=str(path), problem="there is no such file", remedy="`interlock up` creates one; or give the path of another.")
+    try:
+        db = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA busy_timeout = 5000")
+        ((made_by,),) = db.execute("PRAGMA application_id").fetchall()
+        ((version,),) = db.execute("PRAGMA user_version").fetchall()
+    except sqlite3.Error as problem:
+        raise NoLedger(path=str(path), problem=f"it cannot be read ({problem})", remedy="Give the path of a ledger.") from problem
+    if made_by != APPLICATION_ID:
+        db.close()
+        raise NoLedger(path=str(path), problem="the file is something else", remedy="Give the path of a ledger.")
+    if version != SCHEMA_VERSION:
+        db.close()
+        differs = f"its layout is version {version} and this Interlock reads version {SCHEMA_VERSION}"
+        raise NoLedger(path=str(path), problem=differs, remedy="Run the Interlock that wrote it.")
+    return db

@@ -1,0 +1,157 @@
+"""The writer's half on the event loop: numbers, hashes and callbacks; where entries become durable is the store's own.
+
+`append` gives an entry its number, time and hash at once and returns. `then` callbacks run on the loop, in order of appending, after
+the entry is durable and never inside `append`. Once the store has failed, or a newer epoch was opened, nothing pending is ever
+acknowledged, every call is refused and `on_failure` is told once.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from interlock.orchestrator.ledger.chain import GENESIS, link
+from interlock.orchestrator.ledger.reader import Reads
+from interlock.schemas.entries import Entry, Fact
+from interlock.schemas.errors import InterlockError, StoreFailed
+from interlock.schemas.ports import Clock
+
+Stored = tuple[int, int, int, str, str, bytes, bytes]
+"""An entry's fields in their order, as they wait to be written."""
+
+
+class Opened(NamedTuple):
+    """What a store says at a new epoch: its number, the last entry's number and hash."""
+
+    epoch: int
+    seq: int = 0
+    head: bytes = GENESIS
+
+
+class Writer(ABC):
+    """The one writer of a ledger, for one epoch. Use it from the loop that ran `open_epoch`.
+
+    `on_durable` is called for each entry that has become durable, before its `then`.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        clock: Clock,
+        reader: Reads,
+        on_failure: Callable[[InterlockError], None],
+        on_durable: Callable[[Entry], None] | None,
+    ) -> None:
+        self.epoch = 0
+        self.reader = reader
+        self._path = path
+        self._clock = clock
+        self._on_failure = on_failure
+        self._on_durable = on_durable
+        self._seq = self._durable = 0
+        self._head = GENESIS
+        self._failure: InterlockError | None = self._problem("it has not been opened for an epoch")
+        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
+        self._flushing: set[asyncio.Future[None]] = set()
+
+    def open_epoch(self) -> int:
+        """Take epoch + 1, durably; whoever wrote before can write no more. Raises `StoreFailed`."""
+        self._loop = asyncio.get_running_loop()
+        opened = self._open()
+        self.epoch, self._seq, self._head = opened
+        self._durable, self._failure = opened.seq, None
+        return opened.epoch
+
+    def append(self, task: str, fact: Fact, then: Callable[[], None] | None = None) -> int:
+        """Put one entry at the end and return its number; `then` runs once it is durable."""
+        if self._failure is not None:
+            raise self._again(self._failure)
+        seq, at, kind, data = self._seq + 1, self._clock.now(), fact.KIND, fact.encode()
+        head = link(self._head, seq, self.epoch, at, task, kind, data)
+        self._seq, self._head = seq, head
+        stored = (seq, self.epoch, at, task, kind, data, head)
+        if self._on_durable is not None:
+            self._waiting.append((seq, partial(self._on_durable, Entry(*stored))))
+        if then is not None:
+            self._waiting.append((seq, then))
+        self._write(stored)
+        return seq
+
+    def barrier(self, then: Callable[[], None]) -> None:
+        """Run `then` once all that was appended so far is durable: in the loop's next turn if it is already."""
+        if self._failure is not None:
+            raise self._again(self._failure)
+        self._waiting.append((self._seq, then))
+        if self._durable >= self._seq:
+            self._loop.call_soon(self._deliver)
+
+    async def flush(self) -> None:
+        """Return once all that was appended so far is durable."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        self.barrier(partial(_resolve, done))
+        self._flushing.add(done)
+        try:
+            await done
+        finally:
+            self._flushing.discard(done)
+
+    def abandon(self) -> None:
+        """Drop what is pending and go silent, as a crash would: no callback of this writer runs any more."""
+        self._end(self._problem("its writer was abandoned"))
+
+    def entries(self, task: str) -> list[Entry]:
+        """A task's durable entries in order (`""`: those of the bus itself)."""
+        return self.reader.entries(task)
+
+    def live_tasks(self) -> list[str]:
+        """Tasks without an outcome, in order of acceptance."""
+        return self.reader.live_tasks()
+
+    @abstractmethod
+    def _open(self) -> Opened:
+        """Take the next epoch in the store."""
+
+    @abstractmethod
+    def _write(self, stored: Stored) -> None:
+        """See to it that the entry becomes durable; then call `_settled`, or `_fail`, on the loop."""
+
+    def _settled(self, seq: int) -> None:
+        """All entries up to `seq` are durable."""
+        self._durable = seq
+        self._deliver()
+
+    def _deliver(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._durable:
+            _, then = self._waiting.popleft()
+            try:
+                then()
+            except BaseException:  # it goes to the loop's own handler, and keeps no other callback from running
+                self._loop.call_soon(self._deliver)
+                raise
+
+    def _fail(self, failure: InterlockError) -> None:
+        if self._failure is None:
+            self._end(failure)
+            self._on_failure(failure)
+
+    def _end(self, failure: InterlockError) -> None:
+        self._failure = failure
+        self._waiting.clear()
+        for done in self._flushing:
+            if not done.done():
+                done.set_exception(self._again(failure))
+
+    def _problem(self, problem: str) -> StoreFailed:
+        return StoreFailed(path=self._path, problem=problem)
+
+    @staticmethod
+    def _again(failure: InterlockError) -> InterlockError:
+        """A fresh copy to raise: one exception raised in many places gathers all their tracebacks."""
+        return type(failure)(**failure.facts)
+
+
+def _resolve(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)

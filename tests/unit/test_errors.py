@@ -27,7 +27,6 @@ def test_an_error_crosses_a_process_as_data(cls: type[InterlockError]) -> None:
 @pytest.mark.parametrize("cls", [cls for cls in CLASSES if cls.template != InterlockError.template])
 def test_a_message_is_made_of_sentences(cls: type[InterlockError]) -> None:
     assert cls.template.rstrip("}").endswith((".", "remedy"))
-    assert str(_example(cls))[0] in "`<" or str(_example(cls))[0].isupper() or cls.code == "exit_failed"
 
 
 def test_codes_are_unique_and_never_taken_twice() -> None:

@@ -1,0 +1,129 @@
+"""What a task's entries come to: its run record, and a timeline that a person can read.
+
+Both are pure folds, so they say the same on a live bus, on a dead one's file and in an audit years later.
+"""
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from interlock.schemas import entries as e
+from interlock.schemas.record import Outcome, RunRecord, ToolCall
+from interlock.schemas.times import rfc3339
+
+
+def run_record(entries: Sequence[e.Entry]) -> RunRecord:
+    """What the task did and cost so far; `ValueError` where the entries do not begin with an acceptance.
+
+    A step is a model call (one that was cut off counts) or a tool call that was begun; tokens and money are those of recorded calls.
+    """
+    facts = [entry.open() for entry in entries]
+    if not facts or not isinstance(facts[0], e.TaskAccepted):
+        raise ValueError("a task's entries begin with task.accepted")
+    ends = ((fact, entry.at) for fact, entry in zip(facts, entries, strict=True) if isinstance(fact, e.TaskEnded))
+    ended, ended_at = next(ends, (None, None))
+    calls = [fact for fact in facts if isinstance(fact, e.ModelCalled)]
+    tools = {fact.effect for fact in facts if isinstance(fact, e.EffectIntended | e.EffectEnded)}
+    cut_off = sum(isinstance(fact, e.ModelCutOff) for fact in facts)
+    return RunRecord(
+        task_id=entries[0].task,
+        task_type=facts[0].type,
+        start_time=rfc3339(entries[0].at),
+        end_time=None if ended_at is None else rfc3339(ended_at),
+        steps=len(calls) + cut_off + len(tools),
+        input_tokens=sum(call.usage.get("input_tokens", 0) for call in calls),
+        output_tokens=sum(call.usage.get("output_tokens", 0) for call in calls),
+        cost_usd=f"{sum((Decimal(call.price) for call in calls if call.price), Decimal(0)):f}",
+        tool_calls=[
+            ToolCall(tool=fact.tool, latency_ms=fact.latency_ms, success=fact.ok) for fact in facts if isinstance(fact, e.EffectEnded)
+        ],
+        outcome=Outcome(ended.outcome) if ended else None,
+        error=_error(ended) if ended else None,
+    )
+
+
+def _error(ended: e.TaskEnded) -> str | None:
+    if ended.outcome == Outcome.SUCCESS:
+        return None
+    return str(ended.error["message"]) if ended.error else ended.reason
+
+
+class Line(NamedTuple):
+    """One entry for a reader: when, who, did what, at what cost. It never holds the content of a message."""
+
+    seq: int
+    at: str
+    who: str
+    what: str
+    cost: str = ""
+
+
+def timeline(entries: Sequence[e.Entry]) -> list[Line]:
+    """A line per entry of a task, in order."""
+    agents: dict[str, str] = {}
+    lines = []
+    for entry in entries:
+        fact = entry.open()
+        if isinstance(fact, e.MessageSent):
+            agents[fact.dispatch] = fact.agent
+        who, what, cost = _SAY[type(fact)](fact, agents.get(getattr(fact, "dispatch", ""), "agent"))
+        lines.append(Line(entry.seq, rfc3339(entry.at), who, what, cost))
+    return lines
+
+
+Said = tuple[str, str, str]
+
+
+def _code(error: Any) -> str:
+    return str(error.get("code", "error")) if isinstance(error, dict) else "error"
+
+
+def _label(label: str) -> str:
+    return "" if label == "trusted" else f" [{label}]"
+
+
+def _said_model(fact: e.ModelCalled, agent: str) -> Said:
+    tokens = f"{fact.usage.get('input_tokens', 0)} + {fact.usage.get('output_tokens', 0)} tokens"
+    money = f", {fact.price} USD" if fact.price else ""
+    tries = f" at try {fact.tries}" if fact.tries > 1 else ""
+    end = f"failed: {_code(fact.error)}" if fact.error else "answered"
+    return agent, f"model {fact.model_reported or fact.model} {end}{tries}", f"{tokens}{money}, {fact.latency_ms:.0f} ms"
+
+
+def _said_effect(fact: e.EffectEnded, agent: str) -> Said:
+    end = "done" if fact.ok else f"failed: {_code(fact.value)}"
+    return agent, f"tool {fact.tool} {end}{' (result cut)' if fact.cut else ''}", f"{fact.latency_ms:.0f} ms"
+
+
+def _said_end(fact: e.TaskEnded, _: str) -> Said:
+    return "bus", f"task ended: {fact.outcome}{': ' + fact.reason if fact.reason else ''}{_label(fact.label)}", ""
+
+
+_SAY: dict[type[e.Fact], Callable[[Any, str], Said]] = {
+    e.EpochStarted: lambda f, _: ("bus", f"epoch {f.epoch} started", ""),
+    e.AppDeployed: lambda f, _: (f.by, f"deployed app {f.app} {f.version}", ""),
+    e.ContractRegistered: lambda f, _: (f.by, f"registered contract {f.contract} {f.version}", ""),
+    e.TaskRefused: lambda f, _: ("bus", f"refused {f.type} from {f.by}: {_code(f.error)}", ""),
+    e.TaskAccepted: lambda f, _: (f.by, f"submitted {f.type} with {f.contract} {f.contract_version}{_label(f.label)}", ""),
+    e.TaskDiverged: lambda f, _: ("workflow", "replay differs from the record; the task waits", ""),
+    e.TaskEnded: _said_end,
+    e.OrderRecorded: lambda f, _: (f.by, f"ordered {f.what}: {f.why}", ""),
+    e.ReceiptRecorded: lambda f, _: ("supervisor", "receipt of the order", ""),
+    e.MessageSent: lambda f, agent: ("workflow", f"asked {agent}{_label(f.label)}", ""),
+    e.MessageReceived: lambda f, agent: (agent, f"replied{' (degraded)' if f.degraded else ''}{_label(f.label)}", ""),
+    e.DispatchAttempted: lambda f, agent: ("bus", f"handed to {agent} again: {f.why}", ""),
+    e.DispatchFailed: lambda f, agent: (agent, f"failed: {_code(f.error)}", ""),
+    e.DispatchSuspended: lambda f, agent: (agent, f"waits for a decision on {f.item}", ""),
+    e.ReplyRefused: lambda f, agent: ("bus", f"refused a reply of {agent}: {_code(f.error)}", ""),
+    e.TimerSet: lambda f, _: ("workflow", f"sleeps {f.seconds:g} s", ""),
+    e.TimerFired: lambda f, _: ("bus", "woke the workflow", ""),
+    e.CommandCancelled: lambda f, _: ("workflow", f"cancelled its command {f.n}", ""),
+    e.EffectIntended: lambda f, agent: (agent, f"begins tool {f.tool} ({f.kind})", ""),
+    e.EffectEnded: _said_effect,
+    e.EffectUnknown: lambda f, agent: ("bus", f"whether {f.tool} of {agent} took effect is unknown: {f.why}; next: {f.then}", ""),
+    e.EffectRefused: lambda f, agent: ("bus", f"refused tool {f.tool} to {agent}: {_code(f.error)}", ""),
+    e.ModelCalled: _said_model,
+    e.ModelCutOff: lambda f, agent: (agent, f"model call {f.number} cut off, charged as reserved: gateway {f.gateway} is gone", ""),
+    e.ItemAsked: lambda f, _: ("bus", f"asked {f.to} for a decision: {f.kind} {f.item}", ""),
+    e.ItemDecided: lambda f, _: (f.by or "bus", f"{f.decision}: {f.item}", ""),
+}

@@ -1,0 +1,121 @@
+"""The board: a file in which a process notes what it works for, readable when the process itself answers nobody.
+
+One memory-mapped file per incarnation, `<run dir>/<incarnation>.board`: a header (who the process is) and fixed slots (the
+tasks it holds, since when). To enter or leave costs about a microsecond and no system call, and the note survives any death
+of its writer. A slot left keeps its task until it is used again, the longest left first: so one can see what ran lately.
+"""
+
+import hashlib
+import mmap
+import os
+import struct
+from collections import deque
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from interlock.actors.process import Identity, own_identity, ticks_now
+
+SLOTS = 512
+SUFFIX = ".board"
+UNKNOWN = -1
+"""The slot of whoever found none free: the board then says that it may hold any task."""
+
+_MAGIC = b"ILBOARD1"
+_HEADER = struct.Struct("<8sQQQ")
+_OVERFLOW = _HEADER.size // 8 - 1
+_SLOT = 64
+_WORDS = _SLOT // 8
+_TASK = slice(16, _SLOT)
+_TASK_BYTES = _TASK.stop - _TASK.start
+_SIZE = _SLOT * (1 + SLOTS)
+
+
+def _key(task: str) -> bytes:
+    name = task.encode()
+    if len(name) > _TASK_BYTES:
+        name = b"#" + hashlib.sha256(name).hexdigest().encode()[: _TASK_BYTES - 1]
+    return name.ljust(_TASK_BYTES, b"\0")
+
+
+class Board:
+    """The writer's side; one per process, used from one thread."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._bytes = memoryview(memory)
+        self._words = self._bytes.cast("Q")
+        self._free = deque(range(1, SLOTS + 1))
+
+    @classmethod
+    def create(cls, directory: Path, incarnation: str) -> Self:
+        """This process's board. `FileExistsError` where the incarnation has one: its name is never used again."""
+        draft = directory / f".{incarnation}.{os.getpid()}"
+        with open(draft, "xb+") as file:
+            file.truncate(_SIZE)
+            memory = mmap.mmap(file.fileno(), _SIZE)
+        _HEADER.pack_into(memory, 0, _MAGIC, *own_identity(), 0)
+        try:
+            # A reader sees the whole header or no board.
+            os.link(draft, board_path(directory, incarnation))
+        finally:
+            draft.unlink()
+        return cls(memory)
+
+    def enter(self, task: str) -> int:
+        """Note that this process works for `task` from now on; the slot is for `leave`."""
+        if not self._free:
+            self._words[_OVERFLOW] += 1
+            return UNKNOWN
+        slot = self._free.popleft()
+        at = slot * _WORDS
+        self._bytes[slot * _SLOT + _TASK.start : slot * _SLOT + _TASK.stop] = _key(task)
+        self._words[at + 1] = ticks_now()
+        # Last, so that a reader never sees a slot taken before it says by whom.
+        self._words[at] = 1
+        return slot
+
+    def leave(self, slot: int) -> None:
+        """It no longer does."""
+        if slot == UNKNOWN:
+            self._words[_OVERFLOW] -= 1
+            return
+        self._words[slot * _WORDS] = 0
+        self._free.append(slot)
+
+
+class View(NamedTuple):
+    """A board as it was at one moment."""
+
+    owner: Identity
+    overflow: int
+    slots: bytes
+
+    def holds(self, task: str) -> bool:
+        """Whether the process works for the task, or may do so."""
+        return self.overflow > 0 or any(taken for taken, _ in self._of(task))
+
+    def since(self, task: str) -> int | None:
+        """The start (in clock ticks since boot) of the earliest remembered work for the task, ended or not."""
+        return min((since for _, since in self._of(task)), default=None)
+
+    def _of(self, task: str) -> list[tuple[int, int]]:
+        key, found, at = _key(task), [], -1
+        while (at := self.slots.find(key, at + 1)) >= 0:
+            if at % _SLOT == _TASK.start:
+                found.append(struct.unpack_from("<QQ", self.slots, at - _TASK.start))
+        return found
+
+
+def board_path(directory: Path, incarnation: str) -> Path:
+    return directory / f"{incarnation}{SUFFIX}"
+
+
+def read(path: Path) -> View | None:
+    """The board in the file, whether its writer lives, hangs or is dead; None where there is none."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    magic, pid, start, overflow = _HEADER.unpack_from(data)
+    if magic != _MAGIC or len(data) != _SIZE:
+        raise ValueError(f"{path} is not a board")
+    return View(Identity(pid, start), overflow, data[_SLOT:])

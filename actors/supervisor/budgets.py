@@ -1,0 +1,114 @@
+"""Budgets as everyone sees them: meters that are durable, and the wall clock.
+
+A grant is in the journal before anyone hears of it. `seconds` is no meter that effects are held against: it runs by itself
+from a task's acceptance, also while the supervisor is dead, and ends in an order of its own.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+from interlock.actors.supervisor.journal import Journal, Order, Row, order_in
+from interlock.actors.supervisor.meters import Meters
+from interlock.schemas.budget import SECONDS, Amount, Amounts
+from interlock.schemas.errors import Fenced
+from interlock.schemas.ports import Clock, Grant, Reservation
+
+_MICRO = 1_000_000
+# A timer may fire a hair early against the wall clock; it then waits again, at least this long.
+_LEAST_WAIT = 0.001
+
+
+class SupervisorBudgets:
+    """`Budgets` over a journal. `out_of_time(task, why)` is called once when a task's seconds have run out.
+
+    Feed every old row to `apply`, then `start`; until then nothing is reserved.
+    """
+
+    def __init__(self, journal: Journal, clock: Clock, out_of_time: Callable[[str, str], None]) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._out_of_time = out_of_time
+        self._meters = Meters()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def apply(self, row: Row) -> None:
+        """Take one row of the journal into the state, as it was when the row was written."""
+        if row.kind == "order":
+            self.fence(order_in(row))
+        elif row.kind == "receipt":
+            self._meters.release(row.task)
+        else:
+            self._meters.apply(row.kind, row.task, row.data)
+
+    def start(self) -> None:
+        """Set the clock of every open task; what ran out meanwhile ends at once."""
+        for task in self._meters.granting():
+            self._watch(task)
+
+    def stop(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    async def open(self, task: str, limits: Amounts, accepted: int) -> None:
+        row = self._journal.find("order", task)
+        if row is not None:
+            raise Fenced(task=task, why=_why(order_in(row)))
+        await self._journal.durable(*self._meters.open(task, limits, accepted))
+        self._watch(task)
+
+    async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
+        decided = [self._meters.reserve(reservation) for reservation in reservations]
+        await self._journal.durable(*(change for _, changes in decided for change in changes))
+        return [grant for grant, _ in decided]
+
+    async def settle(self, id: str, actual: Amounts) -> None:
+        await self._journal.durable(*self._meters.settle(id, actual))
+
+    async def close(self, task: str) -> None:
+        self._unwatch(task)
+        await self._journal.durable(*self._meters.close(task))
+
+    async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
+        used = self._meters.used(task)
+        if SECONDS in used:
+            accepted, limit = self._meters.accepted(task), used[SECONDS][2]
+            used[SECONDS] = (Decimal(self._clock.now() - accepted) / _MICRO, Decimal(0), limit)
+        return used
+
+    def fence(self, order: Order) -> None:
+        """Grant the order's task nothing more, from this moment on."""
+        self._unwatch(order.task)
+        self._meters.fence(order.task, _why(order))
+
+    def under_way(self, task: str) -> list[str]:
+        return self._meters.under_way(task)
+
+    def release(self, task: str) -> None:
+        """The order against the task is carried out; its meters may go."""
+        self._meters.release(task)
+
+    def _watch(self, task: str) -> None:
+        _, _, seconds = self._meters.used(task).get(SECONDS, (0, 0, None))
+        if seconds is None or task in self._timers:
+            return
+        left = (self._meters.accepted(task) + int(seconds * _MICRO) - self._clock.now()) / _MICRO
+        loop = asyncio.get_running_loop()
+        if left > 0:
+            self._timers[task] = loop.call_later(max(left, _LEAST_WAIT), self._ring, task)
+        else:
+            loop.call_soon(self._out_of_time, task, f"its limit on seconds is reached: {seconds} allowed")
+
+    def _ring(self, task: str) -> None:
+        self._timers.pop(task, None)
+        self._watch(task)
+
+    def _unwatch(self, task: str) -> None:
+        timer = self._timers.pop(task, None)
+        if timer is not None:
+            timer.cancel()
+
+
+def _why(order: Order) -> str:
+    return f"{order.what} by {order.by}: {order.why}"

@@ -1,0 +1,191 @@
+"""Meters: what each task may use, has used and holds. Pure: no clock, no disk, exact arithmetic.
+
+Every change of state goes through `apply`, live and when the journal is read again, so both end in the same state. What is
+held is the worst case of everything under way: used plus held never passes a limit, however parallel branches interleave,
+as long as no effect uses more than was held for it. One that does is charged all the same, and the task gets nothing more
+while it is over a limit.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
+from typing import Any
+
+from interlock.actors.supervisor.journal import Change
+from interlock.schemas.budget import Amount, Amounts, parse_amounts
+from interlock.schemas.errors import BudgetExceeded, Fenced, Stopped
+from interlock.schemas.ports import Grant, Reservation
+
+_EXACT = Context(prec=200, traps=[Inexact, InvalidOperation, Overflow])
+
+
+@dataclass(slots=True)
+class _Held:
+    """One reservation; `settled` keeps its id known, so that a repeated request or settlement changes nothing."""
+
+    units: int
+    amounts: dict[str, Amount]
+    settled: bool = False
+
+
+@dataclass(slots=True)
+class _Task:
+    limits: dict[str, Amount]
+    accepted: int
+    used: dict[str, Amount] = field(default_factory=dict)
+    reserved: dict[str, Amount] = field(default_factory=dict)
+    held: dict[str, _Held] = field(default_factory=dict)
+    fenced: str = ""
+    released: bool = False
+    closed: bool = False
+
+
+class Meters:
+    """The state of all open tasks. `reserve`, `settle` and `close` apply what they decide and return what to journal."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, _Task] = {}
+        self._owner: dict[str, str] = {}
+
+    def open(self, task: str, limits: Amounts, accepted: int) -> list[Change]:
+        if task in self._tasks:
+            return []
+        return self._decide(Change("open", task, {"limits": _exact(limits), "accepted": accepted}))
+
+    def reserve(self, asked: Reservation) -> tuple[Grant, list[Change]]:
+        """Hold `base` plus as many units as fit; the first answer stands for a repeated id. A refusal holds nothing."""
+        task = self._tasks.get(asked.task)
+        if task is None or task.closed:
+            return Grant(asked.id, 0, Fenced(task=asked.task, why="it is not open")), []
+        known = task.held.get(asked.id)
+        if known is not None:
+            return Grant(asked.id, known.units), []
+        if task.fenced:
+            return Grant(asked.id, 0, Fenced(task=asked.task, why=task.fenced)), []
+        with localcontext(_EXACT):
+            base, unit = _exact(asked.base), _exact(asked.unit)
+            units, refusal = _fit(task, base, unit, asked)
+            if refusal is not None:
+                return Grant(asked.id, 0, refusal), []
+            amounts = {meter: base.get(meter, 0) + units * unit.get(meter, 0) for meter in base | unit}
+        data = {"id": asked.id, "units": units, "amounts": amounts}
+        return Grant(asked.id, units), self._decide(Change("reserve", asked.task, data))
+
+    def settle(self, id: str, actual: Amounts) -> list[Change]:
+        """Charge `actual` and give back what was held; nothing for an id that is settled, or whose task is forgotten."""
+        owner = self._owner.get(id)
+        if owner is None or self._tasks[owner].held[id].settled:
+            return []
+        return self._decide(Change("settle", owner, {"id": id, "actual": _exact(actual)}))
+
+    def close(self, task: str) -> list[Change]:
+        known = self._tasks.get(task)
+        if known is None or known.closed:
+            return []
+        return self._decide(Change("close", task, {}))
+
+    def fence(self, task: str, why: str) -> None:
+        """Grant the task nothing more. What is under way stays known until `release`, also if the task is closed before."""
+        known = self._tasks.get(task)
+        if known is not None and not known.fenced:
+            known.fenced = why
+
+    def release(self, task: str) -> None:
+        """The order that fenced the task is carried out: it may be forgotten once it is closed."""
+        known = self._tasks.get(task)
+        if known is not None:
+            known.released = True
+            self._forget_if_done(task, known)
+
+    def under_way(self, task: str) -> list[str]:
+        """Ids of reservations that are not settled: effects of which nobody has said how they ended."""
+        known = self._tasks.get(task)
+        return sorted(id for id, held in known.held.items() if not held.settled) if known else []
+
+    def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
+        """Per meter: used, reserved, limit; empty for a task that is not open."""
+        known = self._tasks.get(task)
+        if known is None:
+            return {}
+        meters = sorted({*known.limits, *known.used, *known.reserved})
+        return {meter: (known.used.get(meter, 0), known.reserved.get(meter, 0), known.limits.get(meter)) for meter in meters}
+
+    def granting(self) -> list[str]:
+        """Tasks that are open and not fenced."""
+        return [name for name, task in self._tasks.items() if not task.fenced and not task.closed]
+
+    def accepted(self, task: str) -> int:
+        """When the task began, in microseconds; 0 where it is not open."""
+        known = self._tasks.get(task)
+        return known.accepted if known else 0
+
+    def apply(self, kind: str, task: str, data: Mapping[str, Any]) -> None:
+        """Take one journalled change into the state; kinds that are not about meters change nothing."""
+        match kind:
+            case "open":
+                self._tasks[task] = _Task(parse_amounts(data["limits"]), data["accepted"])
+            case "reserve":
+                self._hold(task, data["id"], _Held(data["units"], parse_amounts(data["amounts"])))
+            case "settle":
+                self._charge(task, data["id"], parse_amounts(data["actual"]))
+            case "close":
+                known = self._tasks[task]
+                known.closed = True
+                self._forget_if_done(task, known)
+
+    def _decide(self, change: Change) -> list[Change]:
+        self.apply(*change)
+        return [change]
+
+    def _hold(self, name: str, id: str, held: _Held) -> None:
+        task = self._tasks[name]
+        task.held[id] = held
+        self._owner[id] = name
+        _add(task.reserved, held.amounts)
+
+    def _charge(self, name: str, id: str, actual: Amounts) -> None:
+        task = self._tasks[name]
+        held = task.held[id]
+        _add(task.reserved, {meter: -amount for meter, amount in held.amounts.items()})
+        _add(task.used, actual)
+        held.settled, held.amounts = True, {}
+
+    def _forget_if_done(self, name: str, task: _Task) -> None:
+        if task.closed and (task.released or not task.fenced):
+            del self._tasks[name]
+            for id in task.held:
+                del self._owner[id]
+
+
+def _exact(amounts: Amounts) -> dict[str, Amount]:
+    exact = parse_amounts(amounts)
+    for meter, amount in exact.items():
+        if not Decimal(amount).is_finite() or amount < 0:
+            raise ValueError(f"{meter}={amount}: an amount is a number of zero or more")
+    return exact
+
+
+def _add(to: dict[str, Amount], amounts: Amounts) -> None:
+    with localcontext(_EXACT):
+        for meter, amount in amounts.items():
+            to[meter] = to.get(meter, 0) + amount
+
+
+def _fit(task: _Task, base: Amounts, unit: Amounts, asked: Reservation) -> tuple[int, Stopped | None]:
+    """How many units fit under every limit; the error of the first meter where not even the least does."""
+    units = max(asked.wanted, asked.least)
+    for meter, limit in sorted(task.limits.items()):
+        left = limit - task.used.get(meter, 0) - task.reserved.get(meter, 0)
+        each = unit.get(meter, 0)
+        least = base.get(meter, 0) + asked.least * each
+        if left < least:
+            return 0, BudgetExceeded(
+                limit=meter,
+                allowed=str(limit),
+                used=str(task.used.get(meter, 0)),
+                reserved=str(task.reserved.get(meter, 0)),
+                asked=str(least),
+            )
+        if each:
+            units = min(units, int((left - base.get(meter, 0)) // each))
+    return units, None

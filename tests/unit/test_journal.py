@@ -1,0 +1,136 @@
+"""The supervisor's journal: durable, shared commits, one order per task, one owner."""
+
+import asyncio
+import sqlite3
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from interlock.actors.supervisor.journal import Change, Journal, MemoryJournal, Order, SqliteJournal, order_in, write_order
+from interlock.schemas.errors import StaleIncarnation, StoreFailed
+from interlock.testing.virtual_time import VirtualClock, run
+
+
+class FixedClock:
+    def now(self) -> int:
+        return 42
+
+
+def change(task: str, n: int) -> Change:
+    return Change("note", task, {"n": n, "usd": Decimal("0.1")})
+
+
+def order(task: str, by: str = "ann") -> Order:
+    return Order(task, "kill", by, "enough", 7)
+
+
+def notes(journal: Journal) -> list[int]:
+    return [row.data["n"] for row in journal.rows() if row.kind == "note"]
+
+
+def test_what_was_committed_is_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "supervisor.db"
+    first = SqliteJournal(path, FixedClock(), create=True)
+    first.append(change("tsk_a", 1), change("tsk_b", 2))
+    # A copy of the files at this moment is what a crash leaves.
+    for name in ("supervisor.db", "supervisor.db-wal"):
+        (tmp_path / f"copy-{name}").write_bytes((tmp_path / name).read_bytes())
+    (tmp_path / "copy-supervisor.db-wal").rename(tmp_path / "copy-supervisor.db-wal")
+    second = SqliteJournal(tmp_path / "copy-supervisor.db", FixedClock())
+    assert notes(second) == [1, 2]
+    assert (first.incarnation, second.incarnation) == (1, 2)
+    found = second.find("note", "tsk_b")
+    assert found is not None
+    assert (found.at, found.data) == (42, {"n": 2, "usd": "0.1"})
+
+
+def test_a_restart_never_makes_a_new_journal(tmp_path: Path) -> None:
+    with pytest.raises(StoreFailed):
+        SqliteJournal(tmp_path / "missing.db", FixedClock())
+    with pytest.raises(StoreFailed):
+        write_order(tmp_path / "missing.db", order("tsk_a"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_earlier_incarnation_is_refused(tmp_path: Path) -> None:
+    old = SqliteJournal(tmp_path / "s.db", FixedClock(), create=True)
+    new = SqliteJournal(tmp_path / "s.db", FixedClock())
+    with pytest.raises(StaleIncarnation):
+        old.append(change("tsk_a", 1))
+    with pytest.raises(StaleIncarnation):
+        old.append()
+    new.append(change("tsk_a", 2))
+    assert notes(SqliteJournal(tmp_path / "s.db", FixedClock())) == [2]
+
+
+def test_orders_come_in_from_outside(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    SqliteJournal(path, FixedClock(), create=True).close()
+    written = write_order(path, order("tsk_a"))
+    journal = SqliteJournal(path, FixedClock())
+    assert [order_in(row) for row in journal.rows() if row.kind == "order"] == [written]
+    assert journal.foreign() == []
+    assert write_order(path, order("tsk_a", by="bob")) == written
+    assert journal.foreign() == []
+    other = write_order(path, order("tsk_b"))
+    journal.append(change("tsk_c", 1))
+    assert [order_in(row) for row in journal.foreign()] == [other]
+    assert journal.foreign() == []
+    journal.append(order("tsk_b", by="cyd").change())
+    found = journal.find("order", "tsk_b")
+    assert found is not None
+    assert order_in(found) == other
+
+
+def test_what_is_due_together_is_one_commit() -> None:
+    async def main() -> tuple[int, list[int]]:
+        commits = 0
+
+        class Counting(MemoryJournal):
+            def _write(self, changes: list[Change]) -> None:
+                nonlocal commits
+                commits += 1
+                super()._write(changes)
+
+        journal = Counting(VirtualClock())
+        commits = 0
+        await asyncio.gather(*(journal.durable(change("tsk_a", n)) for n in range(5)))
+        return commits, [row.data["n"] for row in journal.store[1:]]
+
+    assert run(main()) == (1, [0, 1, 2, 3, 4])
+
+
+def test_an_order_does_not_overtake_what_waits() -> None:
+    async def main() -> list[str]:
+        journal = MemoryJournal(VirtualClock())
+        waiting = asyncio.ensure_future(journal.durable(change("tsk_a", 1)))
+        await asyncio.sleep(0)
+        journal.append(order("tsk_a").change())
+        await waiting
+        return [row.kind for row in journal.store]
+
+    assert run(main()) == ["started", "note", "order"]
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_after_a_failed_commit_nothing_is_acknowledged(tmp_path: Path, kind: str) -> None:
+    async def main() -> None:
+        journal: Journal
+        if kind == "memory":
+            journal = MemoryJournal(VirtualClock())
+            failure: type[Exception] = TypeError
+        else:
+            journal = SqliteJournal(tmp_path / "s.db", VirtualClock(), create=True)
+            failure = StoreFailed
+            with sqlite3.connect(tmp_path / "s.db") as other:
+                other.execute("DROP TABLE journal")
+        bad = Change("note", "tsk_a", {"n": object()} if kind == "memory" else {"n": 1})
+        with pytest.raises(failure):
+            await journal.durable(bad)
+        with pytest.raises(failure):
+            await journal.durable()
+        with pytest.raises(failure):
+            journal.append()
+
+    run(main())

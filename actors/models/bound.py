@@ -17,9 +17,9 @@ PER_TOOL = 32
 
 # fmt: off
 _FIELDS = frozenset({
-    "model", "messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort", "verbosity", "max_completion_tokens", "max_tokens",
-    "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias",
-    "user", "prompt_cache_key", "safety_identifier",
+    "model", "messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort", "verbosity",
+    "max_completion_tokens", "max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed",
+    "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "user", "prompt_cache_key", "safety_identifier",
 })
 # fmt: on
 

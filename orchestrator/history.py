@@ -10,25 +10,24 @@ from interlock.schemas.frames import Command, Happened, tagged
 from interlock.schemas.specs import ContractRef
 
 
-def reply_event(task: TaskState, fact: e.MessageReceived, contract: ContractRef, data: bytes, at: int, evidence: bytes) -> Happened:
+def reply_event(task: str, number: int, fact: e.MessageReceived, contract: ContractRef, data: bytes, at: int, evidence: bytes) -> Happened:
     """The event of a reply: the live path has contract and data at hand, replay opens the recorded envelope."""
     value = {"contract": contract.name, "version": contract.version, "data": Fragment(data), "degraded": fact.degraded}
-    return Happened(task.id, task.events, fact.n, "reply", encode(value), at, evidence)
+    return Happened(task, number, fact.n, "reply", encode(value), at, evidence)
 
 
-def happened(task: TaskState, fact: e.Fact, at: int, evidence: bytes = b"") -> Happened | None:
-    """The event that `fact` is for the workflow, numbered by the task's state *after* the fact was applied; none for other facts."""
-    number = task.events
+def happened(task: str, number: int, fact: e.Fact, at: int, evidence: bytes = b"") -> Happened | None:
+    """The event number `number` that `fact` is for the workflow; none for facts that a workflow does not hear of."""
     if isinstance(fact, e.MessageReceived):
         envelope = Envelope.decode(raw(fact.envelope))
-        return reply_event(task, fact, envelope.contract, envelope.data, at, evidence)
+        return reply_event(task, number, fact, envelope.contract, envelope.data, at, evidence)
     if isinstance(fact, e.DispatchFailed):
-        return Happened(task.id, number, fact.n, "failure", encode(fact.error), at, evidence)
+        return Happened(task, number, fact.n, "failure", encode(fact.error), at, evidence)
     if isinstance(fact, e.TimerFired):
-        return Happened(task.id, number, fact.n, "timer", b"null", at, b"")
+        return Happened(task, number, fact.n, "timer", b"null", at, b"")
     if isinstance(fact, e.ItemDecided) and fact.n and fact.decision != "expired":
         answer = {"approved": fact.decision == "approved", "note": fact.note, "by": fact.by}
-        return Happened(task.id, number, fact.n, "answer", encode(answer), at, b"")
+        return Happened(task, number, fact.n, "answer", encode(answer), at, b"")
     return None
 
 
@@ -54,7 +53,7 @@ def history(id: str, entries: list[e.Entry]) -> tuple[list[list[Any]], int]:
         dispatch = task.dispatches.get(getattr(fact, "dispatch", ""))
         evidence = dispatch.evidence() if dispatch is not None else b""
         apply(task, fact, entry.at)
-        frame = happened(task, fact, entry.at, evidence) or command(fact)
+        frame = happened(id, task.events, fact, entry.at, evidence) or command(fact)
         if frame is not None:
             frames.append(tagged(frame))
     return frames, task.events

@@ -20,7 +20,10 @@ EffectStatus = Literal["asked", "approval", "granted", "calling", "unknown", "en
 
 def raw(value: Any) -> bytes:
     """The JSON bytes of an entry's field, whether it is still a fragment or was read back."""
-    return value.contents if isinstance(value, Fragment) else encode(value)
+    if isinstance(value, Fragment):
+        contents = value.contents
+        return contents if isinstance(contents, bytes) else contents.encode()
+    return encode(value)
 
 
 @dataclass(slots=True)
@@ -142,7 +145,9 @@ def _accepted(task: TaskState, fact: e.TaskAccepted, at: int) -> None:
 
 
 def _sent(task: TaskState, fact: e.MessageSent, at: int) -> None:
-    dispatch = DispatchState(fact.dispatch, fact.n, fact.agent, fact.returns, raw(fact.envelope), fact.attempt, task.label, task.id)
+    dispatch = DispatchState(
+        fact.dispatch, fact.n, fact.agent, fact.returns, raw(fact.envelope), fact.attempt, decode_label(fact.label), task.id
+    )
     task.asks[fact.n] = task.dispatches[fact.dispatch] = dispatch
     task.commands = fact.n
 

@@ -264,6 +264,13 @@ class BadReply(WorkFailed):
     template = "Agent {agent} answered with something that {contract} {version} refuses, also after one repair: at {pointer}: {problem}."
 
 
+class Unreadable(WorkFailed):
+    """A message that its contract allows and the code that should read it does not."""
+
+    code = "unreadable"
+    template = "Class {cls} cannot read this {contract} {version}: at {pointer}: {problem}. The contract allows it; correct the class so that it reads all that its contract allows."
+
+
 class WorkflowFailed(WorkFailed):
     code = "workflow_failed"
     template = "Workflow {workflow} raised {error}: {problem}. The task has failed; the record shows how far it came."

@@ -67,6 +67,7 @@ class ToolEnded(NamedTuple):
     dispatch: str
     attempt: str
     effect: str
+    tool: str
     ok: bool
     value: bytes
     latency_ms: float

@@ -97,7 +97,29 @@ class Orders(Protocol):
 
 
 class Processes(Protocol):
-    """What a warden can do on its node. A process is named by pid and start time, never by pid alone."""
+    """What the wardens can see and do. A process is named by pid and start time, never by pid alone."""
+
+    async def holders(self, task: str) -> list[str]:
+        """Incarnations whose process lives and works for the task, or may do so, by its own note."""
+
+    async def strays(self, task: str) -> list[str]:
+        """Incarnations with living child processes that may belong to the task: started since it began there, marked as nobody's."""
 
     async def end(self, incarnations: Iterable[str]) -> dict[str, str]:
         """End the process trees of these incarnations; per incarnation `killed`, `gone` or `unverified`."""
+
+    async def end_task(self, task: str) -> str:
+        """End all processes that are marked as the task's own: `killed`, `gone` (there were none) or `unverified`."""
+
+
+class Hosts(Protocol):
+    """The peers that work for tasks (replicas, runners, model gateways) as the supervisor reaches them. Calls may hang or fail."""
+
+    def incarnations(self) -> list[str]:
+        """All that may work for a task now, those that are leaving included."""
+
+    async def cancel(self, incarnation: str, task: str) -> bool:
+        """True once nothing of the task runs there and nothing of it will be started there any more; false: not yet."""
+
+    async def lost(self, incarnation: str, why: str) -> None:
+        """Its process has ended: what else it worked for goes elsewhere, and its pool gets another. May be said twice."""

@@ -1,0 +1,68 @@
+"""What an agent's code sees: its request, its own tools, and nothing else."""
+
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from interlock.actors.definitions import AgentDefinition
+from interlock.schemas.canonical import decode
+from interlock.schemas.errors import ToolRefused, from_wire
+from interlock.schemas.labels import Label, decode_label
+from interlock.schemas.message import Message
+from interlock.tools.describe import json_args, typed_result
+from interlock.tools.tool import Tool
+
+if TYPE_CHECKING:
+    from interlock.actors.host import Replica, Work
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class AgentContext:
+    """Handed to an agent with each request. `task` and `dispatch` are ids; `label` says whether the request is trusted."""
+
+    def __init__(self, host: "Replica", work: "Work", request: Message, definition: AgentDefinition) -> None:
+        self._host, self._work, self._definition = host, work, definition
+        self.request = request
+
+    @property
+    def task(self) -> str:
+        return self._work.frame.task
+
+    @property
+    def dispatch(self) -> str:
+        return self._work.frame.dispatch
+
+    @property
+    def label(self) -> Label:
+        return decode_label(self._work.envelope.label)
+
+    @property
+    def awaited(self) -> list[type[Message]]:
+        """The message classes that the asking workflow awaits, of those that this agent returns."""
+        wanted = {ref.name for ref in self._host.awaited(self._work)}
+        return [cls for cls in self._definition.returns if cls.contract in wanted]
+
+    async def call(self, tool: Tool[P, R], /, **args: Any) -> R:
+        """Call one of this agent's tools and return its typed result; `args` by name, without `ctx`.
+
+        Raises `ToolFailed`, `ToolTimeout` or `ToolRefused`; whatever the crash, the call happens once and is answered from the record.
+        """
+        if not any(own.spec.name == tool.spec.name for own in self._definition.tools):
+            own = ", ".join(sorted(one.spec.name for one in self._definition.tools)) or "none"
+            raise ToolRefused(
+                tool=tool.spec.name,
+                problem=f"agent {self._definition.name} does not have it",
+                remedy=f"It has: {own}. Declare it in tools=.",
+            )
+        ok, value = await self.call_json(tool, json_args(tool, args))
+        if not ok:
+            raise from_wire(decode(value))
+        return typed_result(tool, value)
+
+    async def call_json(self, tool: Tool[..., Any], args: dict[str, Any]) -> tuple[bool, bytes]:
+        """A tool call in JSON, as the model loop makes it: whether it succeeded, and the result or wire error."""
+        return await self._host.tool_call(self._work, tool, args)
+
+    async def complete(self, model: str, request: dict[str, Any]) -> dict[str, Any]:
+        """One model call: the chat-completions request without its output cap, the raw response."""
+        return await self._host.model_call(self._work, model, request)

@@ -1,0 +1,253 @@
+"""The replica host: a dispatch's life in the process of one agent.
+
+decode → run the agent (its code, or the model loop) → each effect by way of the orchestrator → check the reply → answer.
+
+An effect that an earlier attempt recorded is answered from the record. A tool runs only under a grant, and its result is seen only once
+it is durable. A dropped dispatch is cancelled and says nothing more.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from interlock.actors.agent_context import AgentContext
+from interlock.actors.definitions import AgentDefinition
+from interlock.actors.mailbox import Mailbox
+from interlock.actors.tracing import span
+from interlock.schemas import spans
+from interlock.schemas.canonical import decode, encode
+from interlock.schemas.envelope import Envelope
+from interlock.schemas.errors import AgentFailed, Fenced, InterlockError, from_wire
+from interlock.schemas.frames import Answered, Dispatch, DispatchFailure, Drop, EffectAsked, Granted, LetGo, Replied, ToolEnded
+from interlock.schemas.ids import derived
+from interlock.schemas.message import Message
+from interlock.schemas.specs import ContractRef, split_ref
+from interlock.tools.context import ToolContext
+from interlock.tools.results import run as run_tool
+from interlock.tools.tool import Tool
+
+
+class Notes(Protocol):
+    """Where a process notes which tasks it works for (the board)."""
+
+    def enter(self, task: str) -> int: ...
+
+    def leave(self, slot: int) -> None: ...
+
+
+Agent = Callable[[Message, AgentContext], Awaitable[Message]]
+
+
+@dataclass(slots=True)
+class Work:
+    """One dispatch in progress. `asked` holds effects that no answer has come for; `seen` counts equal effects."""
+
+    frame: Dispatch
+    envelope: Envelope
+    records: dict[str, tuple[bool, bytes]]
+    asked: dict[str, EffectAsked] = field(default_factory=dict)
+    waiting: dict[str, "asyncio.Future[Granted | Answered]"] = field(default_factory=dict)
+    seen: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    degraded: bool = False
+    dropped: bool = False
+    task: "asyncio.Task[None] | None" = None
+
+
+class Replica(Mailbox):
+    """One replica of one agent. `agent` runs a request; `secrets` are those that its own tools declare."""
+
+    def __init__(
+        self,
+        definition: AgentDefinition,
+        agent: Agent,
+        incarnation: str,
+        notes: Notes | None = None,
+        secrets: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self._definition, self._agent, self.incarnation, self._notes = definition, agent, incarnation, notes
+        self._secrets = dict(secrets or {})
+        self._resources: Mapping[str, Any] = definition.resources() if definition.resources is not None else {}
+        self._accepts = {cls.contract: cls for cls in definition.accepts}
+        self._work: dict[str, Work] = {}  # by attempt
+
+    # --- the mailbox -----------------------------------------------------------------------------------------------------------
+
+    def take(self, frame: Any) -> None:
+        match frame:
+            case Dispatch():
+                self._begin(frame)
+            case Granted() | Answered():
+                self._answer(frame)
+            case Drop():
+                self._drop(frame)
+
+    def reopen(self) -> None:
+        for work in self._work.values():
+            for asked in work.asked.values():
+                self.emit(asked)
+
+    def holds(self) -> list[str]:
+        return [f"{work.frame.dispatch} {attempt}" for attempt, work in self._work.items()]
+
+    def busy(self) -> bool:
+        return bool(self._work)
+
+    # --- a dispatch's life -------------------------------------------------------------------------------------------------------
+
+    def _begin(self, frame: Dispatch) -> None:
+        if frame.attempt in self._work:
+            return
+        records = {effect: (ok, value) for effect, ok, value in frame.records}
+        work = self._work[frame.attempt] = Work(frame, Envelope.decode(frame.envelope), records)
+        work.task = asyncio.get_running_loop().create_task(self._live(work))
+
+    async def _live(self, work: Work) -> None:
+        frame = work.frame
+        slot = self._notes.enter(frame.task) if self._notes is not None else -1
+        said: Replied | DispatchFailure | LetGo = LetGo(frame.dispatch, frame.attempt)
+        try:
+            said = await self._work_on(work)
+        except InterlockError as error:
+            said = self._failure(work, error)
+        except Exception as error:  # noqa: BLE001 - the agent's own code: its failure is an answer, not a crash of the replica
+            said = self._failure(work, InterlockError(detail=f"{type(error).__name__}: {error}"))
+        finally:
+            self._work.pop(frame.attempt, None)
+            if self._notes is not None:
+                self._notes.leave(slot)
+            self.emit(LetGo(frame.dispatch, frame.attempt) if work.dropped else said)
+
+    async def _work_on(self, work: Work) -> Replied:
+        contract, frame = work.envelope.contract, work.frame
+        request = self._accepts[contract.name].model_validate_json(work.envelope.data)
+        attributes = {
+            spans.AGENT_NAME: frame.agent,
+            spans.DISPATCH: frame.dispatch,
+            spans.ATTEMPT: frame.attempt,
+            spans.CONTRACT: str(contract),
+        }
+        with span(spans.AGENT.format(name=frame.agent), frame.task, own=(frame.attempt,), attributes=attributes):
+            reply = await self._agent(request, AgentContext(self, work, request, self._definition))
+        return self._reply(work, reply)
+
+    def _reply(self, work: Work, reply: object) -> Replied:
+        if not isinstance(reply, Message) or not isinstance(reply, self._definition.returns):
+            declared = " or ".join(cls.__name__ for cls in self._definition.returns)
+            raise InterlockError(detail=f"it returned {type(reply).__name__} where it declares {declared}")
+        frame = work.frame
+        return Replied(frame.dispatch, frame.attempt, reply.contract, reply.contract_version, reply.encoded(), work.degraded)
+
+    def _failure(self, work: Work, error: InterlockError) -> DispatchFailure:
+        failed = AgentFailed(agent=work.frame.agent, contract=str(work.envelope.contract), problem=str(error), cause=error.code)
+        return DispatchFailure(work.frame.dispatch, work.frame.attempt, encode(failed.to_wire()))
+
+    def _drop(self, frame: Drop) -> None:
+        work = self._work.get(frame.attempt)
+        if work is None:
+            self.emit(LetGo(frame.dispatch, frame.attempt))
+        else:
+            self._let_go(work)
+
+    def _let_go(self, work: Work) -> None:
+        work.dropped = True
+        work.asked.clear()
+        if work.task is not None:
+            work.task.cancel()
+
+    async def cancel(self, task: str) -> bool:
+        """Let go of everything that is done for a task; true once it has ended here."""
+        works = [work for work in self._work.values() if work.frame.task == task]
+        for work in works:
+            self._let_go(work)
+        running = [work.task for work in works if work.task is not None]
+        if running:
+            await asyncio.wait(running)
+        return True
+
+    # --- effects -------------------------------------------------------------------------------------------------------------------
+
+    def awaited(self, work: Work) -> list[ContractRef]:
+        """The contracts that the asking workflow awaits."""
+        return [split_ref(text) for text in work.frame.returns]
+
+    async def model_call(self, work: Work, model: str, request: dict[str, Any]) -> dict[str, Any]:
+        """One model call as an effect: the raw response, or the error it ended with raised."""
+        body = encode(request)
+        id = self._name(work, "model", model, hashlib.sha256(body).hexdigest())
+        ok, value = await self._effect(work, EffectAsked(work.frame.dispatch, work.frame.attempt, id, "model", model, body), None)
+        if not ok:
+            raise from_wire(decode(value))
+        response: dict[str, Any] = decode(value)
+        return response
+
+    async def tool_call(self, work: Work, tool: Tool[..., Any], args: dict[str, Any]) -> tuple[bool, bytes]:
+        """One tool call as an effect: whether it succeeded, and its result or wire error as JSON. `args` are plain JSON."""
+        body = encode(args)
+        id = self._name(work, tool.spec.effect, tool.spec.name, hashlib.sha256(body).hexdigest())
+        asked = EffectAsked(work.frame.dispatch, work.frame.attempt, id, tool.spec.effect, tool.spec.name, body)
+        ok, value = await self._effect(work, asked, tool)
+        work.degraded = work.degraded or not ok
+        return ok, value
+
+    def _name(self, work: Work, kind: str, name: str, digest: str) -> str:
+        """The effect's id: its content and how often the same was asked before, so that every attempt names it alike."""
+        nth = work.seen[kind, name, digest] = work.seen.get((kind, name, digest), 0) + 1
+        return derived("eff", work.frame.dispatch, kind, name, digest, nth)
+
+    async def _effect(self, work: Work, asked: EffectAsked, tool: Tool[..., Any] | None) -> tuple[bool, bytes]:
+        recorded = work.records.get(asked.effect)
+        if recorded is not None:
+            return recorded
+        answer = await self._ask(work, asked)
+        if isinstance(answer, Granted) and tool is not None:
+            answer = await self._run(work, asked, tool, answer.key)
+        assert isinstance(answer, Answered)
+        return answer.ok, answer.value
+
+    async def _ask(self, work: Work, asked: EffectAsked) -> Granted | Answered:
+        if work.dropped:
+            raise Fenced(task=work.frame.task, why="its dispatch was dropped")
+        work.asked[asked.effect] = asked
+        answer = self._expect(work, asked.effect)
+        self.emit(asked)
+        return await answer
+
+    def _expect(self, work: Work, effect: str) -> "asyncio.Future[Granted | Answered]":
+        waiting = work.waiting[effect] = asyncio.get_running_loop().create_future()
+        return waiting
+
+    async def _run(self, work: Work, asked: EffectAsked, tool: Tool[..., Any], key: str) -> Granted | Answered:
+        frame = work.frame
+        context = ToolContext(
+            task=frame.task,
+            dispatch=frame.dispatch,
+            attempt=frame.attempt,
+            idempotency_key=key,
+            message=decode(work.envelope.data),
+            secrets={name: self._secrets[name] for name in tool.spec.secrets if name in self._secrets},
+            resources=self._resources,
+            mark={"INTERLOCK_TASK": frame.task, "INTERLOCK_INCARNATION": self.incarnation},
+        )
+        attributes = {spans.TOOL_NAME: asked.name, spans.EFFECT: asked.effect}
+        with span(spans.TOOL.format(name=asked.name), frame.task, parent=(frame.attempt,), attributes=attributes) as current:
+            result = await run_tool(tool, decode(asked.args), context)
+            if not result.ok:
+                current.set_attribute(spans.ERROR_TYPE, decode(result.value)["code"])
+        answered = self._expect(work, asked.effect)
+        work.degraded = work.degraded or result.cut
+        self.emit(
+            ToolEnded(frame.dispatch, frame.attempt, asked.effect, asked.name, result.ok, result.value, result.latency_ms, result.cut)
+        )
+        return await answered
+
+    def _answer(self, frame: Granted | Answered) -> None:
+        for work in self._work.values():
+            if work.frame.dispatch != frame.dispatch or (isinstance(frame, Granted) and frame.effect not in work.asked):
+                continue  # a grant that comes twice: the tool runs already
+            work.asked.pop(frame.effect, None)
+            waiting = work.waiting.pop(frame.effect, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(frame)

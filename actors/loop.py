@@ -1,0 +1,113 @@
+"""The model loop: a specialist that is a model with instructions, its own tools, and a contract to answer with.
+
+ask the model → it calls tools: run them, show it the results → it answers: the answer satisfies the contract, or it is told once what is
+wrong → reply. The bus enforces the budget; the bound on turns here only ends a conversation that goes round in circles.
+"""
+
+from typing import Any
+
+from interlock.actors.agent_context import AgentContext
+from interlock.actors.definitions import AgentDefinition
+from interlock.schemas.canonical import decode, encode
+from interlock.schemas.errors import BadReply, NoModel, ToolRefused
+from interlock.schemas.message import Message
+from interlock.schemas.registry.catalog import Catalog
+from interlock.tools.toolbox import Toolbox
+
+TURNS_AT_MOST = 50
+
+
+class ModelLoop:
+    """Runs requests of one agent. `default_model` is used where the agent names none."""
+
+    def __init__(self, definition: AgentDefinition, default_model: str | None = None) -> None:
+        self._definition = definition
+        self._model = definition.model or default_model
+        self._toolbox = Toolbox(definition.tools)
+        self._catalog = Catalog()
+        for cls in definition.returns:
+            self._catalog.register(cls.contract, cls.contract_version, cls.json_schema())
+
+    async def __call__(self, request: Message, ctx: AgentContext) -> Message:
+        """Answer one request. Raises `BadReply`, `ModelFailed`, `ModelRefused` or what stops the task."""
+        if self._model is None:
+            raise NoModel(missing="INTERLOCK_MODEL")
+        messages = self._opening(request, ctx)
+        repaired = False
+        for _ in range(TURNS_AT_MOST):
+            said = await self._turn(messages, ctx)
+            messages.append(said)
+            if said.get("tool_calls"):
+                for call in said["tool_calls"]:
+                    messages.append(await self._use_tool(call, ctx))
+                continue
+            reply = self._read(said.get("content") or "", ctx)
+            if isinstance(reply, Message):
+                return reply
+            if repaired:
+                raise reply
+            repaired = True
+            messages.append({"role": "user", "content": f"That answer is refused: {reply}\nAnswer again with corrected JSON only."})
+        raise self._bad_reply(ctx, "(none)", f"no answer within {TURNS_AT_MOST} turns")
+
+    def _opening(self, request: Message, ctx: AgentContext) -> list[dict[str, Any]]:
+        schemas = "\n".join(encode(cls.json_schema()).decode() for cls in ctx.awaited)
+        system = (
+            f"You are the agent {self._definition.name}.\n{self._definition.instructions.strip()}\n\n"
+            "Answer with one JSON object that satisfies this JSON Schema, and nothing else:\n" + schemas
+        )
+        return [{"role": "system", "content": system}, {"role": "user", "content": request.encoded().decode()}]
+
+    async def _turn(self, messages: list[dict[str, Any]], ctx: AgentContext) -> dict[str, Any]:
+        body: dict[str, Any] = {"model": self._model, "messages": messages}
+        tools = self._toolbox.schemas()
+        if tools:
+            body["tools"] = tools
+        if len(ctx.awaited) == 1:
+            cls = ctx.awaited[0]
+            schema = {"name": cls.contract.replace(".", "_"), "schema": cls.json_schema()}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        response = await ctx.complete(str(self._model), body)
+        said = response["choices"][0]["message"]
+        # Only what the wire format lets a client send back: providers add fields of their own.
+        kept = {key: said[key] for key in ("content", "tool_calls", "refusal") if said.get(key) is not None}
+        return {"role": "assistant", "content": None, **kept}
+
+    async def _use_tool(self, call: dict[str, Any], ctx: AgentContext) -> dict[str, Any]:
+        """One tool call of the model; whatever goes wrong with it is told to the model as data."""
+        function = call["function"]
+        try:
+            tool, args = self._toolbox.resolve(function["name"], function["arguments"])
+        except ToolRefused as error:
+            return _tool_message(call["id"], encode({"error": error.to_wire()}))
+        ok, value = await ctx.call_json(tool, args)
+        return _tool_message(call["id"], value if ok else encode({"error": decode(value)}))
+
+    def _read(self, content: str, ctx: AgentContext) -> Message | BadReply:
+        """The reply in the model's answer, or what is wrong with it."""
+        try:
+            value = decode(_without_fence(content))
+        except ValueError as error:
+            return self._bad_reply(ctx, "(root)", f"it is not JSON ({error})")
+        problem = None
+        for cls in ctx.awaited:
+            problem = self._catalog.problem(cls.contract, cls.contract_version, value)
+            if problem is None:
+                return cls.model_validate(value)
+        return self._bad_reply(ctx, problem.pointer if problem else "(root)", problem.words if problem else "no contract is awaited")
+
+    def _bad_reply(self, ctx: AgentContext, pointer: str, problem: str) -> BadReply:
+        cls = ctx.awaited[0] if ctx.awaited else Message
+        return BadReply(agent=self._definition.name, contract=cls.contract, version=cls.contract_version, pointer=pointer, problem=problem)
+
+
+def _tool_message(id: str, content: bytes) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": id, "content": content.decode()}
+
+
+def _without_fence(content: str) -> str:
+    """The text without the code fence that models like to put around JSON."""
+    text = content.strip()
+    if text.startswith("```") and text.endswith("```"):
+        text = text[3:-3].removeprefix("json").strip()
+    return text

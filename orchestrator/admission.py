@@ -1,0 +1,170 @@
+"""Admission: how a task comes in.
+
+submit: known already? → decode → validate → lower the budget → entry condition → open the budget → record → activate.
+Nothing is promised before `task.accepted` is durable; a submit that is repeated under its id meets the same task.
+"""
+
+import asyncio
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from interlock.orchestrator.state import TaskState, raw
+from interlock.schemas import entries as e
+from interlock.schemas.budget import Amount, lowered, parse_amounts
+from interlock.schemas.canonical import Fragment, decode
+from interlock.schemas.errors import (
+    BudgetTooSmall,
+    EntryRefused,
+    InterlockError,
+    InvalidMessage,
+    Overloaded,
+    Refused,
+    TaskConflict,
+    UnknownTaskType,
+)
+from interlock.schemas.frames import CheckEntry, EntryChecked
+from interlock.schemas.specs import WorkflowSpec
+
+if TYPE_CHECKING:
+    from interlock.orchestrator.engine import Engine
+
+LIVE_AT_MOST = 100_000
+RETRY_AFTER_SECONDS = 5
+
+
+class Submission(NamedTuple):
+    """What a driver sends: the id is the client's, `limits` may only lower, `version` is the request's contract version."""
+
+    id: str
+    type: str
+    version: str
+    request: bytes
+    limits: dict[str, Any]
+    by: str
+
+
+class Admission:
+    """The engine's desk for drivers."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._coming: dict[str, asyncio.Future[str]] = {}
+        self._checks: dict[str, asyncio.Future[EntryChecked]] = {}
+
+    async def submit(self, submission: Submission) -> str:
+        """Accept a task, durably, and return its id. Raises `Refused` errors; a refusal of a known type is recorded."""
+        coming = self._coming.get(submission.id)
+        if coming is not None:
+            await asyncio.shield(coming)
+        if self._known(submission):
+            return submission.id
+        spec = self._engine.router.workflows.get(submission.type)
+        if spec is None:
+            raise UnknownTaskType(task_type=submission.type, known=", ".join(sorted(self._engine.router.workflows)) or "none")
+        done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._coming[submission.id] = done
+        try:
+            return await self._admit(submission, spec)
+        except Refused as error:
+            fact = e.TaskRefused(submission.id, submission.type, error.to_wire(), submission.by)
+            self._engine.record(None, fact)
+            raise
+        finally:
+            del self._coming[submission.id]
+            done.set_result(submission.id)
+
+    def _known(self, submission: Submission) -> bool:
+        """Whether this task was accepted before; `TaskConflict` where it was another one."""
+        task = self._engine.tasks.get(submission.id)
+        if task is None:
+            entries = self._engine.store.entries(submission.id)
+            if not entries:
+                return False
+            first = entries[0].open()
+            assert isinstance(first, e.TaskAccepted)
+            before = (first.type, raw(first.request))
+        else:
+            before = (task.type, task.request)
+        if before[0] != submission.type or decode(before[1]) != decode(submission.request):
+            raise TaskConflict(task=submission.id)
+        return True
+
+    async def _admit(self, submission: Submission, spec: WorkflowSpec) -> str:
+        engine = self._engine
+        if len(engine.tasks) >= LIVE_AT_MOST:
+            raise Overloaded(live=len(engine.tasks), bound=LIVE_AT_MOST, retry_after=RETRY_AFTER_SECONDS)
+        value = self._valid(submission, spec)
+        limits = lowered(spec.limits, parse_amounts(submission.limits))
+        _check_start(limits)
+        if spec.entry:
+            await self._check_entry(submission, spec)
+        await engine.budgets.open(submission.id, limits, engine.clock.now())
+        label = engine.label_of(spec.request.name, submission.version, value)
+        fact = e.TaskAccepted(
+            type=spec.name,
+            workflow_version=spec.version,
+            contract=spec.request.name,
+            contract_version=submission.version,
+            request=Fragment(submission.request),
+            limits={meter: str(amount) if isinstance(amount, Decimal) else amount for meter, amount in limits.items()},
+            label=label.encode(),
+            by=submission.by,
+        )
+        await self._record(submission.id, fact)
+        return submission.id
+
+    def _valid(self, submission: Submission, spec: WorkflowSpec) -> Any:
+        try:
+            value = decode(submission.request)
+        except ValueError as error:
+            raise InvalidMessage(
+                contract=spec.request.name, version=submission.version, pointer="(root)", problem=f"it is not JSON ({error})"
+            ) from None
+        self._engine.catalog.validate(spec.request.name, submission.version, value)
+        return value
+
+    async def _record(self, id: str, fact: e.TaskAccepted) -> None:
+        engine = self._engine
+        task = engine.tasks[id] = TaskState(id)
+        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def accepted() -> None:
+            durable.set_result(None)
+            engine.workflows.start(task)
+
+        engine.record(task, fact, accepted)
+        await durable
+
+    # --- the entry condition is user code: a runner evaluates it -----------------------------------------------------------
+
+    async def _check_entry(self, submission: Submission, spec: WorkflowSpec) -> None:
+        runner = await self._engine.some_runner()
+        check = self._checks[submission.id] = asyncio.get_running_loop().create_future()
+        runner.send(CheckEntry(submission.id, spec.name, submission.request))
+        try:
+            answer = await check
+        finally:
+            del self._checks[submission.id]
+        if not answer.ok:
+            problem = f"raised {answer.problem}" if answer.problem else "does not hold"
+            raise EntryRefused(task_type=spec.name, condition=spec.entry, problem=problem)
+
+    def checked(self, frame: EntryChecked) -> None:
+        check = self._checks.get(frame.task)
+        if check is not None and not check.done():
+            check.set_result(frame)
+
+    def runner_closed(self) -> None:
+        """A runner has gone, perhaps with a check: those who wait are told to submit again rather than left waiting."""
+        for check in self._checks.values():
+            if not check.done():
+                check.set_exception(
+                    InterlockError(detail="The runner that checked the entry condition ended. Nothing was started; submit again.")
+                )
+
+
+def _check_start(limits: dict[str, Amount]) -> None:
+    for limit in ("steps", "tokens", "seconds"):
+        amount = limits.get(limit)
+        if amount is not None and amount <= 0:
+            raise BudgetTooSmall(limit=limit, allowed=str(amount), needed="more than 0")

@@ -1,0 +1,273 @@
+"""Dispatches: one message's way to a replica and back.
+
+ask: resolve → validate → label → record → hand to the least loaded replica.
+reply: current? → validate → label → record → hand to the runner.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from interlock.orchestrator.channel import Channel
+from interlock.orchestrator.history import happened, reply_event
+from interlock.orchestrator.router import Pool, fits
+from interlock.orchestrator.state import DispatchState, TaskState
+from interlock.schemas import entries as e
+from interlock.schemas.canonical import Fragment, decode
+from interlock.schemas.envelope import Envelope
+from interlock.schemas.errors import AgentFailed, InterlockError, StaleAttempt
+from interlock.schemas.frames import Command, Dispatch, DispatchFailure, Drop, LetGo, Replied
+from interlock.schemas.ids import derived, traceparent
+from interlock.schemas.labels import Label, untrusted
+from interlock.schemas.specs import ContractRef, split_ref
+from interlock.schemas.times import rfc3339
+
+if TYPE_CHECKING:
+    from interlock.orchestrator.engine import Engine
+
+LOST_AT_MOST = 3
+
+
+class Dispatches:
+    """The engine's desk for replicas."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self.live: dict[str, DispatchState] = {}
+        self._released: dict[tuple[str, str], Channel] = {}  # dropped, not yet let go
+
+    # --- out: a workflow's ask ---------------------------------------------------------------------------------------
+
+    def ask(self, task: TaskState, command: Command) -> None:
+        """Send a workflow's message; raises where the bus refuses it."""
+        engine = self._engine
+        pool = engine.router.route(command.name, command.version, command.returns)
+        value = decode(command.data)
+        engine.catalog.validate(command.name, command.version, value)
+        label = task.label.join(engine.label_of(command.name, command.version, value))
+        dispatch = self._record_sent(task, command, pool.agent.name, label)
+        self._place(pool, dispatch)
+
+    def refuse(self, task: TaskState, command: Command, error: InterlockError) -> None:
+        """Record an ask that the bus does not send, and its failure, so that a replay sees the same."""
+        dispatch = self._record_sent(task, command, "", task.label)
+        self.fail(dispatch, error)
+
+    def _record_sent(self, task: TaskState, command: Command, agent: str, label: Label) -> DispatchState:
+        engine = self._engine
+        id, attempt = derived("dsp", task.id, command.n), engine.next_attempt()
+        envelope = Envelope(
+            id=id,
+            source=f"/workflows/{task.type}",
+            contract=ContractRef(command.name, command.version),
+            subject=task.id,
+            time=rfc3339(engine.clock.now()),
+            data=command.data,
+            traceparent=traceparent(task.id),
+            correlationid=id,
+            causationid=task.id,
+            label=label.encode(),
+            attempt=attempt,
+            deadline=engine.deadline_of(task),
+        ).encode()
+        engine.record(task, e.MessageSent(command.n, id, attempt, agent, command.returns, label.encode(), Fragment(envelope)))
+        dispatch = self.live[id] = task.dispatches[id]
+        return dispatch
+
+    def _place(self, pool: Pool, dispatch: DispatchState) -> None:
+        replica = pool.pick()
+        if replica is None:
+            pool.queue.append(dispatch)
+        else:
+            self._hand(replica, dispatch)
+
+    def _hand(self, replica: Channel, dispatch: DispatchState) -> None:
+        records = [[one.id, one.ok, one.value] for one in dispatch.effects.values() if one.status == "ended"]
+        dispatch.replica = replica
+        replica.load += 1
+        replica.send(Dispatch(dispatch.id, dispatch.task, dispatch.attempt, dispatch.agent, dispatch.envelope, dispatch.returns, records))
+
+    def again(self, dispatch: DispatchState, why: str, *, lost: bool = False) -> None:
+        """Hand it out under a new attempt, with what was recorded so far; once that is durable."""
+        engine = self._engine
+        task = engine.tasks[dispatch.task]
+        attempt = engine.next_attempt()
+        dispatch.replica = None
+        place = partial(self._place_again, dispatch, attempt)
+        engine.record(task, e.DispatchAttempted(dispatch.id, attempt, why, lost), place)
+
+    def _place_again(self, dispatch: DispatchState, attempt: str) -> None:
+        if self.live.get(dispatch.id) is dispatch and dispatch.attempt == attempt:
+            self._place(self._engine.router.pools[dispatch.agent], dispatch)
+
+    # --- back: what the replica says -----------------------------------------------------------------------------------
+
+    def current(self, replica: Channel, id: str, attempt: str) -> DispatchState | None:
+        """The dispatch if this is its current attempt; else none, and the replica is told to let go."""
+        dispatch = self.live.get(id)
+        if dispatch is not None and dispatch.attempt == attempt and not dispatch.suspended:
+            return dispatch
+        replica.send(Drop(id, attempt, "it is not the current attempt"))
+        return None
+
+    def replied(self, replica: Channel, frame: Replied) -> None:
+        dispatch = self._finish(replica, frame.dispatch, frame.attempt)
+        if dispatch is None:
+            return
+        task, contract = self._engine.tasks[dispatch.task], ContractRef(frame.contract, frame.version)
+        try:
+            value = decode(frame.data)
+            self._check_reply(dispatch, contract, value)
+        except InterlockError as error:
+            self.fail(dispatch, AgentFailed(agent=dispatch.agent, contract=str(contract), problem=str(error)))
+            return
+        label = self._reply_label(dispatch, contract, value)
+        envelope = self._reply_envelope(task, dispatch, contract, frame.data, label)
+        fact = e.MessageReceived(dispatch.n, dispatch.id, frame.attempt, replica.name, frame.degraded, label.encode(), Fragment(envelope))
+        evidence = dispatch.evidence()
+        self._close(dispatch)
+        number = task.events + 1
+        engine = self._engine
+
+        def deliver() -> None:
+            engine.workflows.deliver(task, reply_event(task.id, number, fact, contract, frame.data, at, evidence))
+
+        at = engine.record(task, fact, deliver)
+
+    def _check_reply(self, dispatch: DispatchState, contract: ContractRef, value: object) -> None:
+        self._engine.catalog.validate(contract.name, contract.version, value)
+        if not any(fits(split_ref(awaited), contract.name, contract.version) for awaited in dispatch.returns):
+            raise AgentFailed(agent=dispatch.agent, contract=str(contract), problem=f"the workflow awaits {' or '.join(dispatch.returns)}")
+
+    def _reply_label(self, dispatch: DispatchState, contract: ContractRef, value: object) -> Label:
+        label = dispatch.label.join(self._engine.label_of(contract.name, contract.version, value))
+        for effect in dispatch.effects.values():
+            if effect.kind == "model" or effect.status != "ended":
+                continue
+            spec = self._engine.router.tools.get((dispatch.agent, effect.name))
+            if spec is None or not spec.trusted_because:
+                label = label.join(untrusted(f"tool/{effect.name}"))
+        return label
+
+    def _reply_envelope(self, task: TaskState, dispatch: DispatchState, contract: ContractRef, data: bytes, label: Label) -> bytes:
+        return Envelope(
+            id=derived("msg", dispatch.id, "reply"),
+            source=f"/agents/{dispatch.agent}",
+            contract=contract,
+            subject=task.id,
+            time=rfc3339(self._engine.clock.now()),
+            data=data,
+            traceparent=traceparent(task.id, dispatch.attempt),
+            correlationid=dispatch.id,
+            causationid=dispatch.id,
+            label=label.encode(),
+            attempt=dispatch.attempt,
+        ).encode()
+
+    def failed(self, replica: Channel, frame: DispatchFailure) -> None:
+        dispatch = self._finish(replica, frame.dispatch, frame.attempt)
+        if dispatch is not None:
+            self._fail_wire(dispatch, decode(frame.error))
+
+    def fail(self, dispatch: DispatchState, error: InterlockError) -> None:
+        """The dispatch has failed; its workflow hears the error as the result of its ask."""
+        self._fail_wire(dispatch, error.to_wire())
+
+    def _fail_wire(self, dispatch: DispatchState, error: dict[str, object]) -> None:
+        engine, task = self._engine, self._engine.tasks[dispatch.task]
+        evidence = dispatch.evidence()
+        self._close(dispatch)
+        fact = e.DispatchFailed(dispatch.n, dispatch.id, dispatch.attempt, error)
+        number = task.events + 1
+
+        def deliver() -> None:
+            event = happened(task.id, number, fact, at, evidence)
+            if event is not None:
+                engine.workflows.deliver(task, event)
+
+        at = engine.record(task, fact, deliver)
+
+    def _finish(self, replica: Channel, id: str, attempt: str) -> DispatchState | None:
+        """The dispatch that this replica has just finished, none (and a record of it) where it is not the current one."""
+        dispatch = self.live.get(id)
+        if dispatch is not None and dispatch.attempt == attempt and dispatch.replica is replica:
+            self._free(replica)
+            return dispatch
+        if self._released.pop((id, attempt), None) is replica:
+            self._free(replica)
+        current = dispatch.attempt if dispatch is not None else "none: it has ended"
+        error = StaleAttempt(attempt=attempt, dispatch=id, current=current).to_wire()
+        task = self._engine.tasks.get(dispatch.task) if dispatch is not None else None
+        self._engine.record(task, e.ReplyRefused(id, attempt, error))
+        return None
+
+    def let_go(self, replica: Channel, frame: LetGo) -> None:
+        if self._released.pop((frame.dispatch, frame.attempt), None) is replica:
+            self._free(replica)
+
+    def _free(self, replica: Channel) -> None:
+        replica.load -= 1
+        self.refill(replica.pool)
+
+    def refill(self, agent: str) -> None:
+        """Hand what waits in a pool's queue to replicas with room."""
+        pool = self._engine.router.pools.get(agent)
+        while pool is not None and pool.queue:
+            replica = pool.pick()
+            if replica is None:
+                return
+            dispatch = pool.queue.popleft()
+            if self.live.get(dispatch.id) is dispatch and dispatch.replica is None and not dispatch.suspended:
+                self._hand(replica, dispatch)
+
+    # --- ends ------------------------------------------------------------------------------------------------------------
+
+    def _close(self, dispatch: DispatchState) -> None:
+        self.live.pop(dispatch.id, None)
+        self._engine.effects.abandon(dispatch)
+
+    def drop(self, dispatch: DispatchState, why: str) -> None:
+        """Nobody wants its reply any more: the replica lets go of it and its late words are refused."""
+        self.release(dispatch, why)
+        self._close(dispatch)
+
+    def release(self, dispatch: DispatchState, why: str) -> None:
+        """Take it from its replica; it stays open."""
+        replica, dispatch.replica = dispatch.replica, None
+        if replica is not None:
+            self._released[dispatch.id, dispatch.attempt] = replica
+            replica.send(Drop(dispatch.id, dispatch.attempt, why))
+
+    # --- replicas come and go ----------------------------------------------------------------------------------------------
+
+    def opened(self, replica: Channel, holds: list[str]) -> None:
+        """A replica is there. What it runs that is current stays there; it lets go of everything else."""
+        for held in holds:
+            id, attempt = held.split()
+            dispatch = self.live.get(id)
+            if dispatch is None or dispatch.attempt != attempt or dispatch.suspended or dispatch.replica is not None:
+                replica.send(Drop(id, attempt, "it is not the current attempt"))
+            else:
+                dispatch.replica = replica
+                replica.load += 1
+        pool = self._engine.router.pools.get(replica.pool)
+        if pool is not None:
+            pool.channels.append(replica)
+            self.refill(replica.pool)
+
+    def closed(self, replica: Channel) -> None:
+        """A replica's process has ended: what ran there is handed out again with what was recorded so far."""
+        pool = self._engine.router.pools.get(replica.pool)
+        if pool is not None and replica in pool.channels:
+            pool.channels.remove(replica)
+        for key in [key for key, channel in self._released.items() if channel is replica]:
+            del self._released[key]
+        for dispatch in [one for one in self.live.values() if one.replica is replica]:
+            dispatch.replica = None
+            self.lost(dispatch, f"its replica {replica.name} ended")
+
+    def lost(self, dispatch: DispatchState, why: str) -> None:
+        """Whoever worked on it is gone for certain."""
+        if dispatch.lost + 1 >= LOST_AT_MOST:
+            self.fail(dispatch, AgentFailed(agent=dispatch.agent, contract="its message", problem=f"{LOST_AT_MOST} replicas ended on it"))
+        elif self._engine.effects.orphaned(dispatch, why):
+            self.again(dispatch, why, lost=True)

@@ -1,0 +1,283 @@
+"""Effects: what an agent does to the world, recorded once and answered from the record ever after.
+
+A tool call: permitted? → known already? → approved? → reserve → intent durable → grant → result durable → answer.
+A model call: known already? → running already? then attach → gateway (which reserves, calls and settles) → record durable → answer.
+
+An effect is named by its content, so whoever asks for the same thing again, after whatever crash, meets the same effect. An intent
+without a result whose holder is gone is *unknown*: it is repeated only where the tool says how, else a human is asked.
+"""
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from interlock.orchestrator.channel import Channel
+from interlock.orchestrator.state import DispatchState, EffectState
+from interlock.schemas import entries as e
+from interlock.schemas.budget import STEPS, Amount, writes_meter
+from interlock.schemas.canonical import Fragment, decode, digest, encode
+from interlock.schemas.errors import BudgetExceeded, InterlockError, ModelFailed, Stopped, ToolRefused, from_wire
+from interlock.schemas.frames import Answered, CallEnded, CallModel, CancelCall, EffectAsked, Granted, ToolEnded
+from interlock.schemas.ids import derived, traceparent
+from interlock.schemas.ports import Reservation
+from interlock.schemas.record import Outcome
+from interlock.schemas.specs import ToolSpec
+
+if TYPE_CHECKING:
+    from interlock.orchestrator.engine import Engine
+
+CALLS_AT_MOST = 2
+"""A model call whose gateway died is repeated once."""
+
+
+class Effects:
+    """The engine's desk for effects and model gateways."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self.gateways: list[Channel] = []
+        self._uncalled: list[tuple[DispatchState, EffectState]] = []  # model calls that wait for a gateway
+
+    # --- a replica asks ------------------------------------------------------------------------------------------------
+
+    def asked(self, replica: Channel, frame: EffectAsked) -> None:
+        dispatch = self._engine.dispatches.current(replica, frame.dispatch, frame.attempt)
+        if dispatch is None:
+            return
+        effect = dispatch.effects.setdefault(
+            frame.effect, EffectState(frame.effect, frame.kind, frame.name, frame.attempt, args=frame.args)
+        )
+        effect.args = effect.args or frame.args
+        if effect.status == "ended":
+            self._engine.store.barrier(partial(self._answer, dispatch, effect))
+        elif effect.status == "granted" and effect.attempt == frame.attempt:
+            self._grant(dispatch, effect)  # the grant was lost on the way
+        elif effect.status == "calling":
+            effect.attempt = frame.attempt  # attach: the answer goes to who asks now
+        elif effect.kind == "model":
+            effect.attempt, effect.name = frame.attempt, frame.name
+            self._call(dispatch, effect)
+        else:
+            effect.attempt = frame.attempt
+            self._begin_tool(dispatch, effect)
+
+    def _answer(self, dispatch: DispatchState, effect: EffectState) -> None:
+        if dispatch.replica is not None and self._engine.dispatches.live.get(dispatch.id) is dispatch:
+            dispatch.replica.send(Answered(dispatch.id, effect.id, effect.ok, effect.value))
+
+    # --- tools -----------------------------------------------------------------------------------------------------------
+
+    def _begin_tool(self, dispatch: DispatchState, effect: EffectState) -> None:
+        spec = self._engine.router.tools.get((dispatch.agent, effect.name))
+        if spec is None or spec.effect != effect.kind:
+            self._refuse(dispatch, effect, _not_yours(dispatch, effect, spec))
+            return
+        if spec.effect == "irreversible" and not self._engine.inbox.approved(dispatch, effect):
+            self._engine.inbox.ask_approval(dispatch, effect, spec)
+            return
+        effect.status = "asked"
+        asyncio.get_running_loop().create_task(self._reserve(dispatch, effect, spec, effect.attempt))
+
+    async def _reserve(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec, attempt: str) -> None:
+        (grant,) = await self._engine.budgets.reserve([Reservation(effect.id, dispatch.task, cost_of(spec), {}, 0, 0)])
+        if self._engine.detached or self._engine.dispatches.live.get(dispatch.id) is not dispatch or dispatch.attempt != attempt:
+            return
+        if grant.error is not None:
+            self._refuse(dispatch, effect, grant.error)
+        elif spec.effect == "read":
+            effect.status = "granted"
+            self._grant(dispatch, effect)
+        else:
+            self._intend(dispatch, effect, spec)
+
+    def _intend(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> None:
+        task = self._engine.tasks[dispatch.task]
+        args = decode(effect.args)
+        fact = e.EffectIntended(
+            effect=effect.id,
+            dispatch=dispatch.id,
+            attempt=effect.attempt,
+            kind=spec.effect,
+            tool=spec.name,
+            args=Fragment(effect.args),
+            digest=digest(args),
+            key=key_of(dispatch, effect, spec),
+            system=spec.system,
+        )
+        self._engine.record(task, fact, partial(self._grant, dispatch, effect))
+
+    def _grant(self, dispatch: DispatchState, effect: EffectState) -> None:
+        if dispatch.replica is None or dispatch.attempt != effect.attempt or self._engine.dispatches.live.get(dispatch.id) is not dispatch:
+            return
+        spec = self._engine.router.tools[dispatch.agent, effect.name]
+        dispatch.replica.send(Granted(dispatch.id, effect.id, key_of(dispatch, effect, spec)))
+
+    def _refuse(self, dispatch: DispatchState, effect: EffectState, error: InterlockError) -> None:
+        """No grant. A limit that is reached ends the task; everything else is told to the agent as the call's failure."""
+        task = self._engine.tasks[dispatch.task]
+        fact = e.EffectRefused(effect.id, dispatch.id, effect.attempt, effect.name, error.to_wire())
+        self._engine.record(task, fact)
+        if isinstance(error, Stopped):
+            outcome = Outcome.BUDGET_EXCEEDED if isinstance(error, BudgetExceeded) else Outcome.KILLED
+            self._engine.end(task, outcome, str(error), error=error.to_wire())
+            return
+        effect.status, effect.ok, effect.value = "ended", False, encode(error.to_wire())
+        self._engine.store.barrier(partial(self._answer, dispatch, effect))
+
+    def ended(self, replica: Channel, frame: ToolEnded) -> None:
+        """A tool call's result: recorded, then the replica may see it."""
+        dispatch = self._engine.dispatches.current(replica, frame.dispatch, frame.attempt)
+        effect = self._granted(dispatch, frame) if dispatch is not None else None
+        if dispatch is None or effect is None or effect.attempt != frame.attempt or effect.status not in ("granted", "ended"):
+            return
+        if effect.status == "ended":
+            self._engine.store.barrier(partial(self._answer, dispatch, effect))
+            return
+        spec = self._engine.router.tools[dispatch.agent, effect.name]
+        if not frame.ok and spec.effect != "read" and self._stays_unknown(spec, frame.value):
+            self._unknown(dispatch, effect, "it did not end in time")
+            return
+        self.settle(effect.id, cost_of(spec))
+        task = self._engine.tasks[dispatch.task]
+        value = Fragment(frame.value)
+        fact = e.EffectEnded(effect.id, dispatch.id, frame.attempt, effect.name, frame.ok, value, frame.latency_ms, frame.cut)
+        self._engine.record(task, fact, partial(self._answer, dispatch, effect))
+
+    def _granted(self, dispatch: DispatchState, frame: ToolEnded) -> EffectState | None:
+        """The effect that has ended. A read has no intent on the ledger: one that an earlier orchestrator granted is taken as it comes."""
+        effect = dispatch.effects.get(frame.effect)
+        spec = self._engine.router.tools.get((dispatch.agent, frame.tool))
+        if spec is None or spec.effect != "read" or (effect is not None and effect.status != "asked"):
+            return effect
+        effect = dispatch.effects[frame.effect] = EffectState(frame.effect, "read", frame.tool, frame.attempt, "granted")
+        return effect
+
+    def _stays_unknown(self, spec: ToolSpec, value: bytes) -> bool:
+        """A call that was cut off by its time limit may have happened; whoever may not repeat it must ask."""
+        return decode(value)["code"] == "tool_timeout" and (spec.repeat is None or spec.repeat.kind == "never")
+
+    def settle(self, id: str, actual: dict[str, Amount]) -> None:
+        asyncio.get_running_loop().create_task(self._engine.budgets.settle(id, actual))
+
+    # --- models ----------------------------------------------------------------------------------------------------------
+
+    def _call(self, dispatch: DispatchState, effect: EffectState) -> None:
+        gateway = min((one for one in self.gateways if one.open), key=lambda one: one.load, default=None)
+        if gateway is None:
+            self._uncalled.append((dispatch, effect))
+            return
+        effect.status, effect.gateway = "calling", gateway
+        gateway.load += 1
+        parent = traceparent(dispatch.task, dispatch.attempt)
+        gateway.send(CallModel(effect.id, dispatch.task, effect.number, effect.name, effect.args, parent, dispatch.id))
+
+    def called(self, gateway: Channel, frame: CallEnded) -> None:
+        """A model call has ended: its full record goes into the ledger, whoever still wants it is answered."""
+        dispatch = self._engine.dispatches.live.get(frame.dispatch)
+        effect = dispatch.effects.get(frame.effect) if dispatch is not None else None
+        if effect is not None and effect.status == "ended":
+            return
+        if effect is not None and effect.gateway is gateway:
+            gateway.load -= 1
+        if dispatch is not None and effect is None:  # this orchestrator is new and hears of the call here first
+            effect = dispatch.effects.setdefault(frame.effect, EffectState(frame.effect, "model", "", dispatch.attempt))
+        record: dict[str, Any] = decode(frame.record)
+        attempt = dispatch.attempt if dispatch is not None else ""
+        fact = e.ModelCalled(effect=frame.effect, dispatch=frame.dispatch, attempt=attempt, **record)
+        task = self._engine.tasks.get(frame.task)
+        error = from_wire(record["error"]) if record["error"] else None
+        then = partial(self._answer, dispatch, effect) if dispatch is not None and effect is not None else None
+        self._engine.record(task, fact, then, task_id=frame.task)
+        if dispatch is not None and task is not None and isinstance(error, BudgetExceeded):
+            self._engine.end(task, Outcome.BUDGET_EXCEEDED, str(error), error=error.to_wire())
+
+    def gateway_opened(self, gateway: Channel, holds: list[str]) -> None:
+        self.gateways.append(gateway)
+        uncalled, self._uncalled = self._uncalled, []
+        for dispatch, effect in uncalled:
+            if self._engine.dispatches.live.get(dispatch.id) is dispatch:
+                self._call(dispatch, effect)
+
+    def gateway_closed(self, gateway: Channel) -> None:
+        """A gateway has died: its calls in flight are spent, and are made once more."""
+        if gateway in self.gateways:
+            self.gateways.remove(gateway)
+        for dispatch in list(self._engine.dispatches.live.values()):
+            for effect in [one for one in dispatch.effects.values() if one.gateway is gateway]:
+                self._cut_off(dispatch, effect, gateway)
+
+    def _cut_off(self, dispatch: DispatchState, effect: EffectState, gateway: Channel) -> None:
+        engine, task = self._engine, self._engine.tasks[dispatch.task]
+        number, effect.status = effect.number, "asked"
+        engine.record(task, e.ModelCutOff(effect.id, dispatch.id, gateway.name, number))
+        if number < CALLS_AT_MOST:
+            self._call(dispatch, effect)
+            return
+        error = ModelFailed(model=effect.name, endpoint="its gateway", attempts=number, problem="each time its gateway ended").to_wire()
+        effect.status, effect.ok, effect.value = "ended", False, encode(error)
+        engine.store.barrier(partial(self._answer, dispatch, effect))
+
+    # --- holders that are gone ---------------------------------------------------------------------------------------------
+
+    def orphaned(self, dispatch: DispatchState, why: str) -> bool:
+        """Its holder is gone: settle what its effects are now. False where a human must be asked first."""
+        free = True
+        for effect in list(dispatch.effects.values()):
+            if effect.kind == "read" and effect.status in ("asked", "granted"):
+                del dispatch.effects[effect.id]
+            elif effect.kind in ("write", "irreversible") and effect.status in ("granted", "unknown"):
+                free = self._unknown(dispatch, effect, why) and free
+        return free
+
+    def _unknown(self, dispatch: DispatchState, effect: EffectState, why: str) -> bool:
+        """Record that nobody knows whether it happened; true where it may simply be repeated."""
+        engine, task = self._engine, self._engine.tasks[dispatch.task]
+        spec = engine.router.tools[dispatch.agent, effect.name]
+        repeat = spec.repeat is not None and spec.repeat.kind != "never"
+        then = "repeat" if repeat else "ask"
+        engine.record(task, e.EffectUnknown(effect.id, dispatch.id, effect.attempt, effect.name, why, then))
+        if not repeat:
+            engine.inbox.ask_unknown(dispatch, effect, spec, why)
+        return repeat
+
+    def resolve_unknown(self, dispatch: DispatchState, effect: EffectState, *, happened: bool, note: str) -> None:
+        """A human has said whether it happened."""
+        task = self._engine.tasks[dispatch.task]
+        if happened:
+            value = {"confirmed_by_human": True, "note": note}
+            fact = e.EffectEnded(effect.id, dispatch.id, effect.attempt, effect.name, True, value, 0.0)
+            self._engine.record(task, fact)
+        else:
+            effect.status = "asked"
+
+    def abandon(self, dispatch: DispatchState) -> None:
+        """The dispatch is closed: model calls that nobody waits for any more are cancelled."""
+        for effect in dispatch.effects.values():
+            if effect.status == "calling" and effect.gateway is not None:
+                effect.gateway.load -= 1
+                effect.gateway.send(CancelCall(effect.id))
+                effect.gateway = None
+
+
+def cost_of(spec: ToolSpec) -> dict[str, Amount]:
+    """What one call of a tool takes from the budget: a step, and of a write one side effect on its system."""
+    cost: dict[str, Amount] = {STEPS: 1}
+    if spec.effect != "read":
+        cost[writes_meter(spec.system)] = 1
+    return cost
+
+
+def key_of(dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> str:
+    """The idempotency key: of a keyed tool the deed's own name within its scope, else the effect's."""
+    if spec.repeat is None or spec.repeat.kind != "keyed":
+        return effect.id
+    named = decode(effect.args).get(spec.repeat.key, "")
+    scope = dispatch.task if spec.repeat.scope == "task" else "bus"
+    return derived("key", spec.name, scope, str(named))
+
+
+def _not_yours(dispatch: DispatchState, effect: EffectState, spec: ToolSpec | None) -> ToolRefused:
+    problem = f"agent {dispatch.agent} does not have it" if spec is None else f"it is declared {spec.effect}, not {effect.kind}"
+    return ToolRefused(
+        tool=effect.name, problem=problem, remedy="Deploy the app whose agent declares it; a running replica may be of an older app."
+    )

@@ -1,0 +1,382 @@
+"""The engine: holds the state of every live task and routes every message. It runs no user code and knows nothing of Ray.
+
+Whatever happens is recorded with `record`: folded into the task at once, appended to the ledger, and acted upon (`then`) when it is
+durable. The desks do the work: admission (drivers), workflows (runners), dispatches (replicas), effects (tools and models), inbox
+(humans). A new engine on the same store is the same engine: it folds what is stored, asks every peer what it holds, and goes on.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from interlock.orchestrator.admission import Admission
+from interlock.orchestrator.channel import Channel
+from interlock.orchestrator.dispatches import Dispatches
+from interlock.orchestrator.effects import Effects
+from interlock.orchestrator.history import happened
+from interlock.orchestrator.inbox import Inbox
+from interlock.orchestrator.marks import Marks
+from interlock.orchestrator.router import Router
+from interlock.orchestrator.state import TaskState, apply, fold
+from interlock.orchestrator.timers import Timers
+from interlock.orchestrator.workflows import Workflows
+from interlock.schemas import entries as e
+from interlock.schemas import frames as f
+from interlock.schemas.budget import SECONDS
+from interlock.schemas.canonical import Fragment, decode
+from interlock.schemas.errors import InvalidMessage
+from interlock.schemas.labels import Label
+from interlock.schemas.ports import Budgets, Clock, Peer, Store
+from interlock.schemas.record import Outcome, Receipt
+from interlock.schemas.registry.builtin import builtin
+from interlock.schemas.registry.catalog import Catalog
+from interlock.schemas.specs import AppSpec
+from interlock.schemas.times import rfc3339
+
+GREET_SECONDS = 5.0
+"""How long a new engine waits for peers that it was told of before it goes on without them."""
+
+VERSION = "0.1.0"
+
+
+class PeerRef(NamedTuple):
+    """A peer to talk to. `kind`: `replica`, `runner` or `models`; `pool`: the agent, the app or `models`."""
+
+    name: str
+    kind: str
+    pool: str
+    peer: Peer
+
+
+class Engine:
+    """One epoch's orchestrator. Call `open` first; `lost(name)` is told of every peer process that has ended."""
+
+    def __init__(self, store: Store, clock: Clock, budgets: Budgets, lost: Callable[[str], None]) -> None:
+        self.store, self.clock, self.budgets = store, clock, budgets
+        self._lost = lost
+        self.tasks: dict[str, TaskState] = {}
+        self.catalog, self.router, self.timers = Catalog(), Router(), Timers(clock)
+        self._marks = Marks(self.catalog)
+        self.workflows, self.dispatches = Workflows(self), Dispatches(self)
+        self.effects, self.inbox, self.admission = Effects(self), Inbox(self), Admission(self)
+        self.channels: dict[str, Channel] = {}
+        self.detached = False
+        self.resumed = False
+        self._attempts = 0
+        self._greeting: set[str] = set()
+        self._greeted = asyncio.Event()
+        self._runner_came = asyncio.Event()
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._watching: dict[str, list[asyncio.Future[None]]] = {}
+
+    # --- starting ------------------------------------------------------------------------------------------------------------
+
+    async def open(self, peers: Iterable[PeerRef]) -> None:
+        """Take up what is stored, greet the peers, resume. Returns when every live task goes on."""
+        self._restore()
+        self.record(None, e.EpochStarted(self.store.epoch, VERSION))
+        peers = list(peers)
+        self._greeting = {ref.name for ref in peers}
+        for ref in peers:
+            self.join(ref)
+        self._check_greeted()
+        try:
+            async with asyncio.timeout(GREET_SECONDS):
+                await self._greeted.wait()
+        except TimeoutError:
+            self._greeting.clear()
+        self._resume()
+
+    def _restore(self) -> None:
+        for name, version, schema in builtin():
+            self.catalog.restore(name, version, schema)
+        for entry in self.store.entries(""):
+            fact = entry.open()
+            if isinstance(fact, e.ContractRegistered):
+                self.catalog.restore(fact.contract, fact.version, fact.schema)
+            elif isinstance(fact, e.AppDeployed):
+                self.router.deploy(AppSpec.from_wire(fact.spec))
+        for id in self.store.live_tasks():
+            task = self.tasks[id] = fold(id, self.store.entries(id))
+            self.dispatches.live.update(task.dispatches)
+
+    def _resume(self) -> None:
+        self.resumed = True
+        for task in list(self.tasks.values()):
+            for n, fires in list(task.timers.items()):
+                self._arm(task, n, fires)
+            for item in task.open_items:
+                self.inbox.watch(task, item)
+            for item in list(task.items.values()):
+                if item.decision and item.dispatch:
+                    self.inbox.carry_on(task, item, "")
+            if task.runner is None:
+                self.workflows.load(task)
+            for dispatch in list(task.dispatches.values()):
+                if dispatch.replica is None and not dispatch.suspended and dispatch.agent:
+                    self._take_over(task, dispatch)
+
+    def _take_over(self, task: TaskState, dispatch: Any) -> None:
+        if self.effects.orphaned(dispatch, "the orchestrator was started again"):
+            self.dispatches.again(dispatch, "the orchestrator was started again")
+
+    def detach(self) -> None:
+        """Stop at once and for ever, as a crash would: nothing is sent, nothing is recorded, nobody is told."""
+        self.detached = True
+        self.timers.cancel_all()
+        for channel in self.channels.values():
+            channel.detach()
+
+    # --- recording -----------------------------------------------------------------------------------------------------------
+
+    def record(self, task: TaskState | None, fact: e.Fact, then: Callable[[], None] | None = None, *, task_id: str = "") -> int:
+        """Append a fact and fold it into its task; `then` runs once it is durable. Returns its time in microseconds.
+
+        `task_id` names the task of a fact that comes after the task has left memory.
+        """
+        id = task.id if task is not None else task_id
+        at = self.store.append(id, fact, then)
+        if task is not None:
+            apply(task, fact, at)
+        if id in self._watching:
+            self.store.barrier(lambda: self._notify(self._watching, id))
+        return at
+
+    def next_attempt(self) -> str:
+        """A name for one handing out of one message, never used again: (epoch, n)."""
+        self._attempts += 1
+        return f"{self.store.epoch}-{self._attempts}"
+
+    def label_of(self, contract: str, version: str, value: Any) -> Label:
+        """The label of a message's own content: fields marked `Untrusted` are."""
+        return self._marks.label(contract, version, value)
+
+    def deadline_of(self, task: TaskState) -> str:
+        seconds = task.limits.get(SECONDS)
+        return rfc3339(task.accepted + int(float(seconds) * 1e6)) if seconds is not None else ""
+
+    # --- peers -----------------------------------------------------------------------------------------------------------------
+
+    def join(self, ref: PeerRef) -> None:
+        """Open a channel to a peer process; a name that is known already is left alone."""
+        if ref.name in self.channels or self.detached:
+            return
+        receive, opened, closed = {
+            "replica": (self._from_replica, self.dispatches.opened, self.dispatches.closed),
+            "runner": (self._from_runner, self._runner_opened, self._runner_closed),
+            "models": (self._from_models, self.effects.gateway_opened, self.effects.gateway_closed),
+        }[ref.kind]
+
+        def on_open(channel: Channel, holds: list[str]) -> None:
+            if not self.detached:
+                opened(channel, holds)
+                self._greeting.discard(channel.name)
+                self._check_greeted()
+
+        def on_close(channel: Channel, stale: bool) -> None:
+            if self.detached:
+                return
+            if stale:
+                self.detach()
+                return
+            self.channels.pop(channel.name, None)
+            closed(channel)
+            self._greeting.discard(channel.name)
+            self._check_greeted()
+            self._lost(channel.name)
+
+        def on_frames(channel: Channel, frames: list[Any]) -> None:
+            if self.detached:
+                return
+            for frame in frames:
+                receive(channel, frame)
+            number = channel.received
+            self.store.barrier(lambda: channel.acknowledge(number))
+
+        channel = Channel(ref.name, ref.pool, ref.peer, self.store.epoch, receive=on_frames, opened=on_open, closed=on_close)
+        self.channels[ref.name] = channel
+        channel.start()
+
+    def leave(self, name: str) -> None:
+        """Send nothing new to a peer that is about to be stopped; what it has it finishes."""
+        channel = self.channels.get(name)
+        if channel is None:
+            return
+        for place in (self.workflows.runners, self.effects.gateways, *(pool.channels for pool in self.router.pools.values())):
+            if channel in place:
+                place.remove(channel)
+
+    def load(self, name: str) -> int:
+        """How much work a peer has."""
+        channel = self.channels.get(name)
+        return channel.load if channel is not None else 0
+
+    def _check_greeted(self) -> None:
+        if not self._greeting:
+            self._greeted.set()
+
+    def _from_replica(self, channel: Channel, frame: Any) -> None:
+        match frame:
+            case f.Replied():
+                self.dispatches.replied(channel, frame)
+            case f.EffectAsked():
+                self.effects.asked(channel, frame)
+            case f.ToolEnded():
+                self.effects.ended(channel, frame)
+            case f.DispatchFailure():
+                self.dispatches.failed(channel, frame)
+            case f.LetGo():
+                self.dispatches.let_go(channel, frame)
+
+    def _from_runner(self, channel: Channel, frame: Any) -> None:
+        match frame:
+            case f.Commands():
+                self.workflows.commanded(channel, frame)
+            case f.EntryChecked():
+                self.admission.checked(frame)
+
+    def _from_models(self, channel: Channel, frame: f.CallEnded) -> None:
+        self.effects.called(channel, frame)
+
+    def _runner_opened(self, channel: Channel, holds: list[str]) -> None:
+        self.workflows.opened(channel, holds)
+        self._runner_came.set()
+
+    def _runner_closed(self, channel: Channel) -> None:
+        self.workflows.closed(channel)
+        self.admission.runner_closed()
+
+    async def some_runner(self) -> Channel:
+        """A runner, as soon as there is one."""
+        while (runner := self.workflows.pick()) is None:
+            self._runner_came.clear()
+            await self._runner_came.wait()
+        return runner
+
+    # --- what is deployed --------------------------------------------------------------------------------------------------------
+
+    async def deploy(self, app: AppSpec, by: str) -> None:
+        """Register an app's contracts and take its declarations, durably. Raises `Refused` errors; then nothing was taken."""
+        for name, schema in app.schemas.items():
+            contract, _, version = name.partition(" ")
+            await self.register(contract, version, schema, by)
+        self.record(None, e.AppDeployed(app.name, app.version, app.to_wire(), by))
+        self.router.deploy(app)
+        await self.durable()
+
+    async def register(self, contract: str, version: str, schema: dict[str, Any], by: str) -> bool:
+        """Admit one contract version, durably; false where exactly this one is known."""
+        if not self.catalog.register(contract, version, schema):
+            return False
+        self.record(None, e.ContractRegistered(contract, version, schema, by))
+        await self.durable()
+        return True
+
+    # --- ends ----------------------------------------------------------------------------------------------------------------------
+
+    def succeed(self, task: TaskState, command: f.Command) -> None:
+        """A workflow returned: its result is checked like any message, then the task has its outcome."""
+        try:
+            self.catalog.validate(command.name, command.version, decode(command.data))
+        except InvalidMessage as error:
+            self.end(task, Outcome.FAILED, str(error), error=error.to_wire())
+            return
+        self.end(task, Outcome.SUCCESS, "", result=command)
+
+    def end(self, task: TaskState, outcome: Outcome, reason: str, *, result: f.Command | None = None, error: Any = None) -> None:
+        """Give a task its one outcome: everything that works for it lets go, then who waits is told."""
+        if task.outcome:
+            return
+        for dispatch in list(task.dispatches.values()):
+            self.dispatches.drop(dispatch, f"the task ended: {outcome}")
+        for n in task.timers:
+            self.timers.cancel(task.id, f"timer {n}")
+        self.inbox.forget(task)
+        fact = e.TaskEnded(
+            outcome=outcome.value,
+            reason=reason,
+            result=Fragment(result.data) if result is not None else None,
+            contract=result.name if result is not None else "",
+            contract_version=result.version if result is not None else "",
+            error=error,
+            label=task.label.encode(),
+        )
+        self.record(task, fact, lambda: self._ended(task))
+
+    def _ended(self, task: TaskState) -> None:
+        self.workflows.forget(task)
+        self.tasks.pop(task.id, None)
+        asyncio.get_running_loop().create_task(self.budgets.close(task.id))
+        self._notify(self._waiting, task.id)
+        self._notify(self._watching, task.id)
+
+    async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
+        """The supervisor's order: the task has its outcome, durably, when this returns true."""
+        live = self.tasks.get(task)
+        if live is not None and not live.outcome:
+            self.record(live, e.OrderRecorded(order, what, by, why))
+            outcome = Outcome.BUDGET_EXCEEDED if what == "budget" else Outcome.KILLED
+            self.end(live, outcome, why if what == "budget" else f"{by} killed it: {why}")
+        await self.durable()
+        return True
+
+    async def receipt(self, receipt: Receipt) -> None:
+        """Keep the proof of what a kill stopped."""
+        self.record(None, e.ReceiptRecorded(receipt), task_id=receipt.task)
+        await self.durable()
+
+    async def decide(self, item: str, *, approve: bool, by: str, note: str = "") -> None:
+        """Take a human's decision, durably."""
+        self.inbox.decide(item, approve=approve, by=by, note=note)
+        await self.durable()
+
+    # --- timers of workflows ---------------------------------------------------------------------------------------------------------
+
+    def sleep(self, task: TaskState, n: int, seconds: float) -> None:
+        """A workflow's sleep, its command `n`."""
+        fires = self.clock.now() + int(seconds * 1e6)
+        self.record(task, e.TimerSet(n, seconds, fires))
+        self._arm(task, n, fires)
+
+    def _arm(self, task: TaskState, n: int, fires: int) -> None:
+        self.timers.set(task.id, f"timer {n}", fires, lambda: self._fire(task, n))
+
+    def _fire(self, task: TaskState, n: int) -> None:
+        if task.outcome or n not in task.timers:
+            return
+        fact, number = e.TimerFired(n), task.events + 1
+
+        def deliver() -> None:
+            event = happened(task.id, number, fact, at)
+            if event is not None:
+                self.workflows.deliver(task, event)
+
+        at = self.record(task, fact, deliver)
+
+    # --- watching --------------------------------------------------------------------------------------------------------------------
+
+    async def durable(self) -> None:
+        """Wait until all that was recorded so far is durable."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.store.barrier(lambda: done.set_result(None) if not done.done() else None)
+        await done
+
+    async def ended(self, id: str) -> None:
+        """Wait until a live task has its outcome, durably."""
+        if id in self.tasks:
+            await self._wait(self._waiting, id)
+
+    async def changed(self, id: str) -> None:
+        """Wait until something more of a live task is durable."""
+        if id in self.tasks:
+            await self._wait(self._watching, id)
+
+    async def _wait(self, place: dict[str, list[asyncio.Future[None]]], id: str) -> None:
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        place.setdefault(id, []).append(waiting)
+        await waiting
+
+    def _notify(self, place: dict[str, list[asyncio.Future[None]]], id: str) -> None:
+        for waiting in place.pop(id, ()):
+            if not waiting.done():
+                waiting.set_result(None)

@@ -1,0 +1,154 @@
+"""Workflows: activates them in runners and carries out what they command.
+
+A runner holds the coroutine of a task and nothing that cannot be made again: whoever gets the task next replays its history. Commands
+are numbered, so a frame that comes twice, from the same runner or from one that replayed, is recorded once.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from interlock.orchestrator.channel import Channel
+from interlock.orchestrator.history import history
+from interlock.orchestrator.state import TaskState
+from interlock.schemas import entries as e
+from interlock.schemas.canonical import decode
+from interlock.schemas.errors import InterlockError
+from interlock.schemas.frames import Command, Commands, Forget, Happened, Start, untagged
+from interlock.schemas.record import Outcome, State
+
+if TYPE_CHECKING:
+    from interlock.orchestrator.engine import Engine
+
+
+class Workflows:
+    """The engine's desk for runners."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self.runners: list[Channel] = []
+        self._orphans: dict[str, None] = {}  # tasks that wait for a runner, in order
+
+    def pick(self) -> Channel | None:
+        """The runner with the fewest tasks, none where there is no runner."""
+        return min((runner for runner in self.runners if runner.open), key=lambda runner: runner.load, default=None)
+
+    def start(self, task: TaskState) -> None:
+        """Activate a task that was just accepted."""
+        self._hand(task, [])
+
+    def load(self, task: TaskState) -> None:
+        """Give a task that no runner holds to one, with all that was recorded so far."""
+        if task.outcome or task.diverged:
+            return
+        frames, _ = history(task.id, self._engine.store.entries(task.id))
+        self._hand(task, frames)
+
+    def _hand(self, task: TaskState, frames: list[list[Any]]) -> None:
+        runner = self.pick()
+        if runner is None:
+            self._orphans[task.id] = None
+            return
+        task.runner = runner
+        runner.load += 1
+        runner.send(Start(task.id, task.type, task.request, task.accepted, frames))
+
+    def deliver(self, task: TaskState, event: Happened) -> None:
+        """Hand a durable event to the runner that holds the task; wake one up where none does."""
+        if task.outcome or task.diverged:
+            return
+        if task.runner is not None:
+            task.runner.send(event)
+        else:
+            self.load(task)
+
+    def opened(self, runner: Channel, holds: list[str]) -> None:
+        """A runner is there: keep the tasks that it holds, bring them up to date, and give it those that wait."""
+        self.runners.append(runner)
+        for held in holds:
+            id, seen = held.split()
+            task = self._engine.tasks.get(id)
+            if task is None or task.outcome or task.runner is not None:
+                runner.send(Forget(id))
+                continue
+            task.runner = runner
+            runner.load += 1
+            self._catch_up(task, runner, int(seen))
+        if self._engine.resumed:
+            self.adopt_orphans()
+
+    def adopt_orphans(self) -> None:
+        orphans, self._orphans = self._orphans, {}
+        for id in orphans:
+            task = self._engine.tasks.get(id)
+            if task is not None and task.runner is None:
+                self.load(task)
+
+    def _catch_up(self, task: TaskState, runner: Channel, seen: int) -> None:
+        frames, _ = history(task.id, self._engine.store.entries(task.id))
+        for wire in frames:
+            frame = untagged(wire)
+            if isinstance(frame, Happened) and frame.event > seen:
+                runner.send(frame)
+
+    def closed(self, runner: Channel) -> None:
+        """A runner is gone: what it owed an answer for is activated elsewhere at once, the rest with its next event."""
+        if runner in self.runners:
+            self.runners.remove(runner)
+        for task in [task for task in self._engine.tasks.values() if task.runner is runner]:
+            task.runner = None
+            if task.rested < task.events:
+                self._engine.store.barrier(lambda task=task: self.load(task) if task.runner is None else None)  # type: ignore[misc]
+
+    def forget(self, task: TaskState) -> None:
+        """The task has ended."""
+        self._orphans.pop(task.id, None)
+        if task.runner is not None:
+            task.runner.load -= 1
+            task.runner.send(Forget(task.id))
+            task.runner = None
+
+    def commanded(self, runner: Channel, frame: Commands) -> None:
+        """What a workflow asked for after an event: each command is recorded once and set going."""
+        task = self._engine.tasks.get(frame.task)
+        if task is None or task.outcome or task.diverged or task.runner is not runner:
+            return
+        task.rested = max(task.rested, frame.after)
+        if frame.diverged:
+            self._engine.record(task, e.TaskDiverged(decode(frame.diverged)))
+            return
+        for wire in frame.commands:
+            self._carry_out(task, untagged(wire) if isinstance(wire[0], int) else Command(*wire))
+            if task.state is State.ENDED:
+                return
+
+    def _carry_out(self, task: TaskState, command: Command) -> None:
+        engine = self._engine
+        if command.kind == "done":
+            engine.succeed(task, command)
+        elif command.kind == "failed":
+            error = decode(command.data)
+            engine.end(task, Outcome.FAILED, error["message"], error=error)
+        elif command.kind == "cancel":
+            self._cancel(task, command.n)
+        elif command.n > task.commands:
+            self._begin(task, command)
+
+    def _begin(self, task: TaskState, command: Command) -> None:
+        engine = self._engine
+        if command.kind == "ask":
+            try:
+                engine.dispatches.ask(task, command)
+            except InterlockError as error:  # the bus refuses the message: the workflow hears it, as a failure of this ask
+                engine.dispatches.refuse(task, command, error)
+        elif command.kind == "sleep":
+            engine.sleep(task, command.n, decode(command.data))
+        else:
+            engine.inbox.question(task, command.n, decode(command.data))
+
+    def _cancel(self, task: TaskState, n: int) -> None:
+        if n in task.cancelled:
+            return
+        dispatch = task.asks.get(n)
+        self._engine.timers.cancel(task.id, f"timer {n}")
+        if dispatch is not None:
+            self._engine.dispatches.drop(dispatch, "the workflow cancelled it")
+        self._engine.record(task, e.CommandCancelled(n))

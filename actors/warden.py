@@ -1,0 +1,110 @@
+"""The warden: the one actor per node that can really end processes, also those that answer nobody.
+
+It needs no cooperation: it reads boards (files) and /proc. It says `killed` or `gone` only after it has seen that nothing is
+left; everything else is `unverified`. It holds no state: started again, it finds everything again.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Iterable
+from pathlib import Path
+
+from interlock.actors.board import SUFFIX, View, board_path, read
+from interlock.actors.ending import BOUND, KILLED, UNVERIFIED, Ending
+from interlock.actors.process import INCARNATION_MARK, TASK_MARK, Identity, Seen, alive, descendants, environment, marked
+
+_LOG = logging.getLogger(__name__)
+
+
+class Warden:
+    """`Processes` of the node it runs on, for all incarnations whose boards are in `run_dir`. `bound`: seconds for one ending."""
+
+    def __init__(self, run_dir: Path, bound: float = BOUND) -> None:
+        self._run_dir = run_dir
+        self._ending = Ending(bound)
+
+    async def holders(self, task: str) -> list[str]:
+        return [name for name, board in self._living() if board.holds(task)]
+
+    async def strays(self, task: str) -> list[str]:
+        found = []
+        for name, board in self._living():
+            since = board.since(task)
+            if since is not None and _unattributed(board.owner.pid, since):
+                found.append(name)
+        return found
+
+    async def end(self, incarnations: Iterable[str]) -> dict[str, str]:
+        names = list(incarnations)
+        return dict(zip(names, await asyncio.gather(*map(self._end, names)), strict=True))
+
+    async def end_task(self, task: str) -> str:
+        return await self._ending.run(lambda: marked(TASK_MARK, task))
+
+    def descendants(self, incarnation: str) -> list[Identity]:
+        """The living processes below an incarnation's own; none where that has ended."""
+        board = read(board_path(self._run_dir, incarnation))
+        if board is None or not alive(board.owner):
+            return []
+        return [seen.identity for seen in descendants(board.owner.pid)]
+
+    async def watch(self, every: float = 0.2) -> AsyncGenerator[str, None]:
+        """Each incarnation once, as soon as its process has ended and whatever it left behind has been ended too."""
+        told: set[str] = set()
+        while True:
+            for name, board in self._boards():
+                if name not in told and not alive(board.owner):
+                    await self._end(name)
+                    told.add(name)
+                    yield name
+            await asyncio.sleep(every)
+
+    async def _end(self, incarnation: str) -> str:
+        board = read(board_path(self._run_dir, incarnation))
+        if board is None:
+            # Without a board nobody knows which process it was: finding no mark proves nothing.
+            ended = await self._ending.run(lambda: marked(INCARNATION_MARK, incarnation))
+            return KILLED if ended == KILLED else UNVERIFIED
+        if board.owner.pid in self._ending.spared and alive(board.owner):
+            _LOG.warning("the warden runs inside %s and does not end itself", incarnation)
+            return UNVERIFIED
+        return await self._ending.run(lambda: marked(INCARNATION_MARK, incarnation), [board.owner])
+
+    def _boards(self) -> list[tuple[str, View]]:
+        boards = ((path.name.removesuffix(SUFFIX), read(path)) for path in sorted(self._run_dir.glob(f"*{SUFFIX}")))
+        return [(name, board) for name, board in boards if board is not None]
+
+    def _living(self) -> list[tuple[str, View]]:
+        return [(name, board) for name, board in self._boards() if alive(board.owner)]
+
+
+class OwnProcess:
+    """`Processes` of a bus that is one process: there is nothing apart to look at or to end but what tools have started."""
+
+    async def holders(self, task: str) -> list[str]:
+        return []
+
+    async def strays(self, task: str) -> list[str]:
+        return []
+
+    async def end(self, incarnations: Iterable[str]) -> dict[str, str]:
+        return dict.fromkeys(incarnations, UNVERIFIED)
+
+    async def end_task(self, task: str) -> str:
+        return await Ending().run(lambda: marked(TASK_MARK, task))
+
+
+def _unattributed(root: int, since: int) -> bool:
+    """Whether a process below `root`, started at or after `since`, carries no task's mark, itself or from those above it."""
+    owned: set[int] = set()
+    for seen in descendants(root):
+        if seen.parent in owned or _has_owner(seen):
+            owned.add(seen.identity.pid)
+        elif seen.identity.start >= since:
+            return True
+    return False
+
+
+def _has_owner(seen: Seen) -> bool:
+    found = environment(seen.identity.pid)
+    return found is not None and bool(found.get(TASK_MARK))

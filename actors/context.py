@@ -1,0 +1,154 @@
+"""What a workflow may do: ask agents, ask a human, sleep, and learn the time, chance and ids that are the same in every replay."""
+
+import asyncio
+import random
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from typing import Any, NamedTuple, TypeVar, overload
+
+from pydantic import ValidationError
+
+from interlock.actors.desk import Desk
+from interlock.schemas.canonical import encode
+from interlock.schemas.errors import BadDeclaration, Unreadable, from_wire
+from interlock.schemas.message import Message, contract_of
+from interlock.schemas.specs import ContractRef
+
+M = TypeVar("M", bound=Message)
+A = TypeVar("A", bound=Message)
+B = TypeVar("B", bound=Message)
+C = TypeVar("C", bound=Message)
+T = TypeVar("T")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Answer(NamedTuple):
+    """What a human said to `ask_human`, and who it was."""
+
+    approved: bool
+    note: str
+    by: str
+
+
+class WorkflowContext:
+    """A workflow's only way to the world. Everything that it returns is recorded, or follows from what is recorded."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._chance: random.Random | None = None
+        self._uuids = 0
+
+    @property
+    def task(self) -> str:
+        """The task's id."""
+        return self._desk.task
+
+    @property
+    def evidence(self) -> list[dict[str, Any]]:
+        """What tools answered to the agents asked so far: `{"tool", "ok", "value"}` each, in order of delivery."""
+        return list(self._desk.evidence)
+
+    @property
+    def degraded(self) -> bool:
+        """Whether any reply so far was built on failed or cut tool results."""
+        return self._desk.degraded
+
+    @overload
+    async def ask(self, message: Message, *, returns: type[M]) -> M: ...
+    @overload
+    async def ask(self, message: Message, *, returns: tuple[type[A], type[B]]) -> A | B: ...
+    @overload
+    async def ask(self, message: Message, *, returns: tuple[type[A], type[B], type[C]]) -> A | B | C: ...
+    @overload
+    async def ask(self, message: Message, *, returns: tuple[type[M], ...]) -> M: ...
+    async def ask(self, message: Message, *, returns: type[Message] | tuple[type[Message], ...]) -> Message:
+        """Send `message` to the agent that takes its contract, and await a reply of one of the classes in `returns`.
+
+        Raises what became of it instead: `AgentFailed`, `NoRoute`, `BudgetExceeded` and the others in `schemas/errors.py`.
+        Cancelling the ask lets go of the agent's work.
+        """
+        if not isinstance(message, Message):
+            raise BadDeclaration(what="ctx.ask(...)", problem=f"{type(message).__name__} is no Message", remedy="Send a Message class.")
+        classes = returns if isinstance(returns, tuple) else (returns,)
+        name, version = contract_of(type(message))
+        return await self._command("ask", name, version, message.encoded(), [_ref(cls) for cls in classes], partial(_read_reply, classes))
+
+    async def ask_human(self, text: str, /, **details: Any) -> Answer:
+        """Put a question into the inbox and await the answer. `details` (JSON values) are shown with it."""
+        return await self._command("human", "", "", encode({"text": text, "details": details}), [], _read_answer)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait durably: the task may leave memory meanwhile. `asyncio.sleep` and `asyncio.timeout` do the same."""
+        self._desk.check()
+        await asyncio.sleep(seconds)
+
+    def now(self) -> datetime:
+        """The time (UTC) of the event that the workflow is working on."""
+        self._desk.check()
+        return _EPOCH + timedelta(microseconds=self._desk.at)
+
+    def random(self) -> random.Random:
+        """The task's source of chance, seeded by its id: one per task, so that every draw is another one."""
+        self._desk.check()
+        if self._chance is None:
+            self._chance = random.Random(self._desk.task)
+        return self._chance
+
+    def uuid(self) -> uuid.UUID:
+        """A new id, the same in every replay."""
+        self._desk.check()
+        self._uuids += 1
+        return uuid.uuid5(uuid.NAMESPACE_OID, f"{self._desk.task}#{self._uuids}")
+
+    async def _command(self, kind: str, name: str, version: str, data: bytes, returns: list[str], read: Callable[[Any], T]) -> T:
+        future: asyncio.Future[T] = asyncio.Future(loop=asyncio.get_running_loop())
+        number = self._desk.give(kind, name, version, data, returns, partial(_settle, future, read))
+        try:
+            return await future
+        finally:
+            self._desk.withdraw(number)
+
+
+def read_message(cls: type[M], data: bytes) -> M:
+    """The message in `data`; `Unreadable` where the class refuses what its contract allowed."""
+    try:
+        return cls.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        pointer = "/" + "/".join(map(str, first["loc"]))
+        raise Unreadable(
+            cls=cls.__name__, contract=cls.contract, version=cls.contract_version, pointer=pointer, problem=first["msg"]
+        ) from None
+
+
+def _settle(future: asyncio.Future[T], read: Callable[[Any], T], ok: bool, value: Any) -> None:
+    if not ok:
+        future.set_exception(from_wire(value))
+        return
+    try:
+        future.set_result(read(value))
+    except Unreadable as error:
+        future.set_exception(error)
+
+
+def _read_reply(classes: tuple[type[Message], ...], value: dict[str, Any]) -> Message:
+    name, version = value["contract"], value["version"]
+    fitting = [cls for cls in classes if cls.contract == name]
+    if len(fitting) > 1:
+        fitting.sort(key=lambda cls: cls.contract_version != version)
+    if not fitting:
+        awaited = " or ".join(cls.__name__ for cls in classes)
+        raise Unreadable(cls=awaited, contract=name, version=version, pointer="/", problem="the workflow awaits another contract")
+    return read_message(fitting[0], encode(value["data"]))
+
+
+def _read_answer(value: dict[str, Any]) -> Answer:
+    return Answer(bool(value["approved"]), str(value["note"]), str(value["by"]))
+
+
+@cache
+def _ref(cls: type[Message]) -> str:
+    return str(ContractRef(*contract_of(cls)))

@@ -1,0 +1,73 @@
+"""The desk of one workflow: all that goes out of it and all that comes in passes here.
+
+Commands are numbered from 1 in the order in which the workflow makes them, and each event settles the command that it names. A
+closed desk belongs to a task that was dropped from memory: whatever still runs there can neither ask nor hear anything.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from interlock.schemas.canonical import decode
+from interlock.schemas.frames import Command, Happened
+
+Settle = Callable[[bool, Any], None]
+"""Called once with what became of a command: `ok` and the decoded value (a wire error where `ok` is false)."""
+
+
+class Detached(BaseException):
+    """This workflow was dropped from memory. Not an `Exception`, so that no workflow takes it for something that happened."""
+
+
+class Desk:
+    """Time (`start`, `at`: microseconds since the epoch), evidence and degradation are as of the event delivered last."""
+
+    def __init__(self, task: str, start: int) -> None:
+        self.task = task
+        self.start = self.at = start
+        self.evidence: list[dict[str, Any]] = []
+        self.degraded = False
+        self.count = 0
+        self.closed = False
+        self._made: list[Command] = []
+        self._open: dict[int, Settle] = {}
+
+    def check(self) -> None:
+        """Raise `Detached` on a closed desk."""
+        if self.closed:
+            raise Detached(self.task)
+
+    def give(self, kind: str, name: str, version: str, data: bytes, returns: list[str], settle: Settle) -> int:
+        """A new command; `settle` is called when an event says what became of it. Returns its number."""
+        self.check()
+        self.count += 1
+        self._made.append(Command(self.count, kind, name, version, data, returns))
+        self._open[self.count] = settle
+        return self.count
+
+    def withdraw(self, n: int) -> None:
+        """The workflow no longer waits for command `n`: cancels it if it is still open."""
+        if self._open.pop(n, None) is not None:
+            self._made.append(Command(n, "cancel", "", "", b"null", []))
+
+    def hear(self, event: Happened) -> None:
+        """Settle the command that the event is about. One that was withdrawn in the meantime is not looked at, only time passes."""
+        self.at = max(self.at, event.at)
+        settle = self._open.pop(event.n, None)
+        if settle is None:
+            return
+        value = decode(event.value)
+        if event.evidence:
+            self.evidence.extend(decode(event.evidence))
+        if event.kind == "reply":
+            self.degraded = self.degraded or bool(value["degraded"])
+        settle(event.kind != "failure", value)
+
+    def take(self) -> list[Command]:
+        """The commands made since the last time."""
+        made, self._made = self._made, []
+        return made
+
+    def close(self) -> None:
+        self.closed = True
+        self._open.clear()
+        self._made.clear()

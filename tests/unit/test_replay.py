@@ -1,0 +1,599 @@
+"""The deterministic loop and the workflow's context: what works as in asyncio, what is refused, what leaves no trace."""
+
+import asyncio
+import contextvars
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from interlock.actors.context import Answer, WorkflowContext
+from interlock.actors.desk import Desk, Detached
+from interlock.actors.replay import ReplayLoop
+from interlock.schemas.canonical import decode, encode
+from interlock.schemas.errors import AgentFailed, BadDeclaration, Unreadable, Unsupported
+from interlock.schemas.frames import Command, Happened
+from interlock.schemas.message import Message
+
+START = 1_700_000_000_000_000
+FAILURE = AgentFailed(agent="pricing", contract="test.question", problem="it broke")
+
+
+class Question(Message, contract="test.question", version="1.0.0"):
+    text: str
+
+
+class Reply(Message, contract="test.reply", version="1.0.0"):
+    text: str
+
+
+class NewReply(Message, contract="test.reply", version="1.1.0"):
+    text: str
+
+
+class Refusal(Message, contract="test.refusal", version="1.0.0"):
+    why: str
+
+
+class Desktop:
+    """One workflow on its loop, driven by hand."""
+
+    def __init__(self, workflow: Callable[[WorkflowContext], Coroutine[Any, Any, Any]], task: str = "tsk_test") -> None:
+        self.desk = Desk(task, START)
+        self.loop = ReplayLoop(self.desk)
+        self.main = self.loop.create_task(workflow(WorkflowContext(self.desk)), context=contextvars.Context())
+        self.events = 0
+        self.commands = self.run()
+
+    def run(self) -> list[Command]:
+        self.loop.drive()
+        return self.desk.take()
+
+    def happen(self, n: int, kind: str, value: Any = None, seconds: float = 0, evidence: Any = None) -> list[Command]:
+        self.events += 1
+        at = START + round(seconds * 1_000_000)
+        self.desk.hear(Happened(self.desk.task, self.events, n, kind, encode(value), at, encode(evidence) if evidence else b""))
+        return self.run()
+
+    def reply(self, n: int, text: str = "yes", cls: type[Message] = Reply, **facts: Any) -> list[Command]:
+        value = {"contract": cls.contract, "version": cls.contract_version, "data": {"text": text}, "degraded": False, **facts}
+        return self.happen(n, "reply", value)
+
+
+def kinds(commands: list[Command]) -> list[tuple[int, str]]:
+    return [(command.n, command.kind) for command in commands]
+
+
+async def ask(ctx: WorkflowContext, text: str = "?") -> str:
+    return (await ctx.ask(Question(text=text), returns=Reply)).text
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_ask_is_a_command_and_its_reply_a_typed_message() -> None:
+    async def workflow(ctx: WorkflowContext) -> Reply:
+        return await ctx.ask(Question(text="a"), returns=Reply)
+
+    bench = Desktop(workflow)
+    assert bench.commands == [Command(1, "ask", "test.question", "1.0.0", b'{"text":"a"}', ["test.reply 1.0.0"])]
+    assert bench.reply(1, "b") == []
+    assert bench.main.result() == Reply(text="b")
+
+
+@pytest.mark.parametrize(("sent", "cls"), [(NewReply, NewReply), (Reply, Reply), (Refusal, Refusal)])
+def test_the_class_of_a_reply_is_that_of_its_contract_and_version(sent: type[Message], cls: type[Message]) -> None:
+    async def workflow(ctx: WorkflowContext) -> Message:
+        return await ctx.ask(Question(text="a"), returns=(Reply, NewReply, Refusal))
+
+    bench = Desktop(workflow)
+    bench.reply(1, cls=sent, data={"why": "no"} if sent is Refusal else {"text": "yes"})
+    assert type(bench.main.result()) is cls
+
+
+def test_a_reply_of_another_version_goes_to_the_class_of_its_contract() -> None:
+    bench = Desktop(ask)
+    bench.reply(1, "new", cls=NewReply)
+    assert bench.main.result() == "new"
+
+
+@pytest.mark.parametrize("facts", [{"contract": "test.other"}, {"data": {"text": 3.5, "more": 1}}])
+def test_a_reply_that_the_class_cannot_read_is_a_failure_of_the_ask(facts: dict[str, Any]) -> None:
+    async def workflow(ctx: WorkflowContext) -> str:
+        with pytest.raises(Unreadable):
+            await ask(ctx)
+        return "caught"
+
+    bench = Desktop(workflow)
+    bench.reply(1, **facts)
+    assert bench.main.result() == "caught"
+
+
+def test_a_recorded_failure_raises_at_the_ask() -> None:
+    async def workflow(ctx: WorkflowContext) -> str:
+        with pytest.raises(AgentFailed, match="it broke") as caught:
+            await ask(ctx)
+        return str(caught.value.agent)
+
+    bench = Desktop(workflow)
+    bench.happen(1, "failure", FAILURE.to_wire())
+    assert bench.main.result() == "pricing"
+
+
+def test_a_human_is_asked_and_answers() -> None:
+    async def workflow(ctx: WorkflowContext) -> Answer:
+        return await ctx.ask_human("Deploy?", text="shadowed", commit="abc")
+
+    bench = Desktop(workflow)
+    (command,) = bench.commands
+    assert (command.kind, decode(command.data)) == ("human", {"text": "Deploy?", "details": {"text": "shadowed", "commit": "abc"}})
+    bench.happen(1, "answer", {"approved": True, "note": "fine", "by": "ada"})
+    assert bench.main.result() == Answer(approved=True, note="fine", by="ada")
+
+
+def test_evidence_and_degradation_are_those_of_the_replies_heard() -> None:
+    async def workflow(ctx: WorkflowContext) -> list[Any]:
+        seen: list[Any] = [(ctx.evidence, ctx.degraded)]
+        await ask(ctx)
+        seen.append((ctx.evidence, ctx.degraded))
+        await ask(ctx)
+        return [*seen, (ctx.evidence, ctx.degraded)]
+
+    bench = Desktop(workflow)
+    tool = {"tool": "get", "ok": False, "value": 1}
+    value = {"contract": "test.reply", "version": "1.0.0", "data": {"text": "x"}, "degraded": True}
+    bench.happen(1, "reply", value, evidence=[tool])
+    bench.happen(2, "reply", {**value, "degraded": False}, evidence=[tool])
+    assert bench.main.result() == [([], False), ([tool], True), ([tool, tool], True)]
+
+
+@pytest.mark.parametrize(("message", "returns"), [("text", Reply), (Question(text=""), Message)])
+def test_what_has_no_contract_cannot_be_asked(message: Any, returns: Any) -> None:
+    async def workflow(ctx: WorkflowContext) -> None:
+        await ctx.ask(message, returns=returns)
+
+    bench = Desktop(workflow)
+    assert bench.commands == []
+    assert isinstance(bench.main.exception(), BadDeclaration)
+
+
+# --- asyncio as one knows it ------------------------------------------------------------------------------------------
+
+
+def test_sleep_is_durable_however_it_is_written() -> None:
+    async def workflow(ctx: WorkflowContext) -> float:
+        await asyncio.sleep(0)
+        await asyncio.sleep(5)
+        await ctx.sleep(0.25)
+        return asyncio.get_running_loop().time()
+
+    bench = Desktop(workflow)
+    assert bench.commands == [Command(1, "sleep", "", "", b"5.0", [])]
+    assert bench.happen(1, "timer", seconds=5.5) == [Command(2, "sleep", "", "", b"0.25", [])]
+    assert bench.happen(2, "timer", seconds=6) == []
+    assert bench.main.result() == 6.0
+
+
+def test_a_timeout_that_is_not_needed_is_cancelled() -> None:
+    async def workflow(ctx: WorkflowContext) -> str:
+        async with asyncio.timeout(10):
+            return await ask(ctx)
+
+    bench = Desktop(workflow)
+    assert kinds(bench.commands) == [(1, "sleep"), (2, "ask")]
+    assert bench.commands[0].data == b"10.0"
+    assert bench.reply(2) == [Command(1, "cancel", "", "", b"null", [])]
+    assert bench.main.result() == "yes"
+
+
+@pytest.mark.parametrize("how", ["timeout", "wait_for"])
+def test_a_timeout_that_comes_cancels_what_it_waits_for(how: str) -> None:
+    async def workflow(ctx: WorkflowContext) -> str:
+        try:
+            if how == "wait_for":
+                return await asyncio.wait_for(ask(ctx), 10)
+            async with asyncio.timeout(10):
+                return await ask(ctx)
+        except TimeoutError:
+            return "late"
+
+    bench = Desktop(workflow)
+    timer, question = (1, 2) if bench.commands[0].kind == "sleep" else (2, 1)
+    assert kinds(bench.happen(timer, "timer", seconds=10)) == [(question, "cancel")]
+    assert bench.main.result() == "late"
+    assert bench.reply(question) == [], "a reply to what was cancelled is not looked at"
+
+
+def test_gather_wait_and_shield() -> None:
+    async def workflow(ctx: WorkflowContext) -> list[Any]:
+        both = await asyncio.gather(ask(ctx, "a"), ask(ctx, "b"))
+        tasks = [asyncio.create_task(ask(ctx, text)) for text in "cde"]
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        outer = asyncio.shield(kept := asyncio.create_task(ask(ctx, "f")))
+        outer.cancel()
+        return [*both, [task.result() for task in done], await kept]
+
+    bench = Desktop(workflow)
+    assert kinds(bench.commands) == [(1, "ask"), (2, "ask")]
+    assert bench.reply(2, "B") == []
+    assert kinds(bench.reply(1, "A")) == [(3, "ask"), (4, "ask"), (5, "ask")]
+    assert sorted(kinds(bench.reply(4, "D"))) == [(3, "cancel"), (5, "cancel"), (6, "ask")]
+    bench.reply(6, "F")
+    assert bench.main.result() == ["A", "B", ["D"], "F"]
+
+
+def test_wait_with_a_timeout() -> None:
+    async def workflow(ctx: WorkflowContext) -> int:
+        _, pending = await asyncio.wait([asyncio.create_task(ask(ctx))], timeout=3)
+        return len(pending)
+
+    bench = Desktop(workflow)
+    assert sorted(kinds(bench.commands)) == [(1, "sleep"), (2, "ask")]
+    bench.happen(1, "timer", seconds=3)
+    assert bench.main.result() == 1
+
+
+def test_a_failing_task_group_cancels_the_others() -> None:
+    async def workflow(ctx: WorkflowContext) -> str:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for text in "abc":
+                    group.create_task(ask(ctx, text))
+        except ExceptionGroup as errors:
+            return str(len(errors.exceptions))
+        return "never"
+
+    bench = Desktop(workflow)
+    assert kinds(bench.happen(2, "failure", FAILURE.to_wire())) == [(1, "cancel"), (3, "cancel")]
+    assert bench.main.result() == "1"
+
+
+def test_queues_locks_and_events_work() -> None:
+    async def workflow(ctx: WorkflowContext) -> list[str]:
+        queue: asyncio.Queue[str] = asyncio.Queue(1)
+        lock, heard = asyncio.Lock(), list[str]()
+
+        async def put(text: str) -> None:
+            async with lock:
+                await queue.put(await ask(ctx, text))
+
+        tasks = [asyncio.create_task(put(text)) for text in "ab"]
+        while len(heard) < 2:
+            heard.append(await queue.get())
+        await asyncio.gather(*tasks)
+        return heard
+
+    bench = Desktop(workflow)
+    assert kinds(bench.reply(1, "A")) == [(2, "ask")], "the lock holds the second back"
+    bench.reply(2, "B")
+    assert bench.main.result() == ["A", "B"]
+
+
+def test_as_completed_takes_tasks() -> None:
+    async def workflow(ctx: WorkflowContext) -> list[str]:
+        return [await next_one for next_one in asyncio.as_completed([asyncio.create_task(ask(ctx, text)) for text in "ab"])]
+
+    bench = Desktop(workflow)
+    bench.reply(2, "B")
+    bench.reply(1, "A")
+    assert bench.main.result() == ["B", "A"]
+
+
+def test_context_variables_belong_to_their_task() -> None:
+    variable = contextvars.ContextVar("variable", default="none")
+
+    async def child(ctx: WorkflowContext, value: str) -> tuple[str, str]:
+        before = variable.get()
+        variable.set(value)
+        await ask(ctx)
+        return before, variable.get()
+
+    async def workflow(ctx: WorkflowContext) -> list[Any]:
+        outer = variable.get()
+        variable.set("main")
+        return [outer, *await asyncio.gather(child(ctx, "a"), child(ctx, "b"))]
+
+    variable.set("of the host")
+    bench = Desktop(workflow)
+    bench.reply(1)
+    bench.reply(2)
+    assert bench.main.result() == ["none", ("main", "a"), ("main", "b")]
+
+
+def test_an_abandoned_async_generator_is_closed_inside_its_own_loop() -> None:
+    async def workflow(ctx: WorkflowContext) -> list[str]:
+        told: list[str] = []
+
+        async def numbers() -> Any:
+            try:
+                yield 1
+                yield 2
+            finally:
+                told.append(f"closed in {type(asyncio.get_running_loop()).__name__}")
+
+        async for _ in numbers():
+            break
+        await ask(ctx)
+        return told
+
+    async def host() -> list[str]:
+        bench = Desktop(workflow)
+        await asyncio.sleep(0)
+        bench.reply(1)
+        result: list[str] = bench.main.result()
+        return result
+
+    assert asyncio.run(host()) == ["closed in ReplayLoop"]
+
+
+def test_the_host_loop_and_task_are_as_before() -> None:
+    seen: list[Any] = []
+
+    async def workflow(ctx: WorkflowContext) -> None:
+        seen.append((asyncio.get_running_loop(), asyncio.current_task(), asyncio.all_tasks()))
+
+    async def host() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        hooks = sys.get_asyncgen_hooks()
+        bench = Desktop(workflow)
+        assert seen == [(bench.loop, bench.main, set())]
+        assert (asyncio.get_running_loop(), asyncio.current_task(), sys.get_asyncgen_hooks()) == (loop, task, hooks)
+        await asyncio.sleep(0)
+
+    asyncio.run(host())
+
+
+# --- time, chance, ids ------------------------------------------------------------------------------------------------
+
+
+def test_time_is_that_of_the_event_and_never_goes_back() -> None:
+    async def workflow(ctx: WorkflowContext) -> list[datetime]:
+        times = [ctx.now()]
+        for _ in range(2):
+            await ask(ctx)
+            times.append(ctx.now())
+        return times
+
+    bench = Desktop(workflow)
+    start = datetime.fromtimestamp(START / 1e6, UTC)
+    for n, seconds in ((1, 90), (2, 60)):
+        value = {"contract": "test.reply", "version": "1.0.0", "data": {"text": ""}, "degraded": False}
+        bench.happen(n, "reply", value, seconds=seconds)
+    assert bench.main.result() == [start, start + timedelta(seconds=90), start + timedelta(seconds=90)]
+
+
+def test_chance_and_ids_follow_from_the_task_alone() -> None:
+    async def workflow(ctx: WorkflowContext) -> list[Any]:
+        return [ctx.random().random(), ctx.random().random(), ctx.uuid(), ctx.uuid()]
+
+    one, again, other = (Desktop(workflow, task).main.result() for task in ("tsk_a", "tsk_a", "tsk_b"))
+    assert one == again
+    assert len({*one, *other}) == 8
+
+
+SETS = """
+    import asyncio, random, sys
+    junk = [bytearray(random.Random().randrange(4000)) for _ in range(500)]
+    from interlock.actors.activation import Activation
+    from interlock.actors.definitions import WorkflowDefinition
+    from interlock.schemas.frames import Start
+    from interlock.schemas.message import Message
+
+    class Text(Message, contract="test.text", version="1.0.0"):
+        text: str
+
+    async def name(text, delay):
+        junk.append(bytearray(random.Random().randrange(4000)))
+        for _ in range(delay):
+            await asyncio.sleep(0)
+        return text
+
+    async def workflow(request, ctx):
+        done, _ = await asyncio.wait({asyncio.create_task(name(str(i), i % 7)) for i in range(200)})
+        shields = {asyncio.shield(task) for task in done}
+        names = [task.result() for task in done] + [await future for future in shields]
+        return Text(text=" ".join(names))
+
+    definition = WorkflowDefinition("sets", "1.0.0", workflow, Text, Text)
+    print(Activation(definition, Start("tsk_sets", "sets", b'{"text":""}', 0, [])).begin())
+"""
+
+
+def test_sets_of_tasks_iterate_alike_in_every_process() -> None:
+    def run(seed: str) -> str:
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        return subprocess.run([sys.executable, "-c", textwrap.dedent(SETS)], env=env, check=True, capture_output=True, text=True).stdout
+
+    one, other = run("1"), run("2")
+    assert "done" in one
+    assert one == other
+
+
+# --- refused ----------------------------------------------------------------------------------------------------------
+
+LOOP = asyncio.get_running_loop
+REFUSED: dict[str, Callable[[], Any]] = {
+    "an executor": lambda: LOOP().run_in_executor(None, print),
+    "a call from a thread": lambda: LOOP().call_soon_threadsafe(print),
+    "a signal handler": lambda: LOOP().add_signal_handler(signal.SIGTERM, print),
+    "a reader": lambda: LOOP().add_reader(0, print),
+    "a server": lambda: LOOP().create_server(asyncio.Protocol),
+    "a name": lambda: LOOP().getaddrinfo("localhost", 80),
+    "a nested run": lambda: LOOP().run_until_complete(asyncio.Future()),
+    "an endless timer": lambda: LOOP().call_later(float("inf"), print),
+    "another task factory": lambda: LOOP().set_task_factory(None),
+    "debug mode": lambda: LOOP().set_debug(True),
+}
+REFUSED_COROUTINES: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+    "a thread": lambda: asyncio.to_thread(print),
+    "a connection": lambda: asyncio.open_connection("localhost", 80),
+    "a process": lambda: asyncio.create_subprocess_exec("true"),
+    "an endless sleep": lambda: asyncio.sleep(float("inf")),
+}
+
+
+@pytest.mark.parametrize("name", [*REFUSED, *REFUSED_COROUTINES])
+def test_what_cannot_be_replayed_is_refused_by_name(name: str) -> None:
+    async def workflow(ctx: WorkflowContext) -> None:
+        if name in REFUSED:
+            REFUSED[name]()
+        else:
+            await REFUSED_COROUTINES[name]()
+
+    error = Desktop(workflow).main.exception()
+    assert isinstance(error, Unsupported)
+    assert "cannot be replayed inside a workflow. Use " in str(error)
+
+
+def test_as_completed_of_coroutines_is_refused() -> None:
+    async def workflow(ctx: WorkflowContext) -> None:
+        for next_one in asyncio.as_completed([ask(ctx)]):
+            await next_one
+
+    bench = Desktop(workflow)
+    assert isinstance(bench.main.exception(), Unsupported)
+    assert bench.commands == []
+
+
+def test_every_method_of_a_loop_is_done_or_refused() -> None:
+    left = [
+        name
+        for name, method in vars(asyncio.AbstractEventLoop).items()
+        if callable(method) and getattr(ReplayLoop, name) is method and not name.startswith("__")
+    ]
+    assert left == []
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+def test_an_exception_that_nobody_looks_at_is_collected() -> None:
+    async def workflow(ctx: WorkflowContext) -> None:
+        async def breaks() -> None:
+            raise ValueError("unseen")
+
+        asyncio.create_task(breaks())
+        await ask(ctx)
+
+    bench = Desktop(workflow)
+    bench.reply(1)
+    bench.loop.detach()
+    assert bench.loop.problems == ["WorkflowTask exception was never retrieved: ValueError: unseen"]
+
+
+def test_system_exit_ends_the_workflow_not_the_process() -> None:
+    async def workflow(ctx: WorkflowContext) -> None:
+        sys.exit(3)
+
+    bench = Desktop(workflow)
+    assert isinstance(bench.main.exception(), SystemExit)
+    assert bench.loop.problems == ["SystemExit in a workflow: SystemExit: 3"]
+
+
+def test_many_tasks_leave_memory_when_they_are_done() -> None:
+    async def nothing() -> None:
+        pass
+
+    async def workflow(ctx: WorkflowContext) -> None:
+        for _ in range(1_000):
+            await asyncio.create_task(nothing())
+        await ask(ctx)
+
+    assert len(Desktop(workflow).loop._tasks) <= 65
+
+
+# --- detaching --------------------------------------------------------------------------------------------------------
+
+
+def detach(workflow: Callable[[WorkflowContext], Coroutine[Any, Any, Any]], caplog: pytest.LogCaptureFixture) -> Desk:
+    """The desk of a detached workflow; fails on any noise."""
+    noise: list[str] = []
+    hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: noise.append(repr(unraisable))
+    try:
+
+        async def host() -> Desk:
+            bench = Desktop(workflow)
+            assert not bench.main.done()
+            bench.loop.detach()
+            assert (bench.loop.problems, len(asyncio.all_tasks())) == ([], 1)
+            return bench.desk
+
+        desk = asyncio.run(host())
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
+    assert (noise, caplog.records) == ([], [])
+    assert desk.take() == []
+    return desk
+
+
+def test_a_detached_workflow_asks_nothing_any_more(caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[str] = []
+
+    async def workflow(ctx: WorkflowContext) -> None:
+        calls: list[Callable[[], Any]] = [ctx.now, ctx.random, ctx.uuid, lambda: asyncio.create_task(asyncio.sleep(0))]
+        try:
+            await ask(ctx)
+        finally:
+            for call in calls:
+                try:
+                    call()
+                except Detached:
+                    heard.append("detached")
+            await ask(ctx, "release")
+            heard.append("never")
+
+    desk = detach(workflow, caplog)
+    assert (heard, desk.count) == (["detached"] * 4, 1)
+
+
+def test_detaching_makes_no_noise(caplog: pytest.LogCaptureFixture) -> None:
+    async def workflow(ctx: WorkflowContext) -> None:
+        not_yet_awaited = [ask(ctx, "later"), ctx.ask(Question(text="later"), returns=Reply), asyncio.sleep(1)]
+        running = [asyncio.create_task(ask(ctx, text)) for text in "ab"]
+
+        async def stubborn() -> None:
+            try:
+                await ask(ctx)
+            finally:
+                await asyncio.wait(running)
+
+        async def endless() -> Any:
+            try:
+                while True:
+                    yield await ask(ctx)
+            finally:
+                await asyncio.sleep(1)
+
+        group = asyncio.gather(*running, stubborn(), return_exceptions=True)
+        async with asyncio.timeout(60):
+            async for _ in endless():
+                await group
+        await asyncio.gather(*not_yet_awaited)
+
+    detach(workflow, caplog)
+
+
+def test_detaching_does_not_run_what_has_not_begun(caplog: pytest.LogCaptureFixture) -> None:
+    begun: list[str] = []
+
+    async def workflow(ctx: WorkflowContext) -> None:
+        async def child() -> None:
+            begun.append("child")
+
+        try:
+            await ask(ctx)
+        finally:
+            asyncio.create_task(child())
+
+    detach(workflow, caplog)
+    assert begun == []

@@ -97,14 +97,13 @@ class Call:
             if error is not None:
                 span.set_attribute(spans.ERROR_TYPE, error.code)
                 span.set_status(trace.StatusCode.ERROR)
-        return CallEnded(self.frame.effect, self.frame.number, error is None, encode(record))
+        return ended(self.frame, error is None, record)
 
-    def cancel(self) -> asyncio.Future[Any] | None:
-        """Stop it at the next moment; what then lets go of the connection, if there is one."""
+    def cancel(self) -> None:
+        """Stop it at the next moment; `run` then settles, and returns a record that says so."""
         self._cancelled = True
         if self._flight is not None:
             self._flight.cancel()
-        return self._flight
 
     async def _outcome(self) -> tuple[Answer | None, InterlockError | None]:
         try:
@@ -228,6 +227,10 @@ class Call:
             "tries": self._tries,
             "error": None if error is None else error.to_wire(),
         }
+
+
+def ended(frame: CallModel, ok: bool, record: dict[str, Any]) -> CallEnded:
+    return CallEnded(frame.effect, frame.number, ok, encode(record), frame.task, frame.dispatch)
 
 
 def _system_hash(request: dict[str, Any] | None) -> str:

@@ -8,14 +8,13 @@ it is never made twice here.
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from interlock.actors.mailbox import Mailbox
-from interlock.actors.models.call import Call, Desk
+from interlock.actors.models.call import Call, Desk, ended
 from interlock.actors.models.prices import Prices
 from interlock.actors.models.wire import Wire
-from interlock.schemas.canonical import encode
 from interlock.schemas.errors import ModelFailed
 from interlock.schemas.frames import CallEnded, CallModel, CancelCall
 from interlock.schemas.ports import Budgets
@@ -44,7 +43,9 @@ class Gateway(Mailbox):
             case CallModel():
                 self._start(frame)
             case CancelCall():
-                self._cancel(call for call in self._calls.values() if call.frame.effect == frame.effect)
+                for call in self._calls.values():
+                    if call.frame.effect == frame.effect:
+                        call.cancel()
             case _:
                 raise TypeError(f"a gateway takes no {type(frame).__name__}")
 
@@ -55,16 +56,21 @@ class Gateway(Mailbox):
         return list(self._calls)
 
     async def cancel_task(self, task: str) -> list[str]:
-        """Stop all calls of a task. Returns their effects once every connection is let go of; the records follow."""
-        calls = [call for call in self._calls.values() if call.frame.task == task]
-        flights = self._cancel(calls)
-        if flights:
-            await asyncio.wait(flights)
-        return sorted({call.frame.effect for call in calls})
+        """Stop all calls of a task. Returns their effects once every connection is let go of and settled; the records follow.
+
+        Nothing of the task starts here afterwards if the supervisor has fenced it before: its reservation is refused.
+        """
+        calls = {key: call for key, call in self._calls.items() if call.frame.task == task}
+        for call in calls.values():
+            call.cancel()
+        if calls:
+            await asyncio.wait([self._running[key] for key in calls])
+        return sorted({call.frame.effect for call in calls.values()})
 
     async def close(self) -> None:
         """Stop all calls, settle them, and close the way to the endpoint."""
-        self._cancel(self._calls.values())
+        for call in self._calls.values():
+            call.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
         await self._desk.wire.close()
 
@@ -85,10 +91,6 @@ class Gateway(Mailbox):
         if error is not None:
             _log.error("call %s ended by a fault", key, exc_info=error)
         self.emit(done.result() if error is None else _faulted(call.frame, self._desk.wire.endpoint.shown, error))
-
-    @staticmethod
-    def _cancel(calls: Iterable[Call]) -> list[asyncio.Future[Any]]:
-        return [flight for call in list(calls) if (flight := call.cancel()) is not None]
 
 
 def _key(frame: CallModel | CallEnded) -> str:
@@ -111,4 +113,4 @@ def _faulted(frame: CallModel, endpoint: str, fault: BaseException) -> CallEnded
         "tries": 0,
         "error": error.to_wire(),
     }
-    return CallEnded(frame.effect, frame.number, False, encode(record))
+    return ended(frame, False, record)

@@ -5,6 +5,7 @@ three things that the caller's books depend on: why, whether trying again may he
 """
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -21,6 +22,7 @@ from interlock.schemas.canonical import decode
 _CONNECT_SECONDS = 10.0
 _AGAIN = frozenset({408, 409, 429})  # besides everything from 500 on
 _MAYBE_DONE = frozenset({408, 502, 504, 520, 522, 524})  # somebody between us and the model gave up waiting
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 
 
@@ -94,12 +96,12 @@ class ChatCompletions:
                     timeout=httpx2.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS)),
                 )
         except APIStatusError as error:
-            raise _status_failure(error) from error
+            raise status_failure(error.status_code, _said(error), error.code, error.response.headers) from error
         except APIConnectionError as error:
             raise _connection_failure(error) from error
         except TimeoutError:
             raise WireFailed(f"no answer within {seconds:g} s", again=True, maybe_done=True) from None
-        return _answer(response.content)
+        return read_answer(response.content)
 
     async def close(self) -> None:
         await self._client.close()
@@ -113,14 +115,14 @@ def _is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
-def _status_failure(error: APIStatusError) -> WireFailed:
-    status = error.status_code
+def status_failure(status: int, said: str, code: str | None, headers: Mapping[str, str]) -> WireFailed:
+    """What an HTTP error means; `code` is the endpoint's own word for it."""
     return WireFailed(
-        f"HTTP {status}: {_said(error)}",
-        again=(status >= 500 or status in _AGAIN) and error.code != "insufficient_quota",
+        f"HTTP {status}: {said}",
+        again=(status >= 500 or status in _AGAIN) and code != "insufficient_quota",
         maybe_done=status in _MAYBE_DONE,
         status=status,
-        wait=_retry_after(error.response.headers),
+        wait=_retry_after(headers),
     )
 
 
@@ -144,19 +146,20 @@ def _connection_failure(error: APIConnectionError) -> WireFailed:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait as the endpoint asks: a number, or a date set against its own `Date`, so that no clock of ours matters."""
-    asked = headers.get("retry-after", "")
+    milliseconds, asked = headers.get("retry-after-ms", ""), headers.get("retry-after", "")
+    if _NUMBER.fullmatch(milliseconds):
+        return float(milliseconds) / 1000
+    if _NUMBER.fullmatch(asked):
+        return float(asked)
     try:
-        if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
-        if asked.replace(".", "", 1).isdigit():
-            return float(asked)
         then, now = (parsedate_to_datetime(text).replace(tzinfo=UTC) for text in (asked, headers.get("date", "")))
     except ValueError:
         return None
     return max(0.0, (then - now).total_seconds())
 
 
-def _answer(raw: bytes) -> Answer:
+def read_answer(raw: bytes) -> Answer:
+    """The completion in a response's body; `WireFailed` where it is none."""
     try:
         body = decode(raw)
         message = body["choices"][0]["message"]

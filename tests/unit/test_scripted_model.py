@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 import threading
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -253,3 +255,16 @@ def test_conversation_is_all_that_an_answer_depends_on() -> None:
     ask: Callable[[Counter[int]], list[bytes]] = lambda fired: [playbook.reply(request, fired).body for request in requests]  # noqa: E731
     fired: Counter[int] = Counter()
     assert ask(fired) == ask(fired) == [playbook.reply(request, Counter()).body for request in reversed(requests)][::-1]
+
+
+def test_playbook_in_the_documentation_works() -> None:
+    """The page's own playbook answers the conversation that the page describes."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "testing-agents.md").read_text()
+    [source] = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    playbook = Playbook.load(json.loads(source))
+    turns = [("system", "You are the invoicing agent."), ("user", '{"order_id": "7294"}')]
+    fired: Counter[int] = Counter()
+    assert [playbook.reply(chat(*turns), fired).status for _ in range(2)] == [429, 200]
+    turns += [("assistant", ""), ("tool", '{"total": "118.00"}')]
+    _, completion = answer(playbook, chat(*turns))
+    assert json.loads(said(completion)) == {"order_id": "7294", "status": "draft", "total": "118.00"}

@@ -1,0 +1,417 @@
+"""The runner: events in order, histories replayed, divergence shown, conditions judged, errors told."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from interlock.actors.context import WorkflowContext
+from interlock.actors.definitions import WorkflowDefinition, condition_name
+from interlock.actors.runner import Runner
+from interlock.schemas.canonical import decode, encode
+from interlock.schemas.errors import AgentFailed, BadDeclaration, BudgetExceeded, InterlockError
+from interlock.schemas.frames import CheckEntry, Command, Commands, EntryChecked, Forget, Happened, Start, pack, tagged, unpack, untagged
+from interlock.schemas.message import Message
+
+TASK = "tsk_test"
+
+
+class Number(Message, contract="test.number", version="1.0.0"):
+    value: int
+
+
+Workflow = Callable[[Number, WorkflowContext], Any]
+
+
+async def doubling(request: Number, ctx: WorkflowContext) -> Number:
+    """Asks twice, each time with twice the number."""
+    for _ in range(2):
+        request = await ctx.ask(Number(value=2 * request.value), returns=Number)
+    return request
+
+
+class TestRunner(Runner):
+    __test__ = False
+
+    def __init__(self, workflow: Workflow, board: Any = None, **conditions: Any) -> None:
+        definition = WorkflowDefinition("w", "1.0.0", workflow, Number, Number, **conditions)
+        super().__init__({"w": definition}, board)
+        self.sent: list[Any] = []
+
+    def emit(self, frame: Any) -> None:
+        self.sent.append(frame)
+
+    def give(self, frame: Any) -> list[Any]:
+        self.sent = []
+        self.take(frame)
+        return self.sent
+
+    def start(self, *history: Any, request: int = 1, workflow: str = "w") -> list[Command]:
+        return self._commands(self.give(Start(TASK, workflow, encode({"value": request}), 0, [tagged(frame) for frame in history])))
+
+    def reply(self, event: int, n: int, value: int, **facts: Any) -> list[Command]:
+        return self._commands(self.give(reply(event, n, value, **facts)))
+
+    @staticmethod
+    def _commands(frames: list[Commands]) -> list[Command]:
+        (frame,) = frames
+        assert frame.diverged == b""
+        return [untagged(wire) for wire in frame.commands]
+
+
+def reply(event: int, n: int, value: int, evidence: Any = None, degraded: bool = False) -> Happened:
+    data = {"contract": "test.number", "version": "1.0.0", "data": {"value": value}, "degraded": degraded}
+    return Happened(TASK, event, n, "reply", encode(data), event * 1_000_000, encode(evidence) if evidence else b"")
+
+
+def asked(n: int, value: int) -> Command:
+    return Command(n, "ask", "test.number", "1.0.0", encode({"value": value}), ["test.number 1.0.0"])
+
+
+def done(value: int) -> Command:
+    return Command(0, "done", "test.number", "1.0.0", encode({"value": value}), [])
+
+
+def error_of(commands: list[Command]) -> dict[str, Any]:
+    (command,) = commands
+    assert command.kind == "failed"
+    error: dict[str, Any] = decode(command.data)
+    return error
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_workflow_runs_from_start_to_done() -> None:
+    runner = TestRunner(doubling)
+    assert runner.start() == [asked(1, 2)]
+    assert runner.holds() == [f"{TASK} 0"]
+    assert runner.reply(1, 1, 5) == [asked(2, 10)]
+    assert runner.holds() == [f"{TASK} 1"]
+    assert runner.reply(2, 2, 7) == [done(7)]
+    assert runner.give(Forget(TASK)) == []
+    assert runner.holds() == []
+
+
+def test_every_event_is_answered_also_when_nothing_is_asked() -> None:
+    async def both(request: Number, ctx: WorkflowContext) -> Number:
+        one, other = await asyncio.gather(*(ctx.ask(Number(value=value), returns=Number) for value in (1, 2)))
+        return Number(value=one.value + other.value)
+
+    runner = TestRunner(both)
+    runner.start()
+    assert runner.give(reply(1, 2, 20)) == [Commands(TASK, 1, [], b"")]
+    assert runner.reply(2, 1, 10) == [done(30)]
+
+
+def test_duplicates_are_ignored_and_gaps_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    runner = TestRunner(doubling)
+    runner.start()
+    runner.reply(1, 1, 5)
+    assert runner.give(reply(1, 1, 6)) == []
+    assert caplog.records == []
+    assert runner.give(reply(3, 2, 6)) == []
+    assert "event 3 came after event 1" in caplog.text
+    assert runner.reply(2, 2, 6) == [done(6)]
+
+
+def test_a_task_that_is_not_here_is_nobodys_business() -> None:
+    runner = TestRunner(doubling)
+    assert runner.give(reply(1, 1, 5)) == []
+    assert runner.give(Forget(TASK)) == []
+
+
+def test_after_the_end_events_change_nothing() -> None:
+    async def impatient(request: Number, ctx: WorkflowContext) -> Number:
+        asyncio.create_task(ctx.ask(request, returns=Number))
+        await asyncio.sleep(0)
+        return request
+
+    runner = TestRunner(impatient)
+    assert runner.start() == [asked(1, 1), done(1)]
+    assert runner.give(reply(1, 1, 5)) == [Commands(TASK, 1, [], b"")]
+
+
+# --- replay -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_replay_goes_on_where_the_record_ends() -> None:
+    runner = TestRunner(doubling)
+    assert runner.give(Start(TASK, "w", b'{"value":1}', 0, [tagged(asked(1, 2)), tagged(reply(1, 1, 5))])) == [
+        Commands(TASK, 1, [tagged(asked(2, 10))], b"")
+    ]
+    assert runner.reply(2, 2, 7) == [done(7)]
+
+
+def test_a_new_start_takes_the_place_of_the_old_one() -> None:
+    runner = TestRunner(doubling)
+    runner.start()
+    assert runner.start(asked(1, 2), reply(1, 1, 5), asked(2, 10)) == []
+    assert runner.reply(2, 2, 7) == [done(7)]
+
+
+def test_equal_json_is_equal_however_it_is_written() -> None:
+    assert TestRunner(doubling).start(asked(1, 2)._replace(data=b'{ "value" : 2 }')) == []
+
+
+RECORDS = {
+    "other content": ([asked(1, 3)], 1, "test.number 1.0.0 for test.number 1.0.0 with other content", "test.number 1.0.0 for test.number"),
+    "another contract": ([asked(1, 2)._replace(name="test.text")], 1, "test.number 1.0.0", "test.text 1.0.0"),
+    "another version": ([asked(1, 2)._replace(version="2.0.0")], 1, "test.number 1.0.0", "test.number 2.0.0"),
+    "other answers": ([asked(1, 2)._replace(returns=["test.text 1.0.0"])], 1, "for test.number 1.0.0", "for test.text 1.0.0"),
+    "another kind": ([Command(1, "sleep", "", "", b"5.0", [])], 1, "test.number 1.0.0", "sleep 5.0"),
+    "more asks": ([asked(1, 2), asked(2, 4)], 2, "nothing", "test.number 1.0.0"),
+    "an answer to nothing": ([asked(1, 2), reply(1, 2, 5)], 2, "nothing", "command 2"),
+    "a cancellation": ([asked(1, 2), Command(1, "cancel", "", "", b"null", [])], 1, "for it still", "cancel 1"),
+    "later": ([asked(1, 2), reply(1, 1, 5), asked(2, 11)], 2, "with other content", "test.number"),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_replay_that_differs_from_the_record_stops_and_sends_nothing(name: str) -> None:
+    history, n, found, recorded = RECORDS[name]
+    runner = TestRunner(doubling)
+    (frame,) = runner.give(Start(TASK, "w", b'{"value":1}', 0, [tagged(one) for one in history]))
+    error = decode(frame.diverged)
+    assert (frame.commands, error["code"], error["facts"]["task"], error["facts"]["n"]) == ([], "diverged", TASK, n)
+    assert found in error["facts"]["found"]
+    assert recorded in error["facts"]["recorded"]
+    assert runner.holds() == []
+    assert runner.give(reply(2, 1, 5)) == []
+
+
+def test_a_cancellation_that_was_too_late_to_be_recorded_is_no_divergence() -> None:
+    async def timed(request: Number, ctx: WorkflowContext) -> Number:
+        async with asyncio.timeout(5):
+            await ctx.ask(request, returns=Number)
+        return await ctx.ask(request, returns=Number)
+
+    sleep, cancel = Command(1, "sleep", "", "", b"5.0", []), Command(1, "cancel", "", "", b"null", [])
+    live = TestRunner(timed)
+    assert live.start() == [sleep, asked(2, 1)]
+    assert live.reply(1, 2, 0) == [cancel, asked(3, 1)]
+    fired = Happened(TASK, 2, 1, "timer", b"null", 2_000_000, b"")
+    history = [sleep, asked(2, 1), reply(1, 2, 0), fired, asked(3, 1)]
+    again = TestRunner(timed)
+    assert again.start(*history) == [cancel]
+    assert again.reply(3, 3, 9) == [done(9)]
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def ends(workflow: Workflow, **conditions: Any) -> list[Command]:
+    return TestRunner(workflow, **conditions).start()
+
+
+def test_what_a_workflow_raises_is_how_its_task_fails() -> None:
+    async def breaks(request: Number, ctx: WorkflowContext) -> Number:
+        raise KeyError("order")
+
+    error = error_of(ends(breaks))
+    assert error["code"] == "workflow_failed"
+    assert error["facts"] == {"workflow": "w", "error": "KeyError", "problem": "'order'"}
+
+
+BUDGET = BudgetExceeded(limit="steps", allowed=1, used=1, reserved=0, asked=1)
+AGENT = AgentFailed(agent="a", contract="c", problem="p")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        ([BUDGET], "budget_exceeded"),
+        ([AGENT], "agent_failed"),
+        ([AGENT, BUDGET], "budget_exceeded"),
+        ([AGENT, AGENT], "workflow_failed"),
+        ([InterlockError(detail="x", more=object())], "workflow_failed"),
+        ([SystemExit(1)], "workflow_failed"),
+        ([asyncio.CancelledError()], "workflow_failed"),
+    ],
+)
+def test_an_error_of_the_bus_passes_as_itself_also_out_of_a_group(raised: list[BaseException], code: str) -> None:
+    async def breaks(request: Number, ctx: WorkflowContext) -> Number:
+        raise raised[0]
+
+    async def breaks_in_a_group(request: Number, ctx: WorkflowContext) -> Number:
+        raise BaseExceptionGroup("several", raised)
+
+    assert error_of(ends(breaks_in_a_group))["code"] == code
+    if len(raised) == 1:
+        assert error_of(ends(breaks))["code"] == code
+
+
+def test_a_group_of_errors_tells_each() -> None:
+    async def breaks(request: Number, ctx: WorkflowContext) -> Number:
+        raise ExceptionGroup("several", [ValueError("one"), ExceptionGroup("inner", [TypeError("two")])])
+
+    assert error_of(ends(breaks))["facts"]["problem"] == "ValueError: one; TypeError: two"
+
+
+def test_a_result_of_another_class_is_a_failure() -> None:
+    async def wrong(request: Number, ctx: WorkflowContext) -> Any:
+        return {"value": 1}
+
+    assert "it returned dict where Number is declared" in error_of(ends(wrong))["message"]
+
+
+def test_a_workflow_that_is_not_here_or_cannot_read_its_request_fails() -> None:
+    assert error_of(TestRunner(doubling).start(workflow="other"))["code"] == "unknown_task_type"
+    (frame,) = TestRunner(doubling).give(Start(TASK, "w", b'{"value":"many"}', 0, []))
+    assert error_of([untagged(wire) for wire in frame.commands])["facts"]["pointer"] == "/value"
+
+
+async def echo(request: Number, ctx: WorkflowContext) -> Number:
+    return request
+
+
+def positive(result: Number) -> bool:
+    return result.value > 0
+
+
+def by_name(degraded: bool, request: Number, *, evidence: list[Any], strict: bool = True) -> bool:
+    return strict and not degraded and evidence == [] and request.value > 0
+
+
+def breaking(result: Number) -> bool:
+    raise ValueError("no idea")
+
+
+@pytest.mark.parametrize(
+    "exit", [positive, by_name, lambda invoice: invoice.value > 0, lambda: True, lambda request, result: request == result]
+)
+def test_an_exit_condition_that_holds_lets_the_result_pass(exit: Callable[..., bool]) -> None:
+    assert ends(echo, exit=exit) == [done(1)]
+
+
+@pytest.mark.parametrize(("exit", "condition"), [(lambda result: 0, "<lambda>"), (breaking, "breaking (it raised ValueError: no idea)")])
+def test_an_exit_condition_that_does_not_hold_fails_the_task(exit: Callable[..., bool], condition: str) -> None:
+    error = error_of(ends(echo, exit=exit))
+    assert (error["code"], error["facts"]) == ("exit_failed", {"condition": condition})
+
+
+def test_an_exit_condition_sees_evidence_and_degradation() -> None:
+    seen: list[Any] = []
+
+    def exit(evidence: list[Any], degraded: bool) -> bool:
+        seen.append((evidence, degraded))
+        return True
+
+    runner = TestRunner(doubling, exit=exit)
+    runner.start()
+    tool = {"tool": "get", "ok": True, "value": 1}
+    runner.reply(1, 1, 5, evidence=[tool])
+    assert runner.reply(2, 2, 7, evidence=[tool], degraded=True) == [done(7)]
+    assert seen == [([tool, tool], True)]
+
+
+async def async_condition(result: Number) -> bool:
+    return False
+
+
+@pytest.mark.parametrize("broken", [{"exit": async_condition}, {"entry": async_condition}, {"exit": lambda one, two: True}])
+def test_a_definition_that_could_not_work_is_refused_at_once(broken: dict[str, Any]) -> None:
+    with pytest.raises(BadDeclaration):
+        WorkflowDefinition("w", "1.0.0", echo, Number, Number, **broken)
+    with pytest.raises(BadDeclaration):
+        WorkflowDefinition("w", "1.0.0", positive, Number, Number)  # type: ignore[arg-type]
+
+
+def test_conditions_have_names() -> None:
+    assert (condition_name(None), condition_name(positive)) == ("", "positive")
+
+
+# --- entry ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        (None, ""),
+        (positive, ""),
+        (lambda request: request.value > 5, "does not hold"),
+        (breaking, "raised ValueError: no idea"),
+        (lambda request: sys.exit(1), "raised SystemExit: 1"),
+    ],
+)
+def test_an_entry_condition_is_checked(entry: Any, problem: str) -> None:
+    runner = TestRunner(echo, entry=entry)
+    assert runner.give(CheckEntry(TASK, "w", b'{"value":1}')) == [EntryChecked(TASK, problem == "", problem)]
+    assert runner.holds() == []
+
+
+@pytest.mark.parametrize("frame", [CheckEntry(TASK, "other", b'{"value":1}'), CheckEntry(TASK, "w", b"{}")])
+def test_an_entry_that_cannot_be_checked_is_refused(frame: CheckEntry) -> None:
+    (checked,) = TestRunner(echo, entry=positive).give(frame)
+    assert not checked.ok
+    assert checked.problem.startswith("could not be checked: ")
+
+
+# --- around it --------------------------------------------------------------------------------------------------------
+
+
+class TestBoard:
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.notes: list[Any] = []
+
+    def enter(self, task: str) -> int:
+        self.notes.append(task)
+        return 7
+
+    def leave(self, slot: int) -> None:
+        self.notes.append(slot)
+
+
+def test_the_task_stands_on_the_board_while_its_code_runs() -> None:
+    board = TestBoard()
+
+    async def workflow(request: Number, ctx: WorkflowContext) -> Number:
+        board.notes.append("runs")
+        return request
+
+    runner = TestRunner(workflow, board, entry=lambda request: board.notes.append("entry") or True)
+    runner.give(CheckEntry(TASK, "w", b'{"value":1}'))
+    runner.start()
+    assert board.notes == [TASK, "entry", 7, TASK, "runs", 7]
+
+
+def test_what_nobody_looked_at_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def workflow(request: Number, ctx: WorkflowContext) -> Number:
+        async def breaks() -> None:
+            raise ValueError("unseen")
+
+        asyncio.create_task(breaks())
+        return request
+
+    with caplog.at_level(logging.WARNING):
+        ends(workflow)
+    assert "ValueError: unseen" in caplog.text
+
+
+def test_a_new_orchestrator_hears_what_runs_here_and_goes_on() -> None:
+    definition = WorkflowDefinition("w", "1.0.0", doubling, Number, Number)
+
+    async def main() -> None:
+        runner = Runner({"w": definition})
+
+        async def exchange(epoch: int, first: int, acknowledged: int, *frames: Any) -> tuple[list[Any], list[Any]]:
+            head, answers = unpack(await runner.exchange(pack([epoch, first, acknowledged, 0, False], list(frames))))
+            return head, answers
+
+        head, answers = await exchange(1, 1, 0, Start(TASK, "w", b'{"value":1}', 0, []))
+        assert (head[3], head[4]) == (False, [f"{TASK} 0"])
+        assert answers == [Commands(TASK, 0, [tagged(asked(1, 2))], b"")]
+        _, answers = await exchange(1, 2, 1, reply(1, 1, 5))
+        assert answers == [Commands(TASK, 1, [tagged(asked(2, 10))], b"")]
+        head, answers = await exchange(2, 1, 0)
+        assert head[4] == [f"{TASK} 1"]
+        assert answers == [Commands(TASK, 1, [tagged(asked(2, 10))], b""), Commands(TASK, 1, [], b"")]
+        _, answers = await exchange(2, 1, 2, reply(2, 2, 7))
+        assert answers == [Commands(TASK, 2, [tagged(done(7))], b"")]
+
+    asyncio.run(main())

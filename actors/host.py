@@ -78,9 +78,9 @@ class Replica(Mailbox):
     def take(self, frame: Any) -> None:
         match frame:
             case Dispatch():
-                self._begin(frame)
+                self._take_on(frame)
             case Granted() | Answered():
-                self._answer(frame)
+                self._hear(frame)
             case Drop():
                 self._drop(frame)
 
@@ -97,7 +97,7 @@ class Replica(Mailbox):
 
     # --- a dispatch's life -------------------------------------------------------------------------------------------------------
 
-    def _begin(self, frame: Dispatch) -> None:
+    def _take_on(self, frame: Dispatch) -> None:
         if frame.attempt in self._work:
             return
         records = {effect: (ok, value) for effect, ok, value in frame.records}
@@ -243,7 +243,7 @@ class Replica(Mailbox):
         )
         return await answered
 
-    def _answer(self, frame: Granted | Answered) -> None:
+    def _hear(self, frame: Granted | Answered) -> None:
         for work in self._work.values():
             if work.frame.dispatch != frame.dispatch or (isinstance(frame, Granted) and frame.effect not in work.asked):
                 continue  # a grant that comes twice: the tool runs already

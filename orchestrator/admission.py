@@ -33,7 +33,8 @@ RETRY_AFTER_SECONDS = 5
 
 
 class Submission(NamedTuple):
-    """What a driver sends: the id is the client's, `limits` may only lower, `version` is the request's contract version."""
+    """What a driver sends: the id is the client's, `limits` may only lower, `version` is the request's contract version (empty: the
+    workflow's own)."""
 
     id: str
     type: str
@@ -93,6 +94,7 @@ class Admission:
         engine = self._engine
         if len(engine.tasks) >= LIVE_AT_MOST:
             raise Overloaded(live=len(engine.tasks), bound=LIVE_AT_MOST, retry_after=RETRY_AFTER_SECONDS)
+        submission = submission._replace(version=submission.version or spec.request.version)
         value = self._valid(submission, spec)
         limits = lowered(spec.limits, parse_amounts(submission.limits))
         _check_start(limits)
@@ -146,8 +148,7 @@ class Admission:
         finally:
             del self._checks[submission.id]
         if not answer.ok:
-            problem = f"raised {answer.problem}" if answer.problem else "does not hold"
-            raise EntryRefused(task_type=spec.name, condition=spec.entry, problem=problem)
+            raise EntryRefused(task_type=spec.name, condition=spec.entry, problem=answer.problem)
 
     def checked(self, frame: EntryChecked) -> None:
         check = self._checks.get(frame.task)

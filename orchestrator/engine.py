@@ -66,7 +66,7 @@ class Engine:
         self._greeting: set[str] = set()
         self._greeted = asyncio.Event()
         self._runner_came = asyncio.Event()
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, list[Callable[[e.TaskEnded], None]]] = {}
         self._watching: dict[str, list[asyncio.Future[None]]] = {}
 
     # --- starting ------------------------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ class Engine:
         if task is not None:
             apply(task, fact, at)
         if id in self._watching:
-            self.store.barrier(lambda: self._notify(self._watching, id))
+            self.store.barrier(lambda: self._notify(id))
         return at
 
     def next_attempt(self) -> str:
@@ -307,8 +307,10 @@ class Engine:
         self.workflows.forget(task)
         self.tasks.pop(task.id, None)
         asyncio.get_running_loop().create_task(self.budgets.close(task.id))
-        self._notify(self._waiting, task.id)
-        self._notify(self._watching, task.id)
+        assert task.ended is not None
+        for then in self._waiting.pop(task.id, ()):
+            then(task.ended)
+        self._notify(task.id)
 
     async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
         """The supervisor's order: the task has its outcome, durably, when this returns true."""
@@ -361,22 +363,20 @@ class Engine:
         self.store.barrier(lambda: done.set_result(None) if not done.done() else None)
         await done
 
-    async def ended(self, id: str) -> None:
-        """Wait until a live task has its outcome, durably."""
-        if id in self.tasks:
-            await self._wait(self._waiting, id)
+    def when_ended(self, id: str, then: Callable[[e.TaskEnded], None]) -> None:
+        """Call `then` with a live task's end once it is durable."""
+        self._waiting.setdefault(id, []).append(then)
 
     async def changed(self, id: str) -> None:
-        """Wait until something more of a live task is durable."""
-        if id in self.tasks:
-            await self._wait(self._watching, id)
+        """Wait until something more of a live task is durable than was when this was called."""
+        if self.store.pending:
+            await self.durable()
+        elif id in self.tasks:
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._watching.setdefault(id, []).append(waiting)
+            await waiting
 
-    async def _wait(self, place: dict[str, list[asyncio.Future[None]]], id: str) -> None:
-        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        place.setdefault(id, []).append(waiting)
-        await waiting
-
-    def _notify(self, place: dict[str, list[asyncio.Future[None]]], id: str) -> None:
-        for waiting in place.pop(id, ()):
+    def _notify(self, id: str) -> None:
+        for waiting in self._watching.pop(id, ()):
             if not waiting.done():
                 waiting.set_result(None)

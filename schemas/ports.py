@@ -21,6 +21,10 @@ class Store(Protocol):
 
     epoch: int
 
+    @property
+    def pending(self) -> bool:
+        """Whether something was appended that is not durable yet."""
+
     def append(self, task: str, fact: Fact, then: Callable[[], None] | None = None) -> int:
         """Put one entry at the end and return its time (microseconds); `then` runs on the event loop, in order, once it is durable."""
 

@@ -1,0 +1,136 @@
+"""`AsyncBus`: a driver's handle on a bus, for code that runs on an event loop. `Bus` is the same for code that does not."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Self, TypeVar
+
+from interlock.app import Workflow
+from interlock.backend import Backend, Wire
+from interlock.gather import Gather
+from interlock.orchestrator.admission import Submission
+from interlock.schemas.budget import Budget
+from interlock.schemas.canonical import encode
+from interlock.schemas.errors import BadDeclaration
+from interlock.schemas.ids import fresh
+from interlock.schemas.message import Message, contract_of
+from interlock.task import AsyncTask, principal
+
+Req = TypeVar("Req", bound=Message)
+Res = TypeVar("Res", bound=Message)
+
+_ID = re.compile(r"[0-9a-z][0-9a-z-]{0,63}")
+
+
+class AsyncContracts:
+    """The bus's contracts, as `bus.contracts`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    async def register(self, contract: type[Message]) -> bool:
+        """Admit a contract version; false where exactly this one is known. Raises what the registry refuses it with."""
+        name, version = contract_of(contract)
+        return await self._backend.register(name, version, contract.json_schema(), principal())
+
+    async def register_schema(self, name: str, version: str, schema: Mapping[str, Any]) -> bool:
+        """The same for a JSON Schema that no class stands for."""
+        return await self._backend.register(name, version, dict(schema), principal())
+
+    async def list(self) -> list[Wire]:
+        """Every registered version: `contract`, `version`."""
+        return await self._backend.contracts()
+
+
+class AsyncInbox:
+    """What waits for a human, as `bus.inbox`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    async def list(self, *, open_only: bool = True) -> list[Wire]:
+        """The items: `item`, `task`, `kind`, `to`, `text`, `details`, `asked_at`, `expires`, and once decided `decision`, `by`, `note`."""
+        return await self._backend.inbox(open_only)
+
+    async def approve(self, item: str, note: str = "", *, by: str | None = None) -> None:
+        """Say yes to one act or question. Durable on return."""
+        await self._backend.decide(item, True, by or principal(), note)
+
+    async def deny(self, item: str, note: str = "", *, by: str | None = None) -> None:
+        """Say no. A denied act ends its task as `rejected`; a question's workflow hears the no."""
+        await self._backend.decide(item, False, by or principal(), note)
+
+
+class AsyncBus:
+    """A handle on a running bus. Make one with `AsyncBus.connect`, `AsyncBus.start` or `AsyncLocalBus`; use it as a context manager."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._gather = Gather(backend)
+        self.contracts, self.inbox = AsyncContracts(backend), AsyncInbox(backend)
+
+    async def submit(
+        self, workflow: Workflow[Req, Res], request: Req, *, id: str | None = None, budget: Budget | None = None
+    ) -> AsyncTask[Res]:
+        """Submit a task; accepted and durable on return. The same `id` (lower case, digits, hyphens) again is the same task.
+
+        `budget` may only lower the workflow's. Raises `Refused` errors: nothing was started then.
+        """
+        limits = budget.limits() if budget is not None else {}
+        task = task_id(id)
+        _, version = contract_of(type(request))
+        wire_limits = {meter: str(amount) for meter, amount in limits.items()}
+        await self._gather.submit(Submission(task, workflow.name, version, request.encoded(), wire_limits, principal()))
+        return AsyncTask(task, self._backend, self._gather, workflow.definition.result)
+
+    async def submit_json(
+        self, task_type: str, request: bytes | Mapping[str, Any], *, id: str | None = None, limits: Mapping[str, Any] | None = None
+    ) -> AsyncTask[Any]:
+        """The same for a driver that has no classes: the task type's name, and the request as JSON."""
+        data = request if isinstance(request, bytes) else encode(dict(request))
+        task = task_id(id)
+        await self._gather.submit(Submission(task, task_type, "", data, dict(limits or {}), principal()))
+        return AsyncTask(task, self._backend, self._gather, None)
+
+    def task(self, id: str) -> AsyncTask[Any]:
+        """Attach again to a task by its id."""
+        return AsyncTask(task_id(id), self._backend, self._gather, None)
+
+    async def tasks(self, *, limit: int = 100, state: str | None = None) -> list[Wire]:
+        """The newest tasks first: `task`, `type`, `state`, `outcome`, `reason`, `accepted_at`, `ended_at`."""
+        return await self._backend.tasks(limit, state)
+
+    async def scale(self, agent: str, replicas: int) -> None:
+        """Set how many replicas an agent has. Raises `UnknownAgent`."""
+        await self._backend.scale(agent, replicas)
+
+    async def status(self) -> Wire:
+        """What is live now: tasks, pools, queues."""
+        return await self._backend.status()
+
+    async def verify(self) -> int:
+        """How many entries the ledger has, all intact. Raises `LedgerDamaged`."""
+        return await self._backend.verify()
+
+    async def close(self) -> None:
+        """Let go of the bus. A bus of `start` or `LocalBus` stops; one that was connected to goes on."""
+        await self._backend.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def task_id(id: str | None) -> str:
+    """`tsk_` and the client's own id, or a fresh one."""
+    if id is None:
+        return fresh("tsk")
+    own = id.removeprefix("tsk_")
+    if not _ID.fullmatch(own):
+        raise BadDeclaration(
+            what=f"task id {id!r}",
+            problem="it is not lower-case letters, digits and hyphens, 64 at the most",
+            remedy="Use an id such as order-7294.",
+        )
+    return f"tsk_{own}"

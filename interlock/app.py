@@ -1,0 +1,233 @@
+"""An app: what a user declares and deploys. Agents, workflows and tools are plain functions with hints; nothing runs here.
+
+A declaration that could not work is refused on the line that makes it, with what to write instead.
+"""
+
+import inspect
+import types
+import typing
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from interlock.actors.definitions import AgentDefinition, WorkflowDefinition, condition_name
+from interlock.schemas.budget import Budget
+from interlock.schemas.errors import BadDeclaration
+from interlock.schemas.message import Message, contract_of
+from interlock.schemas.specs import AgentSpec, AppSpec, ContractRef, Effect, Escalate, WorkflowSpec
+from interlock.tools.repeat import Repeat
+from interlock.tools.tool import Tool
+from interlock.tools.tool import tool as make_tool
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Req = TypeVar("Req", bound=Message)
+Res = TypeVar("Res", bound=Message)
+
+Contracts = type[Message] | Iterable[type[Message]]
+
+
+@dataclass(frozen=True)
+class Workflow(Generic[Req, Res]):
+    """A declared workflow: what `bus.submit` takes. `name` is the task type."""
+
+    definition: WorkflowDefinition
+    spec: WorkflowSpec
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+
+@dataclass
+class App:
+    """Agents, workflows and tools under one name. `App("billing")`, then declare with `tool`, `agent` and `workflow`."""
+
+    name: str
+    agents: dict[str, AgentDefinition] = field(default_factory=dict)
+    workflows: dict[str, Workflow[Any, Any]] = field(default_factory=dict)
+
+    # --- tools -----------------------------------------------------------------------------------------------------------------
+
+    def tool(
+        self,
+        *,
+        effect: Effect = "read",
+        system: str = "",
+        repeat: Repeat | None = None,
+        timeout: float = 30.0,
+        max_bytes: int = 65_536,
+        trusted: str = "",
+        secrets: Sequence[str] = (),
+    ) -> Callable[[Callable[P, R]], Tool[P, Any]]:
+        """Declare a tool; its schema comes from hints and docstring. See `interlock.tools.tool.tool` for each argument."""
+        return make_tool(
+            effect=effect, system=system, repeat=repeat, timeout=timeout, max_bytes=max_bytes, trusted=trusted, secrets=secrets
+        )
+
+    # --- agents ----------------------------------------------------------------------------------------------------------------
+
+    @overload
+    def agent(
+        self,
+        name: str,
+        *,
+        version: str,
+        instructions: str,
+        accepts: Contracts,
+        returns: Contracts,
+        tools: Iterable[Tool[..., Any]] = (),
+        replicas: tuple[int, int] = (1, 1),
+        concurrency: int = 64,
+        model: str | None = None,
+        resources: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> AgentDefinition: ...
+
+    @overload
+    def agent(
+        self,
+        name: str,
+        *,
+        version: str,
+        accepts: Contracts = (),
+        returns: Contracts = (),
+        tools: Iterable[Tool[..., Any]] = (),
+        replicas: tuple[int, int] = (1, 1),
+        concurrency: int = 64,
+        resources: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> Callable[[Callable[[Req, Any], Awaitable[Res]]], Callable[[Req, Any], Awaitable[Res]]]: ...
+
+    def agent(
+        self,
+        name: str,
+        *,
+        version: str,
+        instructions: str = "",
+        accepts: Contracts = (),
+        returns: Contracts = (),
+        tools: Iterable[Tool[..., Any]] = (),
+        replicas: tuple[int, int] = (1, 1),
+        concurrency: int = 64,
+        model: str | None = None,
+        resources: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> Any:
+        """Declare a specialist. With `instructions` it is a model with these tools; without, decorate `async def f(request, ctx)`,
+        whose hints say which contracts it takes and returns. `replicas` is (at the start, at the most), `concurrency` dispatches at
+        a time in each; `resources` makes, once per replica, what its tools find in `ctx.resources`.
+        """
+        if name in self.agents:
+            raise BadDeclaration(what=f"agent {name}", problem="it is declared twice", remedy="Give the second one another name.")
+
+        def declare(function: Callable[..., Awaitable[Message]] | None, takes: Contracts, gives: Contracts) -> AgentDefinition:
+            accepted, returned, own = _classes(takes), _classes(gives), tuple(tools)
+            if not accepted or not returned:
+                remedy = "Give accepts= and returns=, or hints: async def f(request: Request, ctx: AgentContext) -> Reply."
+                raise BadDeclaration(what=f"agent {name}", problem="its contracts are not known", remedy=remedy)
+            spec = AgentSpec(
+                name=name,
+                version=version,
+                accepts=tuple(ContractRef(*contract_of(cls)) for cls in accepted),
+                returns=tuple(ContractRef(*contract_of(cls)) for cls in returned),
+                tools=tuple(tool.spec.name for tool in own),
+                kind="code" if function is not None else "model",
+                replicas=replicas,
+                concurrency=concurrency,
+            )
+            definition = AgentDefinition(name, version, spec, function, instructions, accepted, returned, own, resources, model)
+            self.agents[name] = definition
+            return definition
+
+        def decorate(function: Callable[..., Awaitable[Message]]) -> Callable[..., Awaitable[Message]]:
+            if not inspect.iscoroutinefunction(function):
+                raise BadDeclaration(what=f"agent {name}", problem="it is not a coroutine function", remedy="Write async def.")
+            request, result = _contracts_of(function)
+            declare(function, accepts or request, returns or result)
+            return function
+
+        return declare(None, accepts, returns) if instructions else decorate
+
+    # --- workflows -------------------------------------------------------------------------------------------------------------
+
+    def workflow(
+        self,
+        name: str,
+        *,
+        version: str,
+        entry: Callable[[Any], object] | None = None,
+        exit: Callable[..., object] | None = None,
+        budget: Budget | None = None,
+        escalate: Escalate | None = None,
+    ) -> Callable[[Callable[[Req, Any], Coroutine[Any, Any, Res]]], Workflow[Req, Res]]:
+        """Declare a task type: decorate `async def f(request: Request, ctx: WorkflowContext) -> Result`.
+
+        `entry(request)` must hold for a submit to be accepted, `exit` (over any of result, request, evidence, degraded) for the
+        outcome `success`. `budget` are hard limits (default `Budget()`), `escalate` says who decides what waits for a human.
+        """
+
+        def decorate(function: Callable[[Req, Any], Coroutine[Any, Any, Res]]) -> Workflow[Req, Res]:
+            if name in self.workflows:
+                raise BadDeclaration(what=f"workflow {name}", problem="it is declared twice", remedy="Give the second one another name.")
+            requests, results = _contracts_of(function)
+            if len(requests) != 1 or len(results) != 1:
+                remedy = "Write async def f(request: Request, ctx: WorkflowContext) -> Result with one Message class each."
+                raise BadDeclaration(what=f"workflow {name}", problem="its hints do not name one request and one result", remedy=remedy)
+            definition = WorkflowDefinition(name, version, function, requests[0], results[0], entry, exit)
+            spec = WorkflowSpec(
+                name=name,
+                version=version,
+                request=ContractRef(*contract_of(requests[0])),
+                result=ContractRef(*contract_of(results[0])),
+                limits=(budget or Budget()).limits(),
+                escalate=escalate or Escalate(to="operators"),
+                entry=condition_name(entry),
+                exit=condition_name(exit),
+            )
+            workflow: Workflow[Req, Res] = Workflow(definition, spec)
+            self.workflows[name] = workflow
+            return workflow
+
+        return decorate
+
+    # --- as data ---------------------------------------------------------------------------------------------------------------
+
+    def spec(self) -> AppSpec:
+        """The whole app as data, for those who never load its code."""
+        tools: dict[str, Tool[..., Any]] = {}
+        for agent in self.agents.values():
+            for tool in agent.tools:
+                if tools.setdefault(tool.spec.name, tool).spec != tool.spec:
+                    raise BadDeclaration(
+                        what=f"tool {tool.spec.name}", problem="two different tools have this name", remedy="Rename one of them."
+                    )
+        return AppSpec(
+            name=self.name,
+            agents=tuple(agent.spec for agent in self.agents.values()),
+            workflows=tuple(workflow.spec for workflow in self.workflows.values()),
+            tools=tuple(tool.spec for tool in tools.values()),
+            schemas={f"{cls.contract} {cls.contract_version}": cls.json_schema() for cls in self._messages()},
+        )
+
+    def _messages(self) -> list[type[Message]]:
+        classes = [cls for agent in self.agents.values() for cls in (*agent.accepts, *agent.returns)]
+        classes += [cls for flow in self.workflows.values() for cls in (flow.definition.request, flow.definition.result)]
+        return list(dict.fromkeys(classes))
+
+
+def _classes(contracts: Contracts) -> tuple[type[Message], ...]:
+    return (contracts,) if isinstance(contracts, type) else tuple(contracts)
+
+
+def _contracts_of(function: Callable[..., Any]) -> tuple[tuple[type[Message], ...], tuple[type[Message], ...]]:
+    """The message classes in a function's hints: of its first parameter, and of what it returns."""
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError as error:
+        what = f"function {function.__name__}"
+        raise BadDeclaration(what=what, problem=f"a hint cannot be resolved ({error})", remedy="Define the class before.") from None
+    first = next(iter(inspect.signature(function).parameters), "")
+    return _of_hint(hints.get(first)), _of_hint(hints.get("return"))
+
+
+def _of_hint(hint: Any) -> tuple[type[Message], ...]:
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union else (hint,)
+    return tuple(part for part in parts if isinstance(part, type) and issubclass(part, Message))

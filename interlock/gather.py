@@ -1,0 +1,106 @@
+"""Gathering calls: what many coroutines of one driver want at the same moment goes to the bus as one call.
+
+Whatever is asked for while a call stands goes with the next one, so batches grow by themselves under load and a lone call leaves at once.
+"""
+
+import asyncio
+
+from interlock.backend import Backend, Wire
+from interlock.orchestrator.admission import Submission
+from interlock.schemas.errors import InterlockError, from_wire
+from interlock.schemas.ids import fresh
+
+WAIT_SECONDS = 20.0
+"""How long one waiting call stands; a longer wait is a row of such calls, so that a lost one is noticed."""
+
+
+class Gather:
+    """Submits and outcomes of one driver."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._submits: list[tuple[Submission, asyncio.Future[None]]] = []
+        self._submitting: asyncio.Task[None] | None = None
+        self._driver = fresh("drv")
+        self._awaited: dict[str, asyncio.Future[Wire]] = {}
+        self._fresh: list[str] = []
+        self._got: list[str] = []
+        self._calls: set[asyncio.Task[None]] = set()
+        self._first = True
+
+    async def submit(self, submission: Submission) -> None:
+        """Return once the task is accepted, durably; raises what the bus refuses it with."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._submits.append((submission, done))
+        if self._submitting is None:
+            self._submitting = asyncio.create_task(self._submit_all())
+        await done
+
+    async def _submit_all(self) -> None:
+        await asyncio.sleep(0)  # whoever submits in this turn of the loop comes along
+        while self._submits:
+            batch, self._submits = self._submits, []
+            try:
+                answers = await self._backend.submit([one for one, _ in batch])
+            except InterlockError as error:
+                answers = [error.to_wire()] * len(batch)
+            for (_, done), wire in zip(batch, answers, strict=True):
+                if done.done():
+                    continue
+                if wire is None:
+                    done.set_result(None)
+                else:
+                    done.set_exception(from_wire(wire))
+        self._submitting = None
+
+    async def outcome(self, task: str) -> Wire:
+        """How a task ended, once it has. Raises `UnknownTask`."""
+        end = self._awaited.get(task)
+        if end is None:
+            end = self._awaited[task] = asyncio.get_running_loop().create_future()
+            self._fresh.append(task)
+            if len(self._fresh) == 1:
+                self._call()
+        return await asyncio.shield(end)
+
+    def _call(self) -> None:
+        call = asyncio.create_task(self._wait())
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+
+    async def _wait(self) -> None:
+        """Calls for all that is awaited, one after another, while anything is; a newer row of calls relieves this one."""
+        await asyncio.sleep(0)
+        while self._awaited:
+            named, self._fresh = self._fresh, []
+            got, self._got = self._got, []
+            first, self._first = self._first, False
+            try:
+                ends = await self._backend.outcomes(self._driver, list(self._awaited) if first else named, got, first, WAIT_SECONDS)
+            except InterlockError as error:
+                self._fail(error)
+                return
+            if ends is None:
+                self._first = True
+                continue
+            self._settle(ends)
+            if not ends and len(self._calls) > 1:
+                return
+
+    def _settle(self, ends: dict[str, Wire]) -> None:
+        for task, end in ends.items():
+            self._got.append(task)
+            waiting = self._awaited.pop(task, None)
+            if waiting is None or waiting.done():
+                continue
+            if end["outcome"]:
+                waiting.set_result(end)
+            else:
+                waiting.set_exception(from_wire(end["error"]))
+
+    def _fail(self, error: InterlockError) -> None:
+        self._first = True
+        awaited, self._awaited = self._awaited, {}
+        for waiting in awaited.values():
+            if not waiting.done():
+                waiting.set_exception(from_wire(error.to_wire()))

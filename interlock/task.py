@@ -1,0 +1,87 @@
+"""A task as its driver sees it: its events while it runs, its result, its record."""
+
+import getpass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from interlock.backend import Backend
+from interlock.gather import Gather
+from interlock.schemas.canonical import decode
+from interlock.schemas.entries import Entry, Fact
+from interlock.schemas.errors import TaskFailed
+from interlock.schemas.message import Message
+from interlock.schemas.record import Outcome, RunRecord
+from interlock.schemas.times import rfc3339
+
+Res = TypeVar("Res", bound=Message)
+
+POLL_SECONDS = 20.0
+"""How long one waiting call stands; a longer wait is a row of such calls, so that a lost one is noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a task. `at` RFC 3339 UTC, `kind` and `fact` as in the ledger."""
+
+    seq: int
+    at: str
+    kind: str
+    fact: Fact
+
+    def __str__(self) -> str:
+        return f"{self.at} {self.kind}"
+
+
+class AsyncTask(Generic[Res]):
+    """A submitted task. Awaiting methods may be called from many coroutines at once."""
+
+    def __init__(self, id: str, backend: Backend, gather: Gather, result: type[Res] | None) -> None:
+        self.id = id
+        self._backend, self._gather, self._class = backend, gather, result
+
+    async def result(self) -> Res:
+        """The task's result. Raises `TaskFailed` (with `.outcome`, `.reason` and `.record`) where the outcome is not `success`.
+
+        Of a task that was attached to by its id the result is the JSON value.
+        """
+        end = await self._gather.outcome(self.id)
+        if end["outcome"] != Outcome.SUCCESS:
+            record = await self._backend.record(self.id)
+            raise TaskFailed(task=self.id, outcome=end["outcome"], reason=end["reason"], record=record, error=end["error"])
+        if self._class is None:
+            value: Any = decode(end["result"])
+            return value  # type: ignore[no-any-return]
+        return self._class.model_validate_json(end["result"])
+
+    async def outcome(self) -> Outcome:
+        """How the task ended, once it has."""
+        return Outcome((await self._gather.outcome(self.id))["outcome"])
+
+    async def events(self, after: int = 0) -> AsyncIterator[Event]:
+        """What happens to the task, from entry `after` on, until it has ended."""
+        while True:
+            wires, ended = await self._backend.entries(self.id, after, POLL_SECONDS)
+            for wire in wires:
+                entry = Entry(*wire)
+                after = entry.seq
+                yield Event(entry.seq, rfc3339(entry.at), entry.kind, entry.open())
+            if ended and not wires:
+                return
+
+    async def record(self) -> RunRecord:
+        """What the task did and cost so far."""
+        return RunRecord.model_validate(await self._backend.record(self.id))
+
+    async def used(self) -> dict[str, tuple[Any, Any, Any]]:
+        """Per meter of a live task: used, reserved, limit (None: without)."""
+        return await self._backend.used(self.id)
+
+    async def kill(self, why: str, *, by: str | None = None) -> dict[str, Any]:
+        """Stop the task, everywhere, and return the receipt: what was stopped, with evidence. Takes 60 s at the very most."""
+        return await self._backend.kill(self.id, by or principal(), why)
+
+
+def principal() -> str:
+    """Who acts, where nobody says: the user of this process."""
+    return getpass.getuser()

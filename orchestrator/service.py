@@ -1,0 +1,108 @@
+"""The service: what drivers, the CLI and the supervisor may ask of the orchestrator, as plain data in and out.
+
+The Ray actor and the local bus both hand their calls to this one object. Every call may be made again.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from interlock.orchestrator.admission import Submission
+from interlock.orchestrator.engine import Engine
+from interlock.orchestrator.ledger.folds import run_record
+from interlock.orchestrator.ledger.reader import Reads
+from interlock.orchestrator.watches import Watches
+from interlock.schemas import entries as e
+from interlock.schemas.errors import InterlockError, UnknownTask
+from interlock.schemas.record import State
+from interlock.schemas.specs import AppSpec
+
+Wire = dict[str, Any]
+
+
+class Service:
+    """One engine's calls. `reads` answers from what is durable."""
+
+    def __init__(self, engine: Engine, reads: Reads) -> None:
+        self._engine, self._reads = engine, reads
+        self._watches = Watches(engine, self._past)
+
+    # --- tasks -----------------------------------------------------------------------------------------------------------------
+
+    async def submit(self, submissions: Sequence[Submission]) -> list[Wire | None]:
+        """Accept tasks, durably; per submission null, or the wire error of its refusal."""
+        return list(await asyncio.gather(*(self._submit(one) for one in submissions)))
+
+    async def _submit(self, submission: Submission) -> Wire | None:
+        try:
+            await self._engine.admission.submit(submission)
+        except InterlockError as error:
+            return error.to_wire()
+        return None
+
+    async def outcomes(self, driver: str, fresh: Sequence[str], got: Sequence[str], first: bool, seconds: float) -> dict[str, Wire] | None:
+        """The ends of tasks that a driver waits for; see `orchestrator/watches.py`."""
+        return await self._watches.outcomes(driver, fresh, got, first, seconds)
+
+    def _past(self, task: str) -> e.TaskEnded | None:
+        """The end of a task that is not live; none where it is not known."""
+        facts = (entry.open() for entry in reversed(self._reads.entries(task)))
+        return next((fact for fact in facts if isinstance(fact, e.TaskEnded)), None)
+
+    async def entries(self, task: str, after: int, seconds: float) -> tuple[list[tuple[Any, ...]], bool]:
+        """A task's entries with a number above `after` and whether it has ended; waits up to `seconds` for the first new one."""
+        if not self._reads.entries(task) and task not in self._engine.tasks:
+            raise UnknownTask(task=task)
+        try:
+            async with asyncio.timeout(seconds):
+                while not (found := [one for one in self._reads.entries(task) if one.seq > after]) and task in self._engine.tasks:
+                    await self._engine.changed(task)
+        except TimeoutError:
+            found = []
+        ended = task not in self._engine.tasks
+        return [(one.seq, one.epoch, one.at, one.task, one.kind, one.data, one.hash) for one in found], ended
+
+    async def record(self, task: str) -> Wire:
+        """A task's run record as JSON. Raises `UnknownTask`."""
+        entries = self._reads.entries(task)
+        if not entries:
+            raise UnknownTask(task=task)
+        return run_record(entries).model_dump(mode="json")
+
+    async def tasks(self, limit: int, state: str | None) -> list[Wire]:
+        """The newest tasks first."""
+        return [row._asdict() for row in self._reads.tasks(limit, State(state) if state else None)]
+
+    # --- humans ----------------------------------------------------------------------------------------------------------------
+
+    async def inbox(self, open_only: bool) -> list[Wire]:
+        return [row._asdict() for row in self._reads.inbox(open_only)]
+
+    async def decide(self, item: str, approve: bool, by: str, note: str) -> None:
+        """Approve or deny, durably. Raises `UnknownItem` or `AlreadyDecided`."""
+        await self._engine.decide(item, approve=approve, by=by, note=note)
+
+    # --- what is deployed --------------------------------------------------------------------------------------------------------
+
+    async def deploy(self, app: Wire, by: str) -> None:
+        """Take an app's declarations. Raises `Refused` errors; then nothing was taken."""
+        await self._engine.deploy(AppSpec.from_wire(app), by)
+
+    async def register(self, contract: str, version: str, schema: Wire, by: str) -> bool:
+        """Admit a contract version; false where exactly this one is known. Raises `Refused` errors."""
+        return await self._engine.register(contract, version, schema, by)
+
+    async def contracts(self) -> list[Wire]:
+        return [{"contract": ref.name, "version": ref.version} for ref in self._engine.catalog.known()]
+
+    async def status(self) -> Wire:
+        """Counts of what is live now."""
+        engine = self._engine
+        return {
+            "epoch": engine.store.epoch,
+            "live_tasks": len(engine.tasks),
+            "waiting_tasks": sum(1 for task in engine.tasks.values() if task.open_items),
+            "live_dispatches": len(engine.dispatches.live),
+            "queues": {name: len(pool.queue) for name, pool in engine.router.pools.items()},
+            "peers": [{"name": channel.name, "pool": channel.pool, "load": channel.load} for channel in engine.channels.values()],
+        }

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from interlock.orchestrator.ledger.chain import GENESIS, verify
+from interlock.orchestrator.ledger.audit import audit
+from interlock.orchestrator.ledger.chain import GENESIS
 from interlock.orchestrator.ledger.projections import PROJECTED, AppRow, ContractRow, InboxRow, Row, Tables, TaskRow
 from interlock.orchestrator.ledger.writer import Opened, Stored, Writer
 from interlock.schemas.entries import Entry
@@ -64,7 +65,7 @@ class Disk:
         return sorted(self._rows(AppRow), key=lambda row: row.seq)
 
     def verify(self) -> int:
-        return verify(self.log)
+        return audit(self.log, self.tables.rows.values)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -97,12 +98,6 @@ class MemoryLedger(Writer):
         heir.open_epoch()
         return heir
 
-    async def close(self) -> None:
-        """Make durable what waits; then refuse everything."""
-        if self._failure is None:
-            await self.flush()
-            self._end(self._problem("it was closed"))
-
     def _open(self) -> Opened:
         self.disk.epoch += 1
         last = self.disk.log[-1] if self.disk.log else None
@@ -112,6 +107,9 @@ class MemoryLedger(Writer):
         self._queue.append(stored)
         if len(self._queue) == 1:
             self._loop.call_soon(self._commit)
+
+    async def _release(self) -> None:
+        self._queue.clear()
 
     def _commit(self) -> None:
         if self._failure is not None:

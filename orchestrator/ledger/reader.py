@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from interlock.orchestrator.ledger.chain import verify
-from interlock.orchestrator.ledger.projections import AppRow, ContractRow, InboxRow, TaskRow
+from interlock.orchestrator.ledger.audit import audit
+from interlock.orchestrator.ledger.projections import AppRow, ContractRow, InboxRow, Row, TaskRow
 from interlock.schemas.entries import Entry
 from interlock.schemas.errors import LedgerDamaged, NoLedger
 from interlock.schemas.record import State
@@ -52,7 +52,7 @@ class Reads(Protocol):
         """All deployed versions, the latest deployment last."""
 
     def verify(self) -> int:
-        """How many entries there are, all intact; else `LedgerDamaged`."""
+        """How many entries there are, all intact and equal to the rows beside them; else `LedgerDamaged`."""
 
     def close(self) -> None: ...
 
@@ -99,13 +99,17 @@ class Reader:
         return [AppRow(*row) for row in self._all("SELECT * FROM apps ORDER BY seq")]
 
     def verify(self) -> int:
-        return verify(self._walk())
+        self._db.execute("BEGIN")  # entries and rows as of one moment, whatever the bus writes meanwhile
+        try:
+            return audit(self._walk(), self._rows)
+        finally:
+            self._db.execute("ROLLBACK")
 
     def close(self) -> None:
         self._db.close()
 
     def _walk(self) -> Iterator[Entry]:
-        """All entries from the first on, a page at a time, so that the writer's log can be folded in between."""
+        """All entries from the first on, a page at a time, never all in memory."""
         after = 0
         try:
             while page := self.all_entries(after):
@@ -113,6 +117,13 @@ class Reader:
                 after = page[-1].seq
         except sqlite3.DatabaseError as problem:
             raise LedgerDamaged(seq=after + 1, problem=f"it or one soon after it cannot be read ({problem})") from problem
+
+    def _rows(self) -> list[Row]:
+        try:
+            tasks = [TaskRow(*row) for row in self._all("SELECT * FROM tasks")]
+            return [*tasks, *self.inbox(open_only=False), *self.contracts(), *self.apps()]
+        except sqlite3.DatabaseError as problem:
+            raise LedgerDamaged(seq=1, problem=f"what it and those after it come to cannot be read ({problem})") from problem
 
     def _all(self, sql: str, *values: Any) -> list[Any]:
         return self._db.execute(sql, values).fetchall()

@@ -61,16 +61,11 @@ class SqliteLedger(Writer):
         self._woken = self._closed = False
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
 
-    async def close(self) -> None:
-        """Commit what waits, then let go of the file. The ledger refuses everything from here on."""
-        if self._failure is None:
-            await self.flush()
-        self.abandon()
+    async def _release(self) -> None:
         if self.epoch:
             await asyncio.to_thread(self._thread.join)
         else:
             self._file.close()
-        self.reader.close()
 
     def _open(self) -> Opened:
         opened = self._file.take_epoch()

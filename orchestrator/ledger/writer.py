@@ -65,7 +65,7 @@ class Writer(ABC):
         return opened.epoch
 
     def append(self, task: str, fact: Fact, then: Callable[[], None] | None = None) -> int:
-        """Put one entry at the end and return its number; `then` runs once it is durable."""
+        """Put one entry at the end and return its time; `then` runs once it is durable."""
         if self._failure is not None:
             raise self._again(self._failure)
         seq, at, kind, data = self._seq + 1, self._clock.now(), fact.KIND, fact.encode()
@@ -77,7 +77,7 @@ class Writer(ABC):
         if then is not None:
             self._waiting.append((seq, then))
         self._write(stored)
-        return seq
+        return at
 
     def barrier(self, then: Callable[[], None]) -> None:
         """Run `then` once all that was appended so far is durable: in the loop's next turn if it is already."""
@@ -96,6 +96,16 @@ class Writer(ABC):
             await done
         finally:
             self._flushing.discard(done)
+
+    async def close(self) -> None:
+        """Make durable what waits and let go; everything is refused from here on."""
+        try:
+            if self._failure is None:
+                await self.flush()
+        finally:
+            self.reader.close()  # before the store: SQLite's last connection moves the log into the file, and a reader cannot
+            self._end(self._problem("it was closed"))
+            await self._release()
 
     def abandon(self) -> None:
         """Drop what is pending and go silent, as a crash would: no callback of this writer runs any more."""
@@ -116,6 +126,10 @@ class Writer(ABC):
     @abstractmethod
     def _write(self, stored: Stored) -> None:
         """See to it that the entry becomes durable; then call `_settled`, or `_fail`, on the loop."""
+
+    @abstractmethod
+    async def _release(self) -> None:
+        """Let go of what the store holds."""
 
     def _settled(self, seq: int) -> None:
         """All entries up to `seq` are durable."""

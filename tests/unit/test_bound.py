@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.actors.models.bound import DEFAULT_CAP, bounded
-from interlock.actors.models.wire import status_failure
 from interlock.schemas.canonical import encode
 from interlock.schemas.errors import UnboundedCall
 
@@ -58,26 +57,3 @@ def test_what_has_no_bound_is_refused(request_: Any, word: str) -> None:
 def test_no_json_is_refused() -> None:
     with pytest.raises(UnboundedCall, match="not JSON"):
         bounded("m", b"{")
-
-
-@pytest.mark.parametrize(
-    ("headers", "wait"),
-    [
-        ({}, None),
-        ({"retry-after": "2"}, 2.0),
-        ({"retry-after": "1.5"}, 1.5),
-        ({"retry-after": "9", "retry-after-ms": "250"}, 0.25),
-        ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30.0),
-        ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT"}, None),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "-5"}, None),
-        ({"retry-after-ms": "nan"}, None),
-    ],
-)
-def test_how_long_the_endpoint_asks_to_wait(headers: dict[str, str], wait: float | None) -> None:
-    assert status_failure(429, "slow", None, headers).wait == wait
-
-
-def test_spent_quota_is_not_tried_again() -> None:
-    assert not status_failure(429, "pay first", "insufficient_quota", {}).again
-    assert status_failure(429, "slow", "rate_limit_exceeded", {}).again

@@ -222,7 +222,7 @@ class ToolRefused(WorkFailed):
 
 class ToolTimeout(WorkFailed):
     code = "tool_timeout"
-    template = "Tool {tool} did not end within {seconds} s and was stopped. Whether it took effect may be unknown; raise its timeout= or make it faster."
+    template = "Tool {tool} did not end within {seconds} s and nobody waits for it any more. Whether it took effect may be unknown; raise its timeout= or make it faster."
 
 
 class PatchFailed(WorkFailed):
@@ -239,7 +239,9 @@ class GitFailed(WorkFailed):
 
 class BranchMoved(WorkFailed):
     code = "branch_moved"
-    template = "Branch {branch} is at {found}, not at {expected} from which this work was made; nothing was committed. Start again from {found}."
+    template = (
+        "Branch {branch} is at {found}, not at {expected} from which this work was made; nothing was committed. Start again from {found}."
+    )
 
 
 class UnknownEffect(WorkFailed):
@@ -350,6 +352,11 @@ class LedgerDamaged(InterlockError):
 class StaleEpoch(InterlockError):
     code = "stale_epoch"
     template = "Epoch {epoch} has been followed by {current}; this orchestrator is no longer the one and exits."
+
+
+class SupervisorGone(InterlockError):
+    code = "supervisor_gone"
+    template = "The supervisor ended before the receipt for {task} was ready. The order stands and is carried out when the supervisor starts again; ask for the receipt then."
 
 
 class StaleIncarnation(InterlockError):

@@ -17,11 +17,13 @@ _BRANCHED = (ValidationErrorKind.AnyOf, ValidationErrorKind.OneOfNotValid)
 
 
 class Problem(NamedTuple):
-    """Where (a JSON Pointer, `/` for the whole value) and what. `nearest_of` are the values allowed there, if listed."""
+    """Where (a JSON Pointer, `/` for the whole value) and what is wrong. `allowed` are the values that may stand there, if they
+    are listed, `given` the one that does; `unexpected` the names of fields that may not."""
 
     pointer: str
     words: str
-    nearest_of: tuple[Any, ...] = ()
+    allowed: tuple[Any, ...] = ()
+    given: Any = None
     unexpected: tuple[str, ...] = ()
 
 
@@ -75,15 +77,14 @@ def _wrong_type(branch: Sequence[ValidationError], error: ValidationError) -> bo
 
 def _problem(error: ValidationError) -> Problem:
     kind = error.kind
-    options: tuple[Any, ...] = ()
-    unexpected: tuple[str, ...] = ()
+    problem = Problem(pointer(error.instance_path), _bounded(error.message, PROBLEM_CHARS))
     if isinstance(kind, ValidationErrorKind.Enum):
-        options = tuple(kind.options)
-    elif isinstance(kind, ValidationErrorKind.Constant):
-        options = (kind.expected_value,)
-    elif isinstance(kind, ValidationErrorKind.AdditionalProperties):
-        unexpected = tuple(kind.unexpected)
-    return Problem(pointer(error.instance_path), _bounded(error.message, PROBLEM_CHARS), options, unexpected)
+        return problem._replace(allowed=tuple(kind.options), given=error.instance)
+    if isinstance(kind, ValidationErrorKind.Constant):
+        return problem._replace(allowed=(kind.expected_value,), given=error.instance)
+    if isinstance(kind, ValidationErrorKind.AdditionalProperties):
+        return problem._replace(unexpected=tuple(kind.unexpected))
+    return problem
 
 
 def _bounded(text: str, most: int) -> str:

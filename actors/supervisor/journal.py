@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.errors import StaleIncarnation, StoreFailed
@@ -65,12 +65,15 @@ class Journal:
     """What every journal does: collect changes and commit them together. `incarnation` counts the openings, from 1."""
 
     incarnation: int
+    has_outsiders: ClassVar[bool] = False
+    """Whether another process may write orders here."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._staged: list[Change] = []
         self._flushed: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
+        self._failed = asyncio.Event()
 
     def append(self, *changes: Change) -> None:
         """Commit `changes`, and all that waits, now: durable on return."""
@@ -85,6 +88,11 @@ class Journal:
             self._flushed = loop.create_future()
             loop.call_soon(self._flush, self._flushed)
         await asyncio.shield(self._flushed)
+
+    async def failure(self) -> None:
+        """Returns never: raises what a commit failed with, once one has."""
+        await self._failed.wait()
+        self._check()
 
     def rows(self) -> Iterator[Row]:
         """Everything that was remembered at the opening, in order."""
@@ -115,10 +123,13 @@ class Journal:
         else:
             flushed.set_result(None)
 
-    def _commit(self) -> None:
+    def _check(self) -> None:
         # Memory is ahead of a journal that failed once: nothing may be acknowledged from it any more, only a new start helps.
         if self._failure is not None:
             raise self._failure
+
+    def _commit(self) -> None:
+        self._check()
         changes, self._staged = self._staged, []
         if not changes:
             return
@@ -126,6 +137,7 @@ class Journal:
             self._write(changes)
         except Exception as error:
             self._failure = error
+            self._failed.set()
             raise
 
 
@@ -210,6 +222,8 @@ def _row(columns: Iterable[Any]) -> Row:
 
 class SqliteJournal(Journal):
     """The journal on disk (WAL, synchronous=FULL). Only `create=True` makes a new one: a restart must find the old."""
+
+    has_outsiders = True
 
     def __init__(self, path: Path, clock: Clock, create: bool = False) -> None:
         super().__init__(clock)

@@ -1,0 +1,52 @@
+"""The supervisor put together: one journal, and what is kept in it.
+
+It waits for nobody to do its work: not for the orchestrator, not for a peer. It dies with its journal and with nothing else; the
+next incarnation reads the journal and goes on.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from interlock.actors.supervisor.budgets import SupervisorBudgets
+from interlock.actors.supervisor.journal import Journal
+from interlock.actors.supervisor.kill import Ladder
+from interlock.actors.supervisor.pools import PoolPace, Pools, Spawner
+from interlock.actors.supervisor.sweep import Pace
+from interlock.schemas.ports import Clock, Hosts, Orders, Processes
+
+
+class World(NamedTuple):
+    """Whom the supervisor reaches. `leave` and `joined` are told to the engine: see `Pools`."""
+
+    orders: Orders
+    hosts: Hosts
+    processes: Processes
+    spawner: Spawner
+    leave: Callable[[str], Awaitable[None]]
+    joined: Callable[[str, str], None]
+
+
+class Supervisor:
+    """`budgets`, `ladder` and `pools` over one journal. Make it on the running loop that it shall live on, then `run` it."""
+
+    def __init__(self, journal: Journal, clock: Clock, world: World, pace: Pace | None = None, pool_pace: PoolPace | None = None) -> None:
+        self._journal = journal
+        self.budgets = SupervisorBudgets(journal, clock, lambda task, why: self.ladder.out_of_time(task, why))
+        self.ladder = Ladder(journal, self.budgets, world.orders, world.hosts, world.processes, clock, pace)
+        self.pools = Pools(journal, world.spawner, world.leave, world.joined, pool_pace)
+        for row in journal.rows():
+            self.budgets.apply(row)
+            self.ladder.apply(row)
+            self.pools.apply(row)
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises where the journal fails: then this incarnation is over and another one has to start."""
+        self.budgets.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._journal.failure())
+                group.create_task(self.ladder.run())
+                group.create_task(self.pools.run())
+        finally:
+            self.budgets.stop()

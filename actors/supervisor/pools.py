@@ -1,0 +1,245 @@
+"""Pools: how many incarnations each should have, and the work of keeping it so.
+
+A pool's size is durable and so is every name that was given: a name is `<pool>-<number>` and never used again. Who is lost is
+replaced, more slowly while they die young; who is too many leaves first (gets nothing new, ends what it has) and is stopped then.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from interlock.actors.supervisor.journal import Change, Journal, Row
+from interlock.schemas.errors import BadDeclaration, UnknownAgent
+
+_LOG = logging.getLogger(__name__)
+
+
+class Spawner(Protocol):
+    """Who really makes processes."""
+
+    async def spawn(self, pool: str, kind: str, incarnation: str) -> None:
+        """Make one member, ready for work on return."""
+
+    async def stop(self, incarnation: str) -> None:
+        """End one that has nothing to do any more, or never came to life; harmless where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPace:
+    """Seconds. `drain`: to end what it has; `young`: a life shorter than this counts as a failure; the `first` pause after a
+    second failure in a row, doubled with each more up to the `last`; `birth`: for one spawn."""
+
+    drain: float = 30.0
+    young: float = 10.0
+    first: float = 0.1
+    last: float = 30.0
+    birth: float = 120.0
+
+
+@dataclass(slots=True)
+class _Member:
+    """`state`: `starting`, `ready` or `leaving`."""
+
+    pool: str
+    state: str = "starting"
+    since: float = 0.0
+
+
+@dataclass(slots=True)
+class _Pool:
+    kind: str
+    size: int
+    number: int = 0
+    failures: int = 0
+    not_before: float = 0.0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Pools:
+    """All pools. Feed every old row to `apply`, then `run`. `leave(incarnation)` returns once the engine sends it nothing and it
+    has nothing; `joined(incarnation)` is called for each that has become ready."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        spawner: Spawner,
+        leave: Callable[[str], Awaitable[None]],
+        joined: Callable[[str, str], None],
+        pace: PoolPace | None = None,
+    ) -> None:
+        self._journal = journal
+        self._spawner = spawner
+        self._leave = leave
+        self._joined = joined
+        self._pace = pace or PoolPace()
+        self._pools: dict[str, _Pool] = {}
+        self._members: dict[str, _Member] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    def apply(self, row: Row) -> None:
+        """Take one row of the journal into the state."""
+        match row.kind:
+            case "pool":
+                pool = self._pools.setdefault(row.data["pool"], _Pool(row.data["kind"], 0))
+                pool.kind, pool.size = row.data["kind"], row.data["size"]
+            case "spawn":
+                self._pools[row.data["pool"]].number = row.data["number"]
+                self._members[row.data["incarnation"]] = _Member(row.data["pool"])
+            case "ready" | "leaving":
+                self._members[row.data["incarnation"]].state = row.kind
+            case "gone":
+                del self._members[row.data["incarnation"]]
+
+    def declare(self, pool: str, kind: str, size: int) -> None:
+        """There shall be such a pool, of this size; a pool that exists already changes to it."""
+        if size < 0:
+            raise BadDeclaration(what=f"pool {pool} of {size}", problem="a size is zero or more", remedy="Use 0 for an empty pool.")
+        known = self._pools.get(pool)
+        if known is not None and (known.kind, known.size) == (kind, size):
+            return
+        self._journal.append(Change("pool", "", {"pool": pool, "kind": kind, "size": size}))
+        if known is not None:
+            known.kind, known.size = kind, size
+            known.changed.set()
+            return
+        self._pools[pool] = _Pool(kind, size)
+        if self._group is not None:
+            self._group.create_task(self._keep(pool), name=f"pool {pool}")
+
+    def scale(self, pool: str, size: int) -> None:
+        """Give a pool another size; durable on return, carried out in the background."""
+        if pool not in self._pools:
+            raise UnknownAgent(agent=pool, known=", ".join(sorted(self._pools)) or "none")
+        self.declare(pool, self._pools[pool].kind, size)
+
+    def members(self, pool: str) -> list[str]:
+        """Those ready for work, the oldest first."""
+        return [name for name, member in self._members.items() if member.pool == pool and member.state == "ready"]
+
+    def incarnations(self) -> list[str]:
+        """All that may have work, of all pools, those that are leaving included."""
+        return [name for name, member in self._members.items() if member.state != "starting"]
+
+    def lost(self, incarnation: str, why: str) -> None:
+        """Its process has ended; its pool gets another. May be said twice."""
+        member = self._members.get(incarnation)
+        if member is None:
+            return
+        _LOG.warning("%s is lost: %s", incarnation, why)
+        self._forget(incarnation)
+        if member.state != "leaving":
+            now = asyncio.get_running_loop().time()
+            self._failed(member.pool, young=member.state == "starting" or now - member.since < self._pace.young)
+
+    async def run(self) -> None:
+        """Keep every pool at its size until cancelled. What an earlier supervisor left half done is cleared up first."""
+        now = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for name, member in self._members.items():
+                    member.since = now
+                    if member.state != "ready":
+                        group.create_task(self._retire(name, drain=member.state == "leaving"))
+                        # Also one half made leaves: nobody knows how far it came.
+                        member.state = "leaving"
+                for name in self._pools:
+                    group.create_task(self._keep(name), name=f"pool {name}")
+                await asyncio.Event().wait()
+        finally:
+            self._group = None
+
+    async def _keep(self, name: str) -> None:
+        pool, loop = self._pools[name], asyncio.get_running_loop()
+        assert self._group is not None
+        while True:
+            pool.changed.clear()
+            staying = [incarnation for incarnation, member in self._members.items() if member.pool == name and member.state != "leaving"]
+            pause = pool.not_before - loop.time()
+            if len(staying) < pool.size and pause > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await pool.changed.wait()
+                continue
+            for _ in range(pool.size - len(staying)):
+                self._group.create_task(self._spawn(name, self._name(name)))
+            for incarnation in staying[pool.size :]:
+                # One that is still starting is let be born first: then this is looked at again.
+                if self._members[incarnation].state == "ready":
+                    self._mark(incarnation, "leaving")
+                    self._group.create_task(self._retire(incarnation, drain=True))
+            await pool.changed.wait()
+
+    def _name(self, pool: str) -> str:
+        self._pools[pool].number += 1
+        incarnation = f"{pool}-{self._pools[pool].number}"
+        self._members[incarnation] = _Member(pool)
+        # Before it is born: whatever happens now, nobody else is ever called so.
+        self._journal.append(Change("spawn", "", {"pool": pool, "incarnation": incarnation, "number": self._pools[pool].number}))
+        return incarnation
+
+    async def _spawn(self, pool: str, incarnation: str) -> None:
+        try:
+            async with asyncio.timeout(self._pace.birth):
+                await self._spawner.spawn(pool, self._pools[pool].kind, incarnation)
+        except Exception:  # noqa: BLE001 - logged, and another is tried
+            _LOG.warning("%s did not come to life", incarnation, exc_info=True)
+            if incarnation in self._members:
+                self._mark(incarnation, "leaving")
+                self._failed(pool, young=True)
+            await self._retire(incarnation, drain=False)
+            return
+        member = self._members.get(incarnation)
+        if member is None:
+            # Lost before it was ready.
+            await self._stop(incarnation)
+            return
+        member.since = asyncio.get_running_loop().time()
+        self._mark(incarnation, "ready")
+        self._joined(pool, incarnation)
+        self._pools[pool].changed.set()
+
+    async def _retire(self, incarnation: str, drain: bool) -> None:
+        if drain:
+            try:
+                async with asyncio.timeout(self._pace.drain):
+                    await self._insist(lambda: self._leave(incarnation), f"{incarnation} cannot leave")
+            except TimeoutError:
+                _LOG.warning("%s still has work after %g s and is stopped all the same", incarnation, self._pace.drain)
+        await self._stop(incarnation)
+        if incarnation in self._members:
+            self._forget(incarnation)
+
+    async def _stop(self, incarnation: str) -> None:
+        await self._insist(lambda: self._spawner.stop(incarnation), f"{incarnation} cannot be stopped")
+
+    async def _insist(self, attempt: Callable[[], Awaitable[None]], problem: str) -> None:
+        pause = self._pace.first
+        while True:
+            try:
+                return await attempt()
+            except Exception:  # noqa: BLE001 - logged, and tried again
+                _LOG.warning("%s; trying again in %g s", problem, pause, exc_info=True)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, self._pace.last)
+
+    def _mark(self, incarnation: str, state: str) -> None:
+        self._journal.append(Change(state, "", {"incarnation": incarnation}))
+        self._members[incarnation].state = state
+
+    def _forget(self, incarnation: str) -> None:
+        self._journal.append(Change("gone", "", {"incarnation": incarnation}))
+        member = self._members.pop(incarnation)
+        self._pools[member.pool].changed.set()
+
+    def _failed(self, name: str, young: bool) -> None:
+        """Slow down what dies young again and again; the first replacement comes at once."""
+        pool = self._pools[name]
+        pool.failures = pool.failures + 1 if young else 0
+        if pool.failures > 1:
+            pause = min(self._pace.first * 2 ** min(pool.failures - 2, 30), self._pace.last)
+            pool.not_before = asyncio.get_running_loop().time() + pause
+        pool.changed.set()

@@ -1,0 +1,187 @@
+"""To stop one task everywhere: ask every peer to let go, look for oneself, end who does not.
+
+A peer's word is not enough: that it let go is believed once its board agrees and it has no child process that might be the
+task's. A peer whose board is clear but that does not answer gets longer, for it may hold only innocents; in the end it is ended
+too, since work for the task may wait in it unread. What was seen is noted before anything is ended, so that a supervisor that
+dies in the middle still tells the whole story.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from interlock.actors.supervisor.journal import Order
+from interlock.schemas.ports import Clock, Hosts, PeerGone, Processes
+
+_LOG = logging.getLogger(__name__)
+
+CANCELLED, KILLED, GONE, UNVERIFIED = "cancelled", "killed", "gone", "unverified"
+OWN_PROCESSES = "processes of the task"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds. `grace`: to let go; `patience`: for a peer that shows nothing of the task and does not answer; `look`: for one
+    answer of the wardens, the first of which is waited for `glance` only; `poll`: between looks; `bound`: for everything."""
+
+    grace: float = 1.0
+    patience: float = 20.0
+    glance: float = 0.25
+    look: float = 7.0
+    poll: float = 0.05
+    bound: float = 50.0
+
+
+class _Look(NamedTuple):
+    holders: set[str]
+    strays: set[str]
+    clear: bool
+
+
+class Sweep:
+    """One order's sweep. `found` maps each incarnation that held the task to how it let go (empty: not yet) and when."""
+
+    def __init__(
+        self, order: Order, hosts: Hosts, processes: Processes, clock: Clock, note: Callable[[str, dict[str, Any]], None], pace: Pace
+    ) -> None:
+        self._order = order
+        self._hosts = hosts
+        self._processes = processes
+        self._clock = clock
+        self._note = note
+        self._pace = pace
+        self._asked: dict[str, asyncio.Task[None]] = {}
+        self._let_go: set[str] = set()
+        self._dead: set[str] = set()
+        self._ended: set[str] = set()
+        self.found: dict[str, dict[str, Any]] = {}
+
+    def resume(self, found: dict[str, dict[str, Any]]) -> None:
+        """Go on from what an earlier incarnation of the supervisor has noted."""
+        self.found = found
+        self._ended = {name for name, entry in found.items() if entry["how"] in (KILLED, GONE)} - {OWN_PROCESSES}
+        for entry in found.values():
+            if entry["how"] == UNVERIFIED:
+                entry["how"] = ""
+
+    async def run(self, ended: Callable[[str], None]) -> bool:
+        """Whether there is evidence that nothing of the task runs any more. `ended` hears of each incarnation that was ended."""
+        began = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(self._pace.bound):
+                await self._glance()
+                while not await self._round(asyncio.get_running_loop().time() - began, ended):
+                    await self._pause()
+            clear = True
+        except TimeoutError:
+            clear = False
+        finally:
+            for asking in self._asked.values():
+                asking.cancel()
+        for name, entry in self.found.items():
+            if not entry["how"]:
+                self._settle(name, UNVERIFIED)
+        return clear and all(entry["how"] != UNVERIFIED for entry in self.found.values())
+
+    async def _glance(self) -> None:
+        """See who holds the task before anyone is told to let go; a warden that does not answer at once is not waited for."""
+        holders: list[str] = []
+        try:
+            async with asyncio.timeout(self._pace.glance):
+                holders = await self._processes.holders(self._order.task)
+        except Exception:  # noqa: BLE001 - logged, and looked at again
+            _LOG.warning("no first look at who holds %s", self._order.task, exc_info=True)
+        self._see(holders)
+
+    async def _round(self, passed: float, ended: Callable[[str], None]) -> bool:
+        """One look at everything, and what follows from it; true once nothing is left."""
+        present = set(self._hosts.incarnations())
+        self._ask(sorted(present - self._asked.keys() - self._ended))
+        waiting = self._asked.keys() - self._let_go - self._dead - self._ended
+        forced, overdue = passed >= self._pace.grace, passed >= self._pace.patience
+        look = await self._look(thorough=forced or not waiting)
+        if look is None:
+            return False
+        absent = {name for name, entry in self.found.items() if not entry["how"]} - present - {OWN_PROCESSES}
+        doomed = (self._dead | absent) - self._ended
+        if forced:
+            doomed |= look.holders | look.strays
+        if overdue:
+            doomed |= waiting
+        if doomed:
+            await self._end(doomed, ended)
+            return False
+        if waiting or not look.clear:
+            return False
+        self._believe()
+        return True
+
+    async def _look(self, thorough: bool) -> "_Look | None":
+        """What the wardens see; None where they do not answer. `thorough`: end the task's own processes and look for strays."""
+        task, own, strays = self._order.task, GONE, set[str]()
+        try:
+            async with asyncio.timeout(self._pace.look):
+                holders = set(await self._processes.holders(task)) - self._ended
+                if thorough:
+                    own = await self._processes.end_task(task)
+                    strays = set(await self._processes.strays(task)) - self._ended
+        except Exception:  # noqa: BLE001 - logged, and looked at again
+            _LOG.warning("the wardens do not say who holds %s", task, exc_info=True)
+            return None
+        self._see(holders)
+        if own == UNVERIFIED:
+            self._see([OWN_PROCESSES])
+        elif own == KILLED or not self.found.get(OWN_PROCESSES, {"how": GONE})["how"]:
+            self._settle(OWN_PROCESSES, KILLED)
+        return _Look(holders, strays, not holders and not strays and own != UNVERIFIED)
+
+    def _ask(self, incarnations: Iterable[str]) -> None:
+        for name in incarnations:
+            self._asked[name] = asyncio.create_task(self._cancel(name), name=f"cancel {self._order.task} in {name}")
+
+    async def _cancel(self, incarnation: str) -> None:
+        while incarnation not in self._ended:
+            try:
+                async with asyncio.timeout(self._pace.grace):
+                    if await self._hosts.cancel(incarnation, self._order.task):
+                        self._let_go.add(incarnation)
+                        return
+            except PeerGone:
+                self._dead.add(incarnation)
+                return
+            except Exception:  # noqa: BLE001 - logged, and asked again
+                _LOG.warning("%s does not say that it let go of %s", incarnation, self._order.task, exc_info=True)
+            await asyncio.sleep(self._pace.poll)
+
+    async def _end(self, doomed: set[str], ended: Callable[[str], None]) -> None:
+        self._see(doomed)
+        for name, how in (await self._processes.end(sorted(doomed))).items():
+            self._ended.add(name)
+            self._settle(name, how)
+            ended(name)
+
+    def _see(self, holders: Iterable[str]) -> None:
+        new = sorted(name for name in holders if name not in self.found)
+        if new:
+            self._note("holding", {"incarnations": new})
+            self.found.update({name: {"incarnation": name, "how": ""} for name in new})
+
+    def _settle(self, name: str, how: str) -> None:
+        self.found[name] = {"incarnation": name, "how": how, "at": self._clock.now() / 1_000_000}
+        self._note("stopped", self.found[name])
+
+    def _believe(self) -> None:
+        """Who held it, let go when asked, and shows nothing of it any more."""
+        for name, entry in self.found.items():
+            if not entry["how"]:
+                self._settle(name, CANCELLED)
+
+    async def _pause(self) -> None:
+        """Until somebody answers, at most until the next look is due."""
+        asking = [task for task in self._asked.values() if not task.done()]
+        if asking:
+            await asyncio.wait(asking, timeout=self._pace.poll, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(self._pace.poll)

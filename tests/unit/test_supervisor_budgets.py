@@ -1,0 +1,154 @@
+"""The supervisor's budgets: durable before they are granted, the same after a restart, and the wall clock."""
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+
+from interlock.actors.supervisor.budgets import SupervisorBudgets
+from interlock.actors.supervisor.journal import Change, MemoryJournal, Order, Row
+from interlock.schemas.budget import Amount
+from interlock.schemas.errors import BudgetExceeded, Fenced, StoreFailed
+from interlock.schemas.ports import Reservation
+from interlock.testing.virtual_time import VirtualClock, run
+
+LIMITS: dict[str, Amount] = {"tokens": 100, "seconds": Decimal(60)}
+
+
+class Bench:
+    """Budgets over a store that outlives them; `rung` is who ran out of time, and when."""
+
+    def __init__(self, store: list[Row] | None = None) -> None:
+        self.clock = VirtualClock()
+        self.journal = MemoryJournal(self.clock, store)
+        self.rung: list[tuple[str, float]] = []
+        self.budgets = SupervisorBudgets(self.journal, self.clock, self.ring)
+        for row in self.journal.rows():
+            self.budgets.apply(row)
+        self.budgets.start()
+
+    def ring(self, task: str, why: str) -> None:
+        assert "60" in why
+        self.rung.append((task, asyncio.get_running_loop().time()))
+        self.journal.append(Order(task, "budget", "supervisor", why, self.clock.now()).change())
+
+    def restarted(self) -> "Bench":
+        self.budgets.stop()
+        return Bench(self.journal.store)
+
+
+def reservation(id: str, tokens: int, task: str = "tsk_a") -> Reservation:
+    return Reservation(id, task, {"tokens": tokens}, {})
+
+
+def test_a_batch_is_one_commit_and_its_members_see_each_other() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.budgets.open("tsk_a", LIMITS, bench.clock.now())
+        rows = len(bench.journal.store)
+        grants = await bench.budgets.reserve([reservation("e1", 60), reservation("e2", 60), reservation("e3", 40)])
+        assert [grant.error is None for grant in grants] == [True, False, True]
+        assert isinstance(grants[1].error, BudgetExceeded)
+        assert len(bench.journal.store) == rows + 2
+
+    run(main())
+
+
+def test_a_restart_changes_no_answer() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.budgets.open("tsk_a", LIMITS, bench.clock.now())
+        first = await bench.budgets.reserve([Reservation("e1", "tsk_a", {"tokens": 10}, {"tokens": 2}, 20, 1)])
+        await bench.budgets.settle("e1", {"tokens": 33})
+        await bench.budgets.reserve([reservation("e2", 40)])
+        again = bench.restarted()
+        assert await again.budgets.used("tsk_a") == await bench.budgets.used("tsk_a")
+        assert (await again.budgets.used("tsk_a"))["tokens"] == (33, 40, 100)
+        assert await again.budgets.reserve([Reservation("e1", "tsk_a", {"tokens": 10}, {"tokens": 2}, 20, 1)]) == first
+        await again.budgets.settle("e1", {"tokens": 99})
+        assert (await again.budgets.used("tsk_a"))["tokens"] == (33, 40, 100)
+
+    run(main())
+
+
+def test_nothing_is_granted_that_is_not_durable() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.budgets.open("tsk_a", LIMITS, bench.clock.now())
+
+        def fail(changes: list[Change]) -> None:
+            raise StoreFailed(path="supervisor.db", problem="disk full")
+
+        bench.journal._write = fail  # type: ignore[method-assign]
+        for _ in range(2):
+            with pytest.raises(StoreFailed):
+                await bench.budgets.reserve([reservation("e1", 60)])
+        assert (await bench.restarted().budgets.used("tsk_a"))["tokens"] == (0, 0, 100)
+
+    run(main())
+
+
+def test_seconds_run_out_once_and_on_time() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.budgets.open("tsk_a", LIMITS, bench.clock.now())
+        await asyncio.sleep(20)
+        await bench.budgets.open("tsk_a", LIMITS, bench.clock.now())
+        assert (await bench.budgets.used("tsk_a"))["seconds"] == (Decimal(20), 0, Decimal(60))
+        await asyncio.sleep(1_000)
+        assert [task for task, _ in bench.rung] == ["tsk_a"]
+        assert bench.rung[0][1] == pytest.approx(60, abs=0.01)
+
+    run(main())
+
+
+def test_the_clock_runs_while_the_supervisor_is_dead() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.budgets.open("tsk_a", LIMITS, bench.clock.now())
+        await bench.budgets.open("tsk_b", LIMITS, bench.clock.now() + 100_000_000)
+        bench.budgets.stop()
+        await asyncio.sleep(80)
+        again = bench.restarted()
+        await asyncio.sleep(0.1)
+        assert again.rung == [("tsk_a", 80)]
+        await asyncio.sleep(200)
+        assert [task for task, _ in again.rung] == ["tsk_a", "tsk_b"]
+        assert again.rung[1][1] == pytest.approx(160, abs=0.01)
+
+    run(main())
+
+
+def test_a_closed_task_is_not_rung() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.budgets.open("tsk_a", LIMITS, bench.clock.now())
+        await bench.budgets.close("tsk_a")
+        await asyncio.sleep(100)
+        assert bench.rung == []
+
+    run(main())
+
+
+def test_over_already_when_opened() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.budgets.open("tsk_a", LIMITS, bench.clock.now() - 61_000_000)
+        await asyncio.sleep(0)
+        assert bench.rung == [("tsk_a", 0)]
+        with pytest.raises(Fenced, match="seconds"):
+            await bench.budgets.open("tsk_a", LIMITS, bench.clock.now())
+
+    run(main())
+
+
+def test_who_has_an_order_is_not_opened() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.journal.append(Order("tsk_a", "kill", "ann", "enough", 1).change())
+        with pytest.raises(Fenced, match="kill by ann: enough"):
+            await bench.budgets.open("tsk_a", LIMITS, bench.clock.now())
+        grants = await bench.budgets.reserve([reservation("e1", 1)])
+        assert isinstance(grants[0].error, Fenced)
+
+    run(main())

@@ -1,5 +1,6 @@
 """Compatibility: a proved yes is never wrong, a doubt is a refusal, and the answer always comes."""
 
+import sys
 import time
 from typing import Any
 
@@ -167,7 +168,7 @@ def test_a_comparison_that_would_not_end_is_unknown() -> None:
 
 
 def test_a_comparison_whose_process_breaks_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     verdict = compare.covers({"type": "string"}, {"type": "integer"})
     assert verdict.status == "unknown"
     assert "broke off" in verdict.reason

@@ -84,7 +84,7 @@ def _accepts(schema: Any, value: Any) -> bool:
     return jsonschema_rs.Draft202012Validator(schema, validate_formats=False).is_valid(value)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(pairs(), st.lists(values, min_size=20, max_size=40))
 def test_what_is_called_compatible_accepts_everything_that_the_old_one_accepts(pair: tuple[Any, Any], sample: list[Any]) -> None:
     new, old = pair

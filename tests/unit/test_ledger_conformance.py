@@ -4,16 +4,13 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from itertools import count, pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from interlock.orchestrator.ledger.chain import GENESIS
 from interlock.orchestrator.ledger.memory import Disk, MemoryLedger
-from interlock.orchestrator.ledger.projections import WITHDRAWN, Key, Row, key_of, refold
+from interlock.orchestrator.ledger.projections import WITHDRAWN
 from interlock.orchestrator.ledger.reader import Reader, Reads
 from interlock.orchestrator.ledger.sqlite import SqliteLedger
 from interlock.schemas import entries as e
@@ -381,80 +378,3 @@ def test_what_can_be_asked_of_a_ledger(place: Place) -> None:
     assert reader.contracts()[2].schema == '{"a":2,"z":1}'
     assert [(row.version, row.by) for row in reader.apps()] == [("v2", "bob"), ("v1", "cy")]
     reader.close()
-
-
-# --- laws -----------------------------------------------------------------------------------------------------------
-
-TASKS = st.sampled_from(["", "tsk_a", "tsk_b", "tsk_c"])
-SMALL = st.integers(0, 2)
-
-
-def _fact(task: str, what: str, number: int) -> e.Fact:
-    item = f"itm_{task}_{number}"
-    facts: dict[str, e.Fact] = {
-        "accepted": accepted(f"type{number}"),
-        "timer": timer(number),
-        "asked": asked(item, n=number, dispatch=f"dsp_{number}"),
-        "decided": decided(item),
-        "cancelled": e.CommandCancelled(number, f"dsp_{2 - number}"),
-        "diverged": e.TaskDiverged({}),
-        "ended": ended("success" if number else "failed"),
-        "contract": e.ContractRegistered("a.x", f"1.0.{number}", {"n": number}, "ann"),
-        "app": e.AppDeployed("billing", f"v{number}", {}, "ann"),
-    }
-    return facts[what]
-
-
-KINDS = ["accepted", "accepted", "timer", "asked", "asked", "decided", "cancelled", "diverged", "ended", "contract", "app"]
-FACTS = st.tuples(TASKS, st.sampled_from(KINDS), SMALL).map(lambda drawn: (drawn[0], _fact(*drawn)))
-STEPS = st.lists(st.one_of(FACTS, FACTS, FACTS, FACTS, st.sampled_from(["flush", "reopen"])), max_size=40)
-
-
-async def _play(place: Place, steps: list[Any]) -> None:
-    ledger = place.open()
-    ledger.open_epoch()
-    for step in steps:
-        if step == "flush":
-            await ledger.flush()
-        elif step == "reopen":
-            await ledger.close()
-            ledger = place.open()
-            ledger.open_epoch()
-        else:
-            ledger.append(*step)
-    await ledger.close()
-
-
-def _rows(reader: Reads) -> dict[Key, Row]:
-    rows: list[Row] = [*reader.tasks(), *reader.inbox(open_only=False), *reader.contracts(), *reader.apps()]
-    return {key_of(row): row for row in rows}
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=STEPS)
-def test_rows_equal_the_fold_of_the_entries_and_both_stores_agree(steps: list[Any]) -> None:
-    with TemporaryDirectory() as folder:
-        places: list[Place] = [InMemory(), OnSqlite(Path(folder))]
-        answers = []
-        for place in places:
-            on_loop(_play(place, steps))
-            reader = place.reader()
-            entries = reader.all_entries()
-            assert _rows(reader) == refold(entries)
-            assert reader.verify() == len(entries)
-            answers.append((entries, _rows(reader), reader.tasks(), reader.live_tasks(), reader.inbox(), reader.contracts(), reader.apps()))
-            reader.close()
-        assert answers[0] == answers[1]
-
-
-@settings(max_examples=50, deadline=None)
-@given(steps=st.lists(FACTS, max_size=40))
-def test_a_task_waits_exactly_while_something_of_it_is_open(steps: list[Any]) -> None:
-    begun = [(task, accepted()) for task in ("", "tsk_a", "tsk_b", "tsk_c")]
-    reader = written(InMemory(), *begun, *steps)
-    waiting = {item.task for item in reader.inbox()}
-    for row in reader.tasks():
-        assert bool(row.outcome) == (row.state == State.ENDED) == (row.ended_at is not None)
-        assert row.state != State.ENDED or row.task not in waiting
-        if row.state in (State.RUNNING, State.WAITING):
-            assert (row.state == State.WAITING) == (row.task in waiting)

@@ -31,7 +31,7 @@ class AgentDefinition:
     instructions: str
     accepts: tuple[type[Message], ...]
     returns: tuple[type[Message], ...]
-    tools: "tuple[Tool, ...]" = ()
+    tools: "tuple[Tool[..., Any], ...]" = ()
     resources: Callable[[], Mapping[str, Any]] | None = None
     model: str | None = None
 

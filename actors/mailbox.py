@@ -45,6 +45,10 @@ class Mailbox(ABC):
         """Whether something may be emitted without a further frame coming in: then a call is kept waiting here."""
         return bool(self.holds())
 
+    @abstractmethod
+    async def cancel(self, task: str) -> bool:
+        """A kill, by the supervisor: let go of everything that is done for a task. True once nothing of it runs here."""
+
     def emit(self, frame: Frame) -> None:
         """Send a frame to the orchestrator, at the next chance and until it is acknowledged."""
         self._outbox.append(frame)

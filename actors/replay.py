@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
+from types import CoroutineType
 from typing import Any, NamedTuple, TypeVarTuple
 
 from interlock.actors.desk import Desk
@@ -226,14 +227,29 @@ class ReplayLoop(Refusals):
 
 
 def _close(task: WorkflowTask) -> None:
-    """End the task's coroutine. One whose `finally` waits once more has to be told again."""
+    """End what the task awaits, from the inside out, then the task's own coroutine. One whose `finally` waits is told again."""
     silenced: Any = task
     silenced._log_destroy_pending = False
     coro: Any = task.get_coro()
-    for _ in range(_CLOSE_TRIES):
+    waited = 0
+    while waited < _CLOSE_TRIES:
+        inner = _innermost(coro)
         with suppress(BaseException):
-            coro.close()
+            inner.close()
+        if _is_suspended(inner):
+            waited += 1
+        elif inner is coro:
             return
+
+
+def _innermost(coro: Any) -> Any:
+    while isinstance(coro, CoroutineType) and _is_suspended(coro.cr_await):
+        coro = coro.cr_await
+    return coro
+
+
+def _is_suspended(awaited: Any) -> bool:
+    return isinstance(awaited, CoroutineType) and awaited.cr_frame is not None
 
 
 def _made_by_as_completed() -> bool:

@@ -61,9 +61,18 @@ class Runner(Mailbox):
     def holds(self) -> list[str]:
         return [f"{task} {activation.last}" for task, activation in self._live.items()]
 
+    async def cancel(self, task: str) -> bool:
+        self._drop(task)
+        return True
+
     def busy(self) -> bool:
         """Never: a workflow moves only when a frame comes in, and then at once."""
         return False
+
+    def close(self) -> None:
+        """Drop every task from memory, in silence: this runner is not needed any more."""
+        for task in list(self._live):
+            self._drop(task)
 
     def _start(self, frame: Start) -> None:
         self._drop(frame.task)

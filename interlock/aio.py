@@ -80,7 +80,7 @@ class AsyncBus:
         _, version = contract_of(type(request))
         wire_limits = {meter: str(amount) for meter, amount in limits.items()}
         await self._gather.submit(Submission(task, workflow.name, version, request.encoded(), wire_limits, principal()))
-        return AsyncTask(task, self._backend, self._gather, workflow.definition.result)
+        return AsyncTask(task, self._backend, self._gather, workflow.result)
 
     async def submit_json(
         self, task_type: str, request: bytes | Mapping[str, Any], *, id: str | None = None, limits: Mapping[str, Any] | None = None

@@ -6,23 +6,24 @@ A declaration that could not work is refused on the line that makes it, with wha
 import inspect
 import types
 import typing
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
 
 from interlock.actors.definitions import AgentDefinition, WorkflowDefinition, condition_name
 from interlock.schemas.budget import Budget
 from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.message import Message, contract_of
-from interlock.schemas.specs import AgentSpec, AppSpec, ContractRef, Effect, Escalate, WorkflowSpec
-from interlock.tools.repeat import Repeat
-from interlock.tools.tool import Tool
+from interlock.schemas.specs import AgentSpec, AppSpec, ContractRef, Escalate, WorkflowSpec
+from interlock.tools.tool import Declarer, Tool, ToolOptions
 from interlock.tools.tool import tool as make_tool
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
+
+_RESERVED = ("runners", "models")
 
 Contracts = type[Message] | Iterable[type[Message]]
 
@@ -33,6 +34,7 @@ class Workflow(Generic[Req, Res]):
 
     definition: WorkflowDefinition
     spec: WorkflowSpec
+    result: type[Res]
 
     @property
     def name(self) -> str:
@@ -49,21 +51,9 @@ class App:
 
     # --- tools -----------------------------------------------------------------------------------------------------------------
 
-    def tool(
-        self,
-        *,
-        effect: Effect = "read",
-        system: str = "",
-        repeat: Repeat | None = None,
-        timeout: float = 30.0,
-        max_bytes: int = 65_536,
-        trusted: str = "",
-        secrets: Sequence[str] = (),
-    ) -> Callable[[Callable[P, R]], Tool[P, Any]]:
-        """Declare a tool; its schema comes from hints and docstring. See `interlock.tools.tool.tool` for each argument."""
-        return make_tool(
-            effect=effect, system=system, repeat=repeat, timeout=timeout, max_bytes=max_bytes, trusted=trusted, secrets=secrets
-        )
+    def tool(self, **declared: Unpack[ToolOptions]) -> Declarer:
+        """Declare a tool; its schema comes from hints and docstring. See `interlock.tools.tool.ToolOptions` for each argument."""
+        return make_tool(**declared)
 
     # --- agents ----------------------------------------------------------------------------------------------------------------
 
@@ -115,6 +105,8 @@ class App:
         whose hints say which contracts it takes and returns. `replicas` is (at the start, at the most), `concurrency` dispatches at
         a time in each; `resources` makes, once per replica, what its tools find in `ctx.resources`.
         """
+        if name in _RESERVED:
+            raise BadDeclaration(what=f"agent {name}", problem="the bus has a pool of its own of this name", remedy="Give it another name.")
         if name in self.agents:
             raise BadDeclaration(what=f"agent {name}", problem="it is declared twice", remedy="Give the second one another name.")
 
@@ -182,7 +174,7 @@ class App:
                 entry=condition_name(entry),
                 exit=condition_name(exit),
             )
-            workflow: Workflow[Req, Res] = Workflow(definition, spec)
+            workflow: Workflow[Req, Res] = Workflow(definition, spec, cast(type[Res], results[0]))
             self.workflows[name] = workflow
             return workflow
 

@@ -4,6 +4,8 @@ Whatever is asked for while a call stands goes with the next one, so batches gro
 """
 
 import asyncio
+from collections.abc import Iterable
+from typing import Any
 
 from interlock.backend import Backend, Wire
 from interlock.orchestrator.admission import Submission
@@ -42,15 +44,14 @@ class Gather:
             batch, self._submits = self._submits, []
             try:
                 answers = await self._backend.submit([one for one, _ in batch])
-            except InterlockError as error:
-                answers = [error.to_wire()] * len(batch)
+            except Exception as error:  # noqa: BLE001 - it goes to everyone who waits for this call
+                _fail([done for _, done in batch], error)
+                continue
             for (_, done), wire in zip(batch, answers, strict=True):
-                if done.done():
-                    continue
-                if wire is None:
+                if wire is not None:
+                    _fail([done], from_wire(wire))
+                elif not done.done():
                     done.set_result(None)
-                else:
-                    done.set_exception(from_wire(wire))
         self._submitting = None
 
     async def outcome(self, task: str) -> Wire:
@@ -77,8 +78,9 @@ class Gather:
             first, self._first = self._first, False
             try:
                 ends = await self._backend.outcomes(self._driver, list(self._awaited) if first else named, got, first, WAIT_SECONDS)
-            except InterlockError as error:
-                self._fail(error)
+            except Exception as error:  # noqa: BLE001 - it goes to everyone who waits
+                awaited, self._awaited, self._first = self._awaited, {}, True
+                _fail(awaited.values(), error)
                 return
             if ends is None:
                 self._first = True
@@ -98,9 +100,9 @@ class Gather:
             else:
                 waiting.set_exception(from_wire(end["error"]))
 
-    def _fail(self, error: InterlockError) -> None:
-        self._first = True
-        awaited, self._awaited = self._awaited, {}
-        for waiting in awaited.values():
-            if not waiting.done():
-                waiting.set_exception(from_wire(error.to_wire()))
+
+def _fail(waiting: Iterable["asyncio.Future[Any]"], error: Exception) -> None:
+    """Everyone gets an exception of his own: one that is raised in many places gathers all their tracebacks."""
+    for one in waiting:
+        if not one.done():
+            one.set_exception(from_wire(error.to_wire()) if isinstance(error, InterlockError) else error)

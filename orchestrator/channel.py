@@ -41,8 +41,8 @@ class Channel:
     ) -> None:
         self.name, self.pool, self._peer, self._epoch = name, pool, peer, epoch
         self._on_frames, self._on_open, self._on_close = receive, opened, closed
-        self.load = 0
-        """How much work the engine counts here; the channel itself does not use it."""
+        self._load = 0
+        self._idle: asyncio.Future[None] | None = None
         self.alive = True
         self.open = False
         self._queue: deque[Frame] = deque()  # not yet applied by the peer, the first has number _sent_first
@@ -70,6 +70,28 @@ class Channel:
     def acknowledge(self, number: int) -> None:
         """Everything up to the peer's frame `number` is durable."""
         self._acknowledged = max(self._acknowledged, number)
+
+    @property
+    def load(self) -> int:
+        """How much work the engine counts here; the channel itself does not use it."""
+        return self._load
+
+    @load.setter
+    def load(self, load: int) -> None:
+        self._load = load
+        if load == 0:
+            self._settle_idle()
+
+    async def idle(self) -> None:
+        """Wait until there is no work here, or the peer is gone."""
+        while self._load and self.alive:
+            self._idle = self._idle or asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._idle)
+
+    def _settle_idle(self) -> None:
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+        self._idle = None
 
     @property
     def received(self) -> int:
@@ -117,6 +139,7 @@ class Channel:
     def _close(self, *, stale: bool) -> None:
         if self.alive:
             self.alive = False
+            self._settle_idle()
             self._on_close(self, stale)
 
     def _accept(self, answer: bytes) -> None:

@@ -24,7 +24,7 @@ from interlock.schemas import entries as e
 from interlock.schemas import frames as f
 from interlock.schemas.budget import SECONDS
 from interlock.schemas.canonical import Fragment, decode
-from interlock.schemas.errors import InvalidMessage
+from interlock.schemas.errors import InvalidMessage, StaleEpoch
 from interlock.schemas.labels import Label
 from interlock.schemas.ports import Budgets, Clock, Peer, Store
 from interlock.schemas.record import Outcome, Receipt
@@ -49,11 +49,17 @@ class PeerRef(NamedTuple):
 
 
 class Engine:
-    """One epoch's orchestrator. Call `open` first; `lost(name)` is told of every peer process that has ended."""
+    """One epoch's orchestrator. Call `open` first.
 
-    def __init__(self, store: Store, clock: Clock, budgets: Budgets, lost: Callable[[str], None]) -> None:
+    `lost(name)` is told of every peer process that has ended, `failed(error)` that this engine has stopped itself: it met a newer epoch
+    or a fault of its own, and only a new engine on the same store may go on.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, budgets: Budgets, lost: Callable[[str], None], failed: Callable[[BaseException], None]
+    ) -> None:
         self.store, self.clock, self.budgets = store, clock, budgets
-        self._lost = lost
+        self._lost, self._failed = lost, failed
         self.tasks: dict[str, TaskState] = {}
         self.catalog, self.router, self.timers = Catalog(), Router(), Timers(clock)
         self._marks = Marks(self.catalog)
@@ -120,6 +126,11 @@ class Engine:
         if self.effects.orphaned(dispatch, "the orchestrator was started again"):
             self.dispatches.again(dispatch, "the orchestrator was started again")
 
+    def _fault(self, error: BaseException) -> None:
+        if not self.detached:
+            self.detach()
+            self._failed(error)
+
     def detach(self) -> None:
         """Stop at once and for ever, as a crash would: nothing is sent, nothing is recorded, nobody is told."""
         self.detached = True
@@ -177,7 +188,7 @@ class Engine:
             if self.detached:
                 return
             if stale:
-                self.detach()
+                self._fault(StaleEpoch(epoch=self.store.epoch, current="a newer one"))
                 return
             self.channels.pop(channel.name, None)
             closed(channel)
@@ -188,8 +199,12 @@ class Engine:
         def on_frames(channel: Channel, frames: list[Any]) -> None:
             if self.detached:
                 return
-            for frame in frames:
-                receive(channel, frame)
+            try:
+                for frame in frames:
+                    receive(channel, frame)
+            except Exception as fault:  # noqa: BLE001 - state may be half changed: only a new engine, from the ledger, is right again
+                self._fault(fault)
+                return
             number = channel.received
             self.store.barrier(lambda: channel.acknowledge(number))
 
@@ -197,19 +212,16 @@ class Engine:
         self.channels[ref.name] = channel
         channel.start()
 
-    def leave(self, name: str) -> None:
-        """Send nothing new to a peer that is about to be stopped; what it has it finishes."""
+    async def leave(self, name: str) -> None:
+        """Send nothing new to a peer that is about to be stopped; returns once it has finished what it has."""
         channel = self.channels.get(name)
         if channel is None:
             return
         for place in (self.workflows.runners, self.effects.gateways, *(pool.channels for pool in self.router.pools.values())):
             if channel in place:
                 place.remove(channel)
-
-    def load(self, name: str) -> int:
-        """How much work a peer has."""
-        channel = self.channels.get(name)
-        return channel.load if channel is not None else 0
+        self.workflows.move_away(channel)
+        await channel.idle()
 
     def _check_greeted(self) -> None:
         if not self._greeting:

@@ -20,9 +20,6 @@ EffectStatus = Literal["asked", "approval", "granted", "calling", "unknown", "en
 
 def raw(value: Any) -> bytes:
     """The JSON bytes of an entry's field, whether it is still a fragment or was read back."""
-    if isinstance(value, Fragment):
-        contents = value.contents
-        return contents if isinstance(contents, bytes) else contents.encode()
     return encode(value)
 
 

@@ -94,9 +94,19 @@ class Workflows:
         if runner in self.runners:
             self.runners.remove(runner)
         for task in [task for task in self._engine.tasks.values() if task.runner is runner]:
-            task.runner = None
-            if task.rested < task.events:
-                self._engine.store.barrier(lambda task=task: self.load(task) if task.runner is None else None)  # type: ignore[misc]
+            self._orphan(task)
+
+    def move_away(self, runner: Channel) -> None:
+        """A runner is about to leave: its tasks go to another one with their next event, those that it works on now at once."""
+        for task in [task for task in self._engine.tasks.values() if task.runner is runner]:
+            runner.send(Forget(task.id))
+            runner.load -= 1
+            self._orphan(task)
+
+    def _orphan(self, task: TaskState) -> None:
+        task.runner = None
+        if task.rested < task.events:
+            self._engine.store.barrier(lambda: self.load(task) if task.runner is None else None)
 
     def forget(self, task: TaskState) -> None:
         """The task has ended."""

@@ -67,6 +67,10 @@ class Gateway(Mailbox):
             await asyncio.wait([self._running[key] for key in calls])
         return sorted({call.frame.effect for call in calls.values()})
 
+    async def cancel(self, task: str) -> bool:
+        await self.cancel_task(task)
+        return True
+
     async def close(self) -> None:
         """Stop all calls, settle them, and close the way to the endpoint."""
         for call in self._calls.values():

@@ -79,6 +79,11 @@ class Writer(ABC):
         self._write(stored)
         return at
 
+    @property
+    def pending(self) -> bool:
+        """Whether something was appended that is not durable yet."""
+        return self._durable < self._seq
+
     def barrier(self, then: Callable[[], None]) -> None:
         """Run `then` once all that was appended so far is durable: in the loop's next turn if it is already."""
         if self._failure is not None:

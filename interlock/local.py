@@ -1,0 +1,65 @@
+"""A bus in one process, without Ray: for a user's own tests, and for small jobs that need no cluster.
+
+`LocalBus` and `AsyncLocalBus` run the same engine, supervisor, runners, replicas and gateway as a cluster does. What needs processes of
+its own (ending a busy loop) cannot be had here.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from interlock.actors.models.wire import Wire as ModelWire
+from interlock.aio import AsyncBus
+from interlock.app import App
+from interlock.assembly import Assembly, model_wire
+from interlock.backend import Wire
+from interlock.bus import Bus
+from interlock.clock import SystemClock
+from interlock.settings import ModelSettings
+
+
+class LocalBackend:
+    """`Backend` over an assembly: the service of its current engine, and its supervisor."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._assembly = assembly
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._assembly.service, name)
+
+    async def kill(self, task: str, by: str, why: str) -> Wire:
+        return asdict(await self._assembly.kill(task, by, why))
+
+    async def used(self, task: str) -> dict[str, tuple[Any, Any, Any]]:
+        return dict(await self._assembly.supervisor.budgets.used(task))
+
+    async def scale(self, agent: str, replicas: int) -> None:
+        self._assembly.supervisor.pools.scale(agent, replicas)
+
+    async def verify(self) -> int:
+        return self._assembly.store.reader.verify()
+
+    async def close(self) -> None:
+        await self._assembly.close()
+
+
+class AsyncLocalBus(AsyncBus):
+    """`LocalBus` for code that runs on an event loop: `async with await AsyncLocalBus.start(app) as bus`."""
+
+    @classmethod
+    async def start(
+        cls, app: App, *, model: ModelSettings | None = None, wire: ModelWire | None = None, folder: Path | None = None
+    ) -> "AsyncLocalBus":
+        """Start a bus for `app`. `model`: where the models are (default: the environment); `wire` takes its place in tests;
+        `folder` keeps ledger and journal on disk. Raises `NoModel` where an agent needs a model and none is configured."""
+        model = model or ModelSettings.from_env()
+        assembly = Assembly(app, SystemClock(), wire=wire or model_wire(app, model), model=model, folder=folder)
+        await assembly.start()
+        return cls(LocalBackend(assembly))
+
+
+class LocalBus(Bus):
+    """A bus in this process: `with LocalBus(app) as bus: ...`. Arguments as of `AsyncLocalBus.start`."""
+
+    def __init__(self, app: App, *, model: ModelSettings | None = None, folder: Path | None = None) -> None:
+        super().__init__(lambda: AsyncLocalBus.start(app, model=model, folder=folder))

@@ -1,0 +1,47 @@
+"""Settings: where the model is and where the bus keeps its files, read from the environment once, at the edge."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from interlock.schemas.errors import NoModel
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """An OpenAI-compatible chat-completions endpoint. `prices` is the path of a file that overrides published prices."""
+
+    base_url: str = ""
+    api_key: str = ""
+    model: str = ""
+    prices: str = ""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Self:
+        """`OPENAI_BASE_URL`, `OPENAI_API_KEY`, `INTERLOCK_MODEL`, `INTERLOCK_PRICES`; what is not set is empty."""
+        env = os.environ if env is None else env
+        return cls(
+            base_url=env.get("OPENAI_BASE_URL", ""),
+            api_key=env.get("OPENAI_API_KEY", ""),
+            model=env.get("INTERLOCK_MODEL", ""),
+            prices=env.get("INTERLOCK_PRICES", ""),
+        )
+
+    def required(self) -> Self:
+        """These settings, or `NoModel` that names what is missing. An endpoint of one's own may need no key."""
+        missing = [] if self.model else ["INTERLOCK_MODEL"]
+        if not self.api_key and not self.base_url:
+            missing.insert(0, "OPENAI_API_KEY")
+        if missing:
+            raise NoModel(missing=" and ".join(missing) + (" is" if len(missing) == 1 else " are"))
+        return self
+
+
+def home(env: Mapping[str, str] | None = None) -> Path:
+    """Where a bus on this machine keeps its ledger and files: `INTERLOCK_HOME`, by default `.interlock` in the current folder."""
+    env = os.environ if env is None else env
+    return Path(env.get("INTERLOCK_HOME") or ".interlock").absolute()

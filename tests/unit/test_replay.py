@@ -1,24 +1,22 @@
-"""The deterministic loop and the workflow's context: what works as in asyncio, what is refused, what leaves no trace."""
+"""The deterministic loop: what works as in asyncio, what is the same in every process, what is refused."""
 
 import asyncio
 import contextvars
-import gc
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from interlock.actors.context import Answer, WorkflowContext
-from interlock.actors.desk import Desk, Detached
+from interlock.actors.context import WorkflowContext
+from interlock.actors.desk import Desk
 from interlock.actors.replay import ReplayLoop
-from interlock.schemas.canonical import decode, encode
-from interlock.schemas.errors import AgentFailed, BadDeclaration, Unreadable, Unsupported
+from interlock.schemas.canonical import encode
+from interlock.schemas.errors import AgentFailed, Unsupported
 from interlock.schemas.frames import Command, Happened
 from interlock.schemas.message import Message
 
@@ -73,95 +71,6 @@ def kinds(commands: list[Command]) -> list[tuple[int, str]]:
 
 async def ask(ctx: WorkflowContext, text: str = "?") -> str:
     return (await ctx.ask(Question(text=text), returns=Reply)).text
-
-
-# --- asking -----------------------------------------------------------------------------------------------------------
-
-
-def test_an_ask_is_a_command_and_its_reply_a_typed_message() -> None:
-    async def workflow(ctx: WorkflowContext) -> Reply:
-        return await ctx.ask(Question(text="a"), returns=Reply)
-
-    bench = Desktop(workflow)
-    assert bench.commands == [Command(1, "ask", "test.question", "1.0.0", b'{"text":"a"}', ["test.reply 1.0.0"])]
-    assert bench.reply(1, "b") == []
-    assert bench.main.result() == Reply(text="b")
-
-
-@pytest.mark.parametrize(("sent", "cls"), [(NewReply, NewReply), (Reply, Reply), (Refusal, Refusal)])
-def test_the_class_of_a_reply_is_that_of_its_contract_and_version(sent: type[Message], cls: type[Message]) -> None:
-    async def workflow(ctx: WorkflowContext) -> Message:
-        return await ctx.ask(Question(text="a"), returns=(Reply, NewReply, Refusal))
-
-    bench = Desktop(workflow)
-    bench.reply(1, cls=sent, data={"why": "no"} if sent is Refusal else {"text": "yes"})
-    assert type(bench.main.result()) is cls
-
-
-def test_a_reply_of_another_version_goes_to_the_class_of_its_contract() -> None:
-    bench = Desktop(ask)
-    bench.reply(1, "new", cls=NewReply)
-    assert bench.main.result() == "new"
-
-
-@pytest.mark.parametrize("facts", [{"contract": "test.other"}, {"data": {"text": 3.5, "more": 1}}])
-def test_a_reply_that_the_class_cannot_read_is_a_failure_of_the_ask(facts: dict[str, Any]) -> None:
-    async def workflow(ctx: WorkflowContext) -> str:
-        with pytest.raises(Unreadable):
-            await ask(ctx)
-        return "caught"
-
-    bench = Desktop(workflow)
-    bench.reply(1, **facts)
-    assert bench.main.result() == "caught"
-
-
-def test_a_recorded_failure_raises_at_the_ask() -> None:
-    async def workflow(ctx: WorkflowContext) -> str:
-        with pytest.raises(AgentFailed, match="it broke") as caught:
-            await ask(ctx)
-        return str(caught.value.agent)
-
-    bench = Desktop(workflow)
-    bench.happen(1, "failure", FAILURE.to_wire())
-    assert bench.main.result() == "pricing"
-
-
-def test_a_human_is_asked_and_answers() -> None:
-    async def workflow(ctx: WorkflowContext) -> Answer:
-        return await ctx.ask_human("Deploy?", text="shadowed", commit="abc")
-
-    bench = Desktop(workflow)
-    (command,) = bench.commands
-    assert (command.kind, decode(command.data)) == ("human", {"text": "Deploy?", "details": {"text": "shadowed", "commit": "abc"}})
-    bench.happen(1, "answer", {"approved": True, "note": "fine", "by": "ada"})
-    assert bench.main.result() == Answer(approved=True, note="fine", by="ada")
-
-
-def test_evidence_and_degradation_are_those_of_the_replies_heard() -> None:
-    async def workflow(ctx: WorkflowContext) -> list[Any]:
-        seen: list[Any] = [(ctx.evidence, ctx.degraded)]
-        await ask(ctx)
-        seen.append((ctx.evidence, ctx.degraded))
-        await ask(ctx)
-        return [*seen, (ctx.evidence, ctx.degraded)]
-
-    bench = Desktop(workflow)
-    tool = {"tool": "get", "ok": False, "value": 1}
-    value = {"contract": "test.reply", "version": "1.0.0", "data": {"text": "x"}, "degraded": True}
-    bench.happen(1, "reply", value, evidence=[tool])
-    bench.happen(2, "reply", {**value, "degraded": False}, evidence=[tool])
-    assert bench.main.result() == [([], False), ([tool], True), ([tool, tool], True)]
-
-
-@pytest.mark.parametrize(("message", "returns"), [("text", Reply), (Question(text=""), Message)])
-def test_what_has_no_contract_cannot_be_asked(message: Any, returns: Any) -> None:
-    async def workflow(ctx: WorkflowContext) -> None:
-        await ctx.ask(message, returns=returns)
-
-    bench = Desktop(workflow)
-    assert bench.commands == []
-    assert isinstance(bench.main.exception(), BadDeclaration)
 
 
 # --- asyncio as one knows it ------------------------------------------------------------------------------------------
@@ -352,32 +261,7 @@ def test_the_host_loop_and_task_are_as_before() -> None:
     asyncio.run(host())
 
 
-# --- time, chance, ids ------------------------------------------------------------------------------------------------
-
-
-def test_time_is_that_of_the_event_and_never_goes_back() -> None:
-    async def workflow(ctx: WorkflowContext) -> list[datetime]:
-        times = [ctx.now()]
-        for _ in range(2):
-            await ask(ctx)
-            times.append(ctx.now())
-        return times
-
-    bench = Desktop(workflow)
-    start = datetime.fromtimestamp(START / 1e6, UTC)
-    for n, seconds in ((1, 90), (2, 60)):
-        value = {"contract": "test.reply", "version": "1.0.0", "data": {"text": ""}, "degraded": False}
-        bench.happen(n, "reply", value, seconds=seconds)
-    assert bench.main.result() == [start, start + timedelta(seconds=90), start + timedelta(seconds=90)]
-
-
-def test_chance_and_ids_follow_from_the_task_alone() -> None:
-    async def workflow(ctx: WorkflowContext) -> list[Any]:
-        return [ctx.random().random(), ctx.random().random(), ctx.uuid(), ctx.uuid()]
-
-    one, again, other = (Desktop(workflow, task).main.result() for task in ("tsk_a", "tsk_a", "tsk_b"))
-    assert one == again
-    assert len({*one, *other}) == 8
+# --- the same everywhere ----------------------------------------------------------------------------------------------
 
 
 SETS = """
@@ -399,8 +283,11 @@ SETS = """
 
     async def workflow(request, ctx):
         done, _ = await asyncio.wait({asyncio.create_task(name(str(i), i % 7)) for i in range(200)})
-        shields = {asyncio.shield(task) for task in done}
-        names = [task.result() for task in done] + [await future for future in shields]
+        futures = {}
+        for number in range(200):
+            junk.append(bytearray(random.Random().randrange(4000)))
+            futures[asyncio.get_running_loop().create_future()] = str(number)
+        names = [task.result() for task in done] + [futures[future] for future in set(futures)]
         return Text(text=" ".join(names))
 
     definition = WorkflowDefinition("sets", "1.0.0", workflow, Text, Text)
@@ -509,91 +396,3 @@ def test_many_tasks_leave_memory_when_they_are_done() -> None:
         await ask(ctx)
 
     assert len(Desktop(workflow).loop._tasks) <= 65
-
-
-# --- detaching --------------------------------------------------------------------------------------------------------
-
-
-def detach(workflow: Callable[[WorkflowContext], Coroutine[Any, Any, Any]], caplog: pytest.LogCaptureFixture) -> Desk:
-    """The desk of a detached workflow; fails on any noise."""
-    noise: list[str] = []
-    hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: noise.append(repr(unraisable))
-    try:
-
-        async def host() -> Desk:
-            bench = Desktop(workflow)
-            assert not bench.main.done()
-            bench.loop.detach()
-            assert (bench.loop.problems, len(asyncio.all_tasks())) == ([], 1)
-            return bench.desk
-
-        desk = asyncio.run(host())
-        gc.collect()
-    finally:
-        sys.unraisablehook = hook
-    assert (noise, caplog.records) == ([], [])
-    assert desk.take() == []
-    return desk
-
-
-def test_a_detached_workflow_asks_nothing_any_more(caplog: pytest.LogCaptureFixture) -> None:
-    heard: list[str] = []
-
-    async def workflow(ctx: WorkflowContext) -> None:
-        calls: list[Callable[[], Any]] = [ctx.now, ctx.random, ctx.uuid, lambda: asyncio.create_task(asyncio.sleep(0))]
-        try:
-            await ask(ctx)
-        finally:
-            for call in calls:
-                try:
-                    call()
-                except Detached:
-                    heard.append("detached")
-            await ask(ctx, "release")
-            heard.append("never")
-
-    desk = detach(workflow, caplog)
-    assert (heard, desk.count) == (["detached"] * 4, 1)
-
-
-def test_detaching_makes_no_noise(caplog: pytest.LogCaptureFixture) -> None:
-    async def workflow(ctx: WorkflowContext) -> None:
-        not_yet_awaited = [ask(ctx, "later"), ctx.ask(Question(text="later"), returns=Reply), asyncio.sleep(1)]
-        running = [asyncio.create_task(ask(ctx, text)) for text in "ab"]
-
-        async def stubborn() -> None:
-            try:
-                await ask(ctx)
-            finally:
-                await asyncio.wait(running)
-
-        async def endless() -> Any:
-            try:
-                while True:
-                    yield await ask(ctx)
-            finally:
-                await asyncio.sleep(1)
-
-        group = asyncio.gather(*running, stubborn(), return_exceptions=True)
-        async with asyncio.timeout(60):
-            async for _ in endless():
-                await group
-        await asyncio.gather(*not_yet_awaited)
-
-    detach(workflow, caplog)
-
-
-def test_detaching_does_not_run_what_has_not_begun(caplog: pytest.LogCaptureFixture) -> None:
-    begun: list[str] = []
-
-    async def workflow(ctx: WorkflowContext) -> None:
-        async def child() -> None:
-            begun.append("child")
-
-        try:
-            await ask(ctx)
-        finally:
-            asyncio.create_task(child())
-
-    detach(workflow, caplog)
-    assert begun == []

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from interlock.actors.context import WorkflowContext
-from interlock.actors.definitions import WorkflowDefinition, condition_name
+from interlock.actors.definitions import WorkflowDefinition
 from interlock.actors.runner import Runner
 from interlock.schemas.canonical import decode, encode
-from interlock.schemas.errors import AgentFailed, BadDeclaration, BudgetExceeded, InterlockError
 from interlock.schemas.frames import CheckEntry, Command, Commands, EntryChecked, Forget, Happened, Start, pack, tagged, unpack, untagged
 from interlock.schemas.message import Message
 
@@ -135,6 +134,14 @@ def test_after_the_end_events_change_nothing() -> None:
     assert runner.give(reply(1, 1, 5)) == [Commands(TASK, 1, [], b"")]
 
 
+def test_a_closed_runner_holds_nothing() -> None:
+    runner = TestRunner(doubling)
+    runner.start()
+    runner.close()
+    assert runner.holds() == []
+    assert runner.give(reply(1, 1, 5)) == []
+
+
 # --- replay -----------------------------------------------------------------------------------------------------------
 
 
@@ -200,68 +207,13 @@ def test_a_cancellation_that_was_too_late_to_be_recorded_is_no_divergence() -> N
     assert again.reply(3, 3, 9) == [done(9)]
 
 
-# --- the end ----------------------------------------------------------------------------------------------------------
-
-
-def ends(workflow: Workflow, **conditions: Any) -> list[Command]:
-    return TestRunner(workflow, **conditions).start()
-
-
-def test_what_a_workflow_raises_is_how_its_task_fails() -> None:
-    async def breaks(request: Number, ctx: WorkflowContext) -> Number:
-        raise KeyError("order")
-
-    error = error_of(ends(breaks))
-    assert error["code"] == "workflow_failed"
-    assert error["facts"] == {"workflow": "w", "error": "KeyError", "problem": "'order'"}
-
-
-BUDGET = BudgetExceeded(limit="steps", allowed=1, used=1, reserved=0, asked=1)
-AGENT = AgentFailed(agent="a", contract="c", problem="p")
-
-
-@pytest.mark.parametrize(
-    ("raised", "code"),
-    [
-        ([BUDGET], "budget_exceeded"),
-        ([AGENT], "agent_failed"),
-        ([AGENT, BUDGET], "budget_exceeded"),
-        ([AGENT, AGENT], "workflow_failed"),
-        ([InterlockError(detail="x", more=object())], "workflow_failed"),
-        ([SystemExit(1)], "workflow_failed"),
-        ([asyncio.CancelledError()], "workflow_failed"),
-    ],
-)
-def test_an_error_of_the_bus_passes_as_itself_also_out_of_a_group(raised: list[BaseException], code: str) -> None:
-    async def breaks(request: Number, ctx: WorkflowContext) -> Number:
-        raise raised[0]
-
-    async def breaks_in_a_group(request: Number, ctx: WorkflowContext) -> Number:
-        raise BaseExceptionGroup("several", raised)
-
-    assert error_of(ends(breaks_in_a_group))["code"] == code
-    if len(raised) == 1:
-        assert error_of(ends(breaks))["code"] == code
-
-
-def test_a_group_of_errors_tells_each() -> None:
-    async def breaks(request: Number, ctx: WorkflowContext) -> Number:
-        raise ExceptionGroup("several", [ValueError("one"), ExceptionGroup("inner", [TypeError("two")])])
-
-    assert error_of(ends(breaks))["facts"]["problem"] == "ValueError: one; TypeError: two"
-
-
-def test_a_result_of_another_class_is_a_failure() -> None:
-    async def wrong(request: Number, ctx: WorkflowContext) -> Any:
-        return {"value": 1}
-
-    assert "it returned dict where Number is declared" in error_of(ends(wrong))["message"]
-
-
 def test_a_workflow_that_is_not_here_or_cannot_read_its_request_fails() -> None:
     assert error_of(TestRunner(doubling).start(workflow="other"))["code"] == "unknown_task_type"
     (frame,) = TestRunner(doubling).give(Start(TASK, "w", b'{"value":"many"}', 0, []))
     assert error_of([untagged(wire) for wire in frame.commands])["facts"]["pointer"] == "/value"
+
+
+# --- entry ------------------------------------------------------------------------------------------------------------
 
 
 async def echo(request: Number, ctx: WorkflowContext) -> Number:
@@ -272,59 +224,8 @@ def positive(result: Number) -> bool:
     return result.value > 0
 
 
-def by_name(degraded: bool, request: Number, *, evidence: list[Any], strict: bool = True) -> bool:
-    return strict and not degraded and evidence == [] and request.value > 0
-
-
 def breaking(result: Number) -> bool:
     raise ValueError("no idea")
-
-
-@pytest.mark.parametrize(
-    "exit", [positive, by_name, lambda invoice: invoice.value > 0, lambda: True, lambda request, result: request == result]
-)
-def test_an_exit_condition_that_holds_lets_the_result_pass(exit: Callable[..., bool]) -> None:
-    assert ends(echo, exit=exit) == [done(1)]
-
-
-@pytest.mark.parametrize(("exit", "condition"), [(lambda result: 0, "<lambda>"), (breaking, "breaking (it raised ValueError: no idea)")])
-def test_an_exit_condition_that_does_not_hold_fails_the_task(exit: Callable[..., bool], condition: str) -> None:
-    error = error_of(ends(echo, exit=exit))
-    assert (error["code"], error["facts"]) == ("exit_failed", {"condition": condition})
-
-
-def test_an_exit_condition_sees_evidence_and_degradation() -> None:
-    seen: list[Any] = []
-
-    def exit(evidence: list[Any], degraded: bool) -> bool:
-        seen.append((evidence, degraded))
-        return True
-
-    runner = TestRunner(doubling, exit=exit)
-    runner.start()
-    tool = {"tool": "get", "ok": True, "value": 1}
-    runner.reply(1, 1, 5, evidence=[tool])
-    assert runner.reply(2, 2, 7, evidence=[tool], degraded=True) == [done(7)]
-    assert seen == [([tool, tool], True)]
-
-
-async def async_condition(result: Number) -> bool:
-    return False
-
-
-@pytest.mark.parametrize("broken", [{"exit": async_condition}, {"entry": async_condition}, {"exit": lambda one, two: True}])
-def test_a_definition_that_could_not_work_is_refused_at_once(broken: dict[str, Any]) -> None:
-    with pytest.raises(BadDeclaration):
-        WorkflowDefinition("w", "1.0.0", echo, Number, Number, **broken)
-    with pytest.raises(BadDeclaration):
-        WorkflowDefinition("w", "1.0.0", positive, Number, Number)  # type: ignore[arg-type]
-
-
-def test_conditions_have_names() -> None:
-    assert (condition_name(None), condition_name(positive)) == ("", "positive")
-
-
-# --- entry ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -389,7 +290,7 @@ def test_what_nobody_looked_at_is_logged(caplog: pytest.LogCaptureFixture) -> No
         return request
 
     with caplog.at_level(logging.WARNING):
-        ends(workflow)
+        TestRunner(workflow).start()
     assert "ValueError: unseen" in caplog.text
 
 

@@ -161,4 +161,4 @@ class Workflows:
         self._engine.timers.cancel(task.id, f"timer {n}")
         if dispatch is not None:
             self._engine.dispatches.drop(dispatch, "the workflow cancelled it")
-        self._engine.record(task, e.CommandCancelled(n))
+        self._engine.record(task, e.CommandCancelled(n, dispatch.id if dispatch is not None else ""))

@@ -72,6 +72,7 @@ class Replica(Mailbox):
         self._resources: Mapping[str, Any] = definition.resources() if definition.resources is not None else {}
         self._accepts = {cls.contract: cls for cls in definition.accepts}
         self._work: dict[str, Work] = {}  # by attempt
+        self._killed: set[str] = set()  # tasks that nothing is begun for any more
 
     # --- the mailbox -----------------------------------------------------------------------------------------------------------
 
@@ -99,6 +100,9 @@ class Replica(Mailbox):
 
     def _take_on(self, frame: Dispatch) -> None:
         if frame.attempt in self._work:
+            return
+        if frame.task in self._killed:
+            self.emit(LetGo(frame.dispatch, frame.attempt))
             return
         records = {effect: (ok, value) for effect, ok, value in frame.records}
         work = self._work[frame.attempt] = Work(frame, Envelope.decode(frame.envelope), records)
@@ -158,7 +162,8 @@ class Replica(Mailbox):
             work.task.cancel()
 
     async def cancel(self, task: str) -> bool:
-        """Let go of everything that is done for a task; true once it has ended here."""
+        """Let go of everything that is done for a task, now and later; true once it has ended here."""
+        self._killed.add(task)
         works = [work for work in self._work.values() if work.frame.task == task]
         for work in works:
             self._let_go(work)

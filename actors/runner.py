@@ -35,6 +35,7 @@ class Runner(Mailbox):
         self._workflows = workflows
         self._board = board
         self._live: dict[str, Activation] = {}
+        self._killed: set[str] = set()  # tasks that nothing is begun for any more
         self._takes: dict[type[Any], Callable[[Any], None]] = {
             Start: self._start,
             Happened: self._happened,
@@ -62,6 +63,7 @@ class Runner(Mailbox):
         return [f"{task} {activation.last}" for task, activation in self._live.items()]
 
     async def cancel(self, task: str) -> bool:
+        self._killed.add(task)
         self._drop(task)
         return True
 
@@ -76,6 +78,8 @@ class Runner(Mailbox):
 
     def _start(self, frame: Start) -> None:
         self._drop(frame.task)
+        if frame.task in self._killed:
+            return
         try:
             definition = self._definition(frame.workflow)
             activation = self._live[frame.task] = Activation(definition, frame)

@@ -17,6 +17,7 @@ from interlock.actors.models.gateway import Gateway
 from interlock.actors.models.prices import Prices, read_overrides
 from interlock.actors.models.wire import ChatCompletions, Endpoint
 from interlock.actors.models.wire import Wire as ModelWire
+from interlock.actors.registry import Registry
 from interlock.actors.runner import Runner
 from interlock.actors.supervisor.core import Supervisor, World
 from interlock.actors.supervisor.journal import Journal, MemoryJournal, SqliteJournal
@@ -93,10 +94,14 @@ class Assembly:
         """Make every actor and deploy the app."""
         self.store = self._first_store()
         self.store.open_epoch()
+        self.registry = Registry(lambda method, *args: getattr(self.service, method)(*args))
         self._journal = self._first_journal()
         self._supervise()
         await self._engage()
-        await self.engine.deploy(self.app.spec(), "local")
+        spec = self.app.spec()
+        for name, schema in spec.schemas.items():
+            await self.registry.register(*name.split(" "), schema, "local")
+        await self.engine.deploy(spec, "local")
         for name, definition in self.app.agents.items():
             self.supervisor.pools.declare(name, "replica", definition.spec.replicas[0])
         self.supervisor.pools.declare(RUNNERS, "runner", 1)

@@ -30,6 +30,9 @@ class LocalBackend:
     async def kill(self, task: str, by: str, why: str) -> Wire:
         return asdict(await self._assembly.kill(task, by, why))
 
+    async def register(self, contract: str, version: str, schema: Wire, by: str) -> bool:
+        return await self._assembly.registry.register(contract, version, schema, by)
+
     async def used(self, task: str) -> dict[str, tuple[Any, Any, Any]]:
         return dict(await self._assembly.supervisor.budgets.used(task))
 

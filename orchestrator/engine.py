@@ -62,6 +62,7 @@ class Engine:
         self._lost, self._failed = lost, failed
         self.tasks: dict[str, TaskState] = {}
         self.catalog, self.router, self.timers = Catalog(), Router(), Timers(clock)
+        self.registered: list[tuple[str, str, dict[str, Any]]] = []
         self._marks = Marks(self.catalog)
         self.workflows, self.dispatches = Workflows(self), Dispatches(self)
         self.effects, self.inbox, self.admission = Effects(self), Inbox(self), Admission(self)
@@ -100,6 +101,7 @@ class Engine:
             fact = entry.open()
             if isinstance(fact, e.ContractRegistered):
                 self.catalog.restore(fact.contract, fact.version, fact.schema)
+                self.registered.append((fact.contract, fact.version, fact.schema))
             elif isinstance(fact, e.AppDeployed):
                 self.router.deploy(AppSpec.from_wire(fact.spec))
         for id in self.store.live_tasks():
@@ -268,18 +270,19 @@ class Engine:
     # --- what is deployed --------------------------------------------------------------------------------------------------------
 
     async def deploy(self, app: AppSpec, by: str) -> None:
-        """Register an app's contracts and take its declarations, durably. Raises `Refused` errors; then nothing was taken."""
-        for name, schema in app.schemas.items():
-            contract, _, version = name.partition(" ")
-            await self.register(contract, version, schema, by)
+        """Take an app's declarations, durably; its contracts are registered before. Raises `UnknownContract` where one is not."""
+        for name in app.schemas:
+            self.catalog.get(*name.split(" "))
         self.record(None, e.AppDeployed(app.name, app.version, app.to_wire(), by))
         self.router.deploy(app)
         await self.durable()
 
-    async def register(self, contract: str, version: str, schema: dict[str, Any], by: str) -> bool:
-        """Admit one contract version, durably; false where exactly this one is known."""
-        if not self.catalog.register(contract, version, schema):
+    async def admit(self, contract: str, version: str, schema: dict[str, Any], by: str, revision: int) -> bool:
+        """Record a contract version that the registry has proved against `revision`, durably; false where that is not the last one."""
+        if revision != len(self.registered):
             return False
+        self.catalog.restore(contract, version, schema)
+        self.registered.append((contract, version, schema))
         self.record(None, e.ContractRegistered(contract, version, schema, by))
         await self.durable()
         return True

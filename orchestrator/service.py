@@ -85,12 +85,16 @@ class Service:
     # --- what is deployed --------------------------------------------------------------------------------------------------------
 
     async def deploy(self, app: Wire, by: str) -> None:
-        """Take an app's declarations. Raises `Refused` errors; then nothing was taken."""
+        """Take an app's declarations; its contracts are registered before. Raises `UnknownContract` where one is not."""
         await self._engine.deploy(AppSpec.from_wire(app), by)
 
-    async def register(self, contract: str, version: str, schema: Wire, by: str) -> bool:
-        """Admit a contract version; false where exactly this one is known. Raises `Refused` errors."""
-        return await self._engine.register(contract, version, schema, by)
+    async def admit(self, contract: str, version: str, schema: Wire, by: str, revision: int) -> bool:
+        """From the registry: record a version that it has proved against `revision`; false where that is not the last one."""
+        return await self._engine.admit(contract, version, schema, by, revision)
+
+    async def contracts_since(self, revision: int) -> list[tuple[str, str, Wire]]:
+        """For the registry: what was registered after `revision`, in order."""
+        return self._engine.registered[revision:]
 
     async def contracts(self) -> list[Wire]:
         return [{"contract": ref.name, "version": ref.version} for ref in self._engine.catalog.known()]

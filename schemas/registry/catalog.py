@@ -66,6 +66,10 @@ class Catalog:
         """Put back a version that was admitted before, without the proof it passed then."""
         self._contracts.setdefault(name, {})[version] = _Admitted(schema, _encoded(name, version, schema), _compiled(name, version, schema))
 
+    def withdraw(self, name: str, version: str) -> None:
+        """Forget a version whose admission came to nothing: it was proved here and recorded nowhere."""
+        del self._contracts[name][version]
+
     def get(self, name: str, version: str) -> dict[str, Any]:
         """The JSON Schema of one version."""
         return self._admitted(name, version).schema

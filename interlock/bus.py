@@ -3,14 +3,17 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
 from interlock.aio import AsyncBus
 from interlock.app import App, Workflow
 from interlock.backend import Wire
 from interlock.schemas.budget import Budget
+from interlock.schemas.entries import Entry
 from interlock.schemas.message import Message
 from interlock.schemas.record import Outcome, RunRecord
+from interlock.settings import ModelSettings
 from interlock.task import AsyncTask, Event
 
 Req = TypeVar("Req", bound=Message)
@@ -75,6 +78,10 @@ class Task(Generic[Res]):
                 yield self._portal.run(_next(events.__anext__))
             except StopAsyncIteration:
                 return
+
+    def entries(self) -> list[Entry]:
+        """What was recorded of the task so far, in order. Raises `UnknownTask`."""
+        return self._portal.run(self._task.entries())
 
     def record(self) -> RunRecord:
         """What the task did and cost so far."""
@@ -147,11 +154,14 @@ class Bus:
         return Bus(lambda: connect(address, name=name))
 
     @classmethod
-    def start(cls, app: App, **settings: Any) -> "Bus":
-        """A bus on a Ray of its own on this machine, for as long as the handle is open. `settings` as of `interlock.launch.Settings`."""
+    def start(cls, app: App, *, model: ModelSettings | None = None, folder: Path | None = None, name: str | None = None) -> "Bus":
+        """A bus for `app` on a Ray of its own on this machine, for as long as the handle is open.
+
+        `model`: where the models are (default: the environment); `folder` keeps the ledger (default: a new one below `.interlock/runs`).
+        """
         from interlock.cluster import start
 
-        return Bus(lambda: start(app, **settings))
+        return Bus(lambda: start(app, model=model, folder=folder, name=name))
 
     def submit(self, workflow: Workflow[Req, Res], request: Req, *, id: str | None = None, budget: Budget | None = None) -> Task[Res]:
         """Submit a task; accepted and durable on return. The same `id` again is the same task. Raises `Refused` errors."""

@@ -69,6 +69,11 @@ class AsyncTask(Generic[Res]):
             if ended and not wires:
                 return
 
+    async def entries(self) -> list[Entry]:
+        """What was recorded of the task so far, in order. Raises `UnknownTask`."""
+        wires, _ = await self._backend.entries(self.id, 0, POLL_SECONDS)
+        return [Entry(*wire) for wire in wires]
+
     async def record(self) -> RunRecord:
         """What the task did and cost so far."""
         return RunRecord.model_validate(await self._backend.record(self.id))

@@ -1,0 +1,30 @@
+"""The command line: `interlock COMMAND`. Nothing heavy is imported before a command runs that needs it."""
+
+import click
+
+from interlock.cli.audit import audit
+from interlock.cli.cluster import down, scale, status, up
+from interlock.cli.group import Cli
+from interlock.cli.humans import approve, deny, inbox
+from interlock.cli.tasks import kill, show, submit, tasks
+
+
+@click.group(cls=Cli, name="interlock", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="interlock", message="interlock %(version)s")
+def main() -> None:
+    """Interlock: a multi-agent message bus that cannot be made to lose a task, overrun a budget, break a contract or repeat a payment.
+
+    Start a bus with `interlock up MODULE:APP`, give it work with `interlock submit`, follow it with `interlock tasks` and `interlock show`,
+    decide with `interlock inbox`, stop anything with `interlock kill`.
+
+    \b
+    Exit codes: 0 done, 1 refused or failed, 2 bad usage or bad input, 70 Interlock itself broke, 130 interrupted.
+    Environment: INTERLOCK_HOME (files of the bus), INTERLOCK_DEBUG=1 (tracebacks), OTEL_* (where traces go),
+    INTERLOCK_MODEL, OPENAI_API_KEY, OPENAI_BASE_URL, INTERLOCK_PRICES (the model).
+    """
+
+
+for command in (up, down, status, submit, tasks, show, kill, inbox, approve, deny, scale, audit):
+    main.add_command(command)
+
+__all__ = ["main"]

@@ -1,0 +1,94 @@
+"""Commands about the bus itself: start it and deploy to it, stop it, see how it stands, scale an agent."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from interlock.cli import output
+from interlock.cli.connection import NAME_HELP, on_bus, which_bus
+from interlock.settings import home
+
+if TYPE_CHECKING:
+    from interlock.bus import Bus
+
+
+@click.command()
+@click.argument("target", metavar="[MODULE:APP]", required=False)
+@output.json_option
+@which_bus
+def up(target: str | None, address: str | None, name: str, as_json: bool) -> None:
+    """Start a bus, or bring one back, and deploy an app to it.
+
+    MODULE is a dotted module or the path of a .py file, APP the name of the app in it. Without --address a Ray of its own is started on
+    this machine; ledger and files are kept in INTERLOCK_HOME (default: .interlock in the current folder). Without an app the bus runs
+    what was deployed to it before. Repeating it is safe.
+
+    \b
+    Examples:
+      interlock up examples/invoicing/app.py:app
+      interlock up shop.billing:app --address 10.0.0.5:6379
+    """
+    from interlock import launch
+
+    running = launch.up(target, address=address, name=name, home=home())
+    if as_json:
+        output.as_json(running)
+        return
+    output.lines(f"Bus {running['name']} runs at {running['address']}; its ledger is in {running['home']}.")
+    if running["app"]:
+        output.lines(f"App {running['app']}: {', '.join(running['agents']) or 'no agents'}.")
+
+
+@click.command()
+@click.option("--name", default="interlock", show_default=True, metavar="NAME", help=NAME_HELP)
+@output.json_option
+def down(name: str, as_json: bool) -> None:
+    """Stop the bus. Nothing is lost: `interlock up` goes on with every task where it stood."""
+    from interlock import launch
+
+    stopped = launch.down(name=name, home=home())
+    if as_json:
+        output.as_json(stopped)
+    else:
+        output.lines(f"Stopped: {', '.join(stopped['stopped'])}." if stopped["stopped"] else "Nothing was running.")
+
+
+@click.command()
+@output.json_option
+@on_bus
+def status(bus: "Bus", as_json: bool) -> None:
+    """Show who runs and what is in flight.
+
+    Live tasks, messages at work, and per pool its members, their load and how much waits for one of them.
+    """
+    found = bus.status()
+    if as_json:
+        output.as_json(found)
+        return
+    output.lines(
+        f"Epoch {found['epoch']}: {found['live_tasks']} live tasks, {found['waiting_tasks']} of them waiting for a human, "
+        f"{found['live_dispatches']} messages at work."
+    )
+    output.table(("pool", "members", "load", "queue"), _pools(found))
+
+
+def _pools(found: dict[str, Any]) -> list[tuple[str, int, int, int]]:
+    names = dict.fromkeys([*found["queues"], *(peer["pool"] for peer in found["peers"])])
+    return [(name, *_load([peer for peer in found["peers"] if peer["pool"] == name]), found["queues"].get(name, 0)) for name in names]
+
+
+def _load(peers: list[dict[str, Any]]) -> tuple[int, int]:
+    return len(peers), sum(peer["load"] for peer in peers)
+
+
+@click.command()
+@click.argument("agent", metavar="AGENT")
+@click.argument("replicas", metavar="N", type=click.IntRange(0))
+@on_bus
+def scale(bus: "Bus", agent: str, replicas: int) -> None:
+    """Set how many replicas an agent has. New ones start, and those too many leave, in the background; no work is lost.
+
+    The pools `runners` and `models` can be scaled too.
+    """
+    bus.scale(agent, replicas)
+    output.lines(f"{agent} is to have {replicas} {'replica' if replicas == 1 else 'replicas'}.")

@@ -1,0 +1,90 @@
+"""A task's story for a person: how it stands, what it used of what it might, what happened, what waits, what a kill stopped.
+
+All of it is a fold of the task's entries; what messages said is left out, but for the result.
+"""
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+from interlock.actors.supervisor.receipt import text as receipt_text
+from interlock.cli import output
+from interlock.orchestrator.ledger.folds import timeline
+from interlock.schemas import entries as e
+from interlock.schemas.budget import SECONDS, STEPS, TOKENS, USD, writes_meter
+from interlock.schemas.record import Receipt, RunRecord
+
+
+def story(record: RunRecord, entries: Sequence[e.Entry], items: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The lines to print. `items` are the task's open items of the inbox."""
+    facts = [entry.open() for entry in entries]
+    yield f"{record.task_id}  {record.task_type}  {_standing(record, facts, items)}"
+    yield f"  began {output.when(entries[0].at)}" + (f", took {_seconds(entries, record):.3f} s" if record.end_time else ", still live")
+    yield from (f"  {meter}: {amount}" for meter, amount in _budget(record, facts, entries))
+    if record.error:
+        yield f"  error: {output.one_line(record.error)}"
+    for fact in facts:
+        if isinstance(fact, e.TaskEnded) and fact.result is not None:
+            yield f"  result ({fact.contract} {fact.contract_version}): {output.value(fact.result)}"
+    yield ""
+    yield from _happened(entries)
+    for item in items:
+        yield ""
+        yield from item_lines(item)
+    for fact in facts:
+        if isinstance(fact, e.ReceiptRecorded):
+            yield ""
+            yield "Receipt:"
+            yield receipt_text(Receipt(**fact.receipt))
+
+
+def item_lines(item: dict[str, Any]) -> Iterator[str]:
+    """One item of the inbox with all that one needs to decide about it."""
+    yield f"{item['item']}  {item['kind']}  for {item['to']}  of task {item['task']}, expires {output.when(item['expires'])}"
+    yield f"  {output.one_line(item['text'])}"
+    details = output.wire(item)["details"]
+    arguments = details.get("arguments") if isinstance(details, dict) else None
+    shown = arguments if isinstance(arguments, dict) else {"details": details} if details is not None else {}
+    yield from (f"    {output.one_line(name)} = {output.value(argument)}" for name, argument in shown.items())
+    yield f"  interlock approve {item['item']}   or   interlock deny {item['item']}"
+
+
+def _standing(record: RunRecord, facts: Sequence[e.Fact], items: Sequence[dict[str, Any]]) -> str:
+    if record.outcome is not None:
+        return record.outcome.value
+    if any(isinstance(fact, e.TaskDiverged) for fact in facts):
+        return "diverged"
+    return "waiting for a human" if items else "running"
+
+
+def _seconds(entries: Sequence[e.Entry], record: RunRecord) -> float:
+    ended = next(entry.at for entry in entries if entry.kind == e.TaskEnded.KIND)
+    return (ended - entries[0].at) / 1e6
+
+
+def _budget(record: RunRecord, facts: Sequence[e.Fact], entries: Sequence[e.Entry]) -> Iterator[tuple[str, str]]:
+    """Per meter what was used, and of how much where there is a limit."""
+    accepted = facts[0]
+    assert isinstance(accepted, e.TaskAccepted)
+    used: dict[str, Decimal | int] = {
+        TOKENS: record.input_tokens + record.output_tokens,
+        STEPS: record.steps,
+        USD: Decimal(record.cost_usd),
+    }
+    if record.end_time:
+        used[SECONDS] = Decimal(round(_seconds(entries, record), 3)).quantize(Decimal("0.001"))
+    for system, effect in {(fact.system, fact.effect) for fact in facts if isinstance(fact, e.EffectIntended) and fact.system}:
+        assert effect
+        used[writes_meter(system)] = used.get(writes_meter(system), 0) + 1
+    for meter in [*used, *(meter for meter in accepted.limits if meter not in used)]:
+        limit = accepted.limits.get(meter)
+        amount = f"{used[meter]:,}" if meter in used else "so far unknown" if meter == SECONDS else "0"
+        yield meter, amount + (f" of {Decimal(limit):,}" if limit is not None else "")
+
+
+def _happened(entries: Sequence[e.Entry]) -> Iterator[str]:
+    told = timeline(entries)
+    width = max((len(line.who) for line in told), default=0)
+    for entry, line in zip(entries, told, strict=True):
+        after = (entry.at - entries[0].at) / 1e6
+        yield f"{after:10.3f} s  {line.who.ljust(width)}  {line.what}" + (f"  ({line.cost})" if line.cost else "")

@@ -1,0 +1,119 @@
+"""Commands about tasks: submit one, list them, show one, kill one."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from interlock.cli import output
+from interlock.cli.connection import on_bus
+from interlock.cli.group import REFUSED
+from interlock.cli.inputs import JsonText, Limits
+
+if TYPE_CHECKING:
+    from interlock.bus import Bus
+
+STATES = ("running", "waiting", "diverged", "ended")
+
+
+@click.command()
+@click.argument("task_type", metavar="TYPE")
+@click.argument("request", metavar="JSON", type=JsonText())
+@click.option("--id", "own_id", metavar="ID", help="An id of your own, such as order-7294. The same id again is the same task.")
+@click.option("--wait", is_flag=True, help="Wait for the end and print the result.")
+@click.option("--budget", type=Limits(), help="Lower the workflow's budget, as in tokens=5000,usd=0.10.")
+@output.json_option
+@on_bus
+def submit(
+    bus: "Bus", task_type: str, request: bytes, own_id: str | None, wait: bool, budget: dict[str, str] | None, as_json: bool
+) -> None:
+    """Start a task of type TYPE with the request JSON.
+
+    JSON is the request itself, @FILE to read it from a file, or - to read it from the standard input. The task is accepted and durable
+    when its id is printed. With --wait the result is printed once it is there; interrupting that (Ctrl-C) leaves the task running.
+
+    \b
+    Examples:
+      interlock submit invoice_generation '{"order_id": "7294"}' --id order-7294
+      interlock submit invoice_generation @request.json --budget tokens=5000,usd=0.10 --wait
+    """
+    from interlock.schemas.errors import TaskFailed
+
+    task = bus.submit_json(task_type, request, id=own_id, limits=budget)
+    if not wait:
+        if as_json:
+            output.as_json({"task": task.id})
+        else:
+            output.lines(task.id)
+        return
+    if click.get_text_stream("stderr").isatty():
+        click.echo(f"{task.id} accepted; waiting for its end.", err=True)
+    try:
+        result = task.result()
+    except TaskFailed as failed:
+        if as_json:
+            output.as_json({"task": task.id, "outcome": failed.outcome, "reason": failed.reason, "result": None})
+        raise
+    output.as_json({"task": task.id, "outcome": "success", "reason": "", "result": result} if as_json else result)
+
+
+@click.command()
+@click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@output.json_option
+@on_bus
+def tasks(bus: "Bus", state: str | None, limit: int, as_json: bool) -> None:
+    """List tasks, the newest first.
+
+    A task is running, waiting (for a human), diverged (its workflow's code no longer does what it did; deploy code that does) or has
+    ended with an outcome: success, failed, rejected, killed, budget_exceeded, expired.
+    """
+    rows = bus.tasks(limit=limit, state=state)
+    if as_json:
+        output.as_json([output.wire(row) for row in rows])
+    elif not rows:
+        click.echo("No tasks." if state is None else f"No task is {state}.")
+    else:
+        shown = [(row["task"], row["type"], row["outcome"] or row["state"], output.when(row["accepted_at"]), row["reason"]) for row in rows]
+        output.table(("task", "type", "state", "accepted", "reason"), shown)
+
+
+@click.command()
+@click.argument("task_id", metavar="TASK")
+@output.json_option
+@on_bus
+def show(bus: "Bus", task_id: str, as_json: bool) -> None:
+    """Show a task: how it ended, who did what when, at what cost.
+
+    Also what of it waits for a human, and the receipt if it was killed. --json prints its run record, which satisfies the contract interlock.run_record.
+    """
+    from interlock.cli.story import story
+
+    task = bus.task(task_id)
+    if as_json:
+        output.as_json(task.record().model_dump(mode="json"))
+        return
+    items = [item for item in bus.inbox.list() if item["task"] == task.id]
+    for line in story(task.record(), task.entries(), items):
+        output.lines(line)
+
+
+@click.command()
+@click.argument("task_id", metavar="TASK")
+@click.option("--why", default="asked on the command line", show_default=True, metavar="TEXT", help="The reason, for the record.")
+@output.json_option
+@on_bus
+def kill(bus: "Bus", task_id: str, why: str, as_json: bool) -> int:
+    """Stop a task for good, everywhere.
+
+    Prints the receipt: what was stopped, when, and how that was verified. It works when agents, tools or the orchestrator hang; what does not let go is ended by force, with all its child processes. Killing a
+    task again prints the first receipt. The exit code is 1 where not everything could be verified to have stopped.
+    """
+    from interlock.actors.supervisor.receipt import text
+    from interlock.schemas.record import Receipt
+
+    wire = bus.task(task_id).kill(why)
+    if as_json:
+        output.as_json(wire)
+    else:
+        output.lines(text(Receipt(**wire)))
+    return 0 if wire["verified"] else REFUSED

@@ -99,8 +99,9 @@ class Assembly:
         self._supervise()
         await self._engage()
         spec = self.app.spec()
-        for name, schema in spec.schemas.items():
-            await self.registry.register(*name.split(" "), schema, "local")
+        for ref, schema in spec.schemas.items():
+            contract, version = ref.split(" ")
+            await self.registry.register(contract, version, schema, "local")
         await self.engine.deploy(spec, "local")
         for name, definition in self.app.agents.items():
             self.supervisor.pools.declare(name, "replica", definition.spec.replicas[0])

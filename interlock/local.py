@@ -39,9 +39,6 @@ class LocalBackend:
     async def scale(self, agent: str, replicas: int) -> None:
         self._assembly.supervisor.pools.scale(agent, replicas)
 
-    async def verify(self) -> int:
-        return self._assembly.store.reader.verify()
-
     async def close(self) -> None:
         await self._assembly.close()
 

@@ -39,6 +39,10 @@ GREET_SECONDS = 5.0
 VERSION = "0.1.0"
 
 
+Told = Callable[[str, str, int, int, str], None]
+"""What hears of every end once it is durable: task, type, when it was accepted and when it ended (microseconds), outcome."""
+
+
 class PeerRef(NamedTuple):
     """A peer to talk to. `kind`: `replica`, `runner` or `models`; `pool`: the agent, the app or `models`."""
 
@@ -52,14 +56,20 @@ class Engine:
     """One epoch's orchestrator. Call `open` first.
 
     `lost(name)` is told of every peer process that has ended, `failed(error)` that this engine has stopped itself: it met a newer epoch
-    or a fault of its own, and only a new engine on the same store may go on.
+    or a fault of its own, and only a new engine on the same store may go on. `told` hears of every task's end, but for a crash just then.
     """
 
     def __init__(
-        self, store: Store, clock: Clock, budgets: Budgets, lost: Callable[[str], None], failed: Callable[[BaseException], None]
+        self,
+        store: Store,
+        clock: Clock,
+        budgets: Budgets,
+        lost: Callable[[str], None],
+        failed: Callable[[BaseException], None],
+        told: Told = lambda *_: None,
     ) -> None:
         self.store, self.clock, self.budgets = store, clock, budgets
-        self._lost, self._failed = lost, failed
+        self._lost, self._failed, self._told = lost, failed, told
         self.tasks: dict[str, TaskState] = {}
         self.catalog, self.router, self.timers = Catalog(), Router(), Timers(clock)
         self.registered: list[tuple[str, str, dict[str, Any]]] = []
@@ -316,13 +326,14 @@ class Engine:
             error=error,
             label=task.label.encode(),
         )
-        self.record(task, fact, lambda: self._ended(task))
+        at = self.record(task, fact, lambda: self._ended(task, at))
 
-    def _ended(self, task: TaskState) -> None:
+    def _ended(self, task: TaskState, at: int) -> None:
         self.workflows.forget(task)
         self.tasks.pop(task.id, None)
         asyncio.get_running_loop().create_task(self.budgets.close(task.id))
         assert task.ended is not None
+        self._told(task.id, task.type, task.accepted, at, task.ended.outcome)
         for then in self._waiting.pop(task.id, ()):
             then(task.ended)
         self._notify(task.id)

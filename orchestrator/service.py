@@ -99,6 +99,10 @@ class Service:
     async def contracts(self) -> list[Wire]:
         return [{"contract": ref.name, "version": ref.version} for ref in self._engine.catalog.known()]
 
+    async def verify(self) -> int:
+        """How many entries the ledger has, all intact. Raises `LedgerDamaged`."""
+        return await asyncio.to_thread(self._reads.verify)
+
     async def status(self) -> Wire:
         """Counts of what is live now."""
         engine = self._engine

@@ -244,6 +244,16 @@ class BranchMoved(WorkFailed):
     )
 
 
+class NoTestRun(WorkFailed):
+    code = "no_test_run"
+    template = "The tests of {repository} could not be run: {problem} Nothing was committed; correct what it names and submit again."
+
+
+class NotApproved(WorkFailed):
+    code = "not_approved"
+    template = "No diff for {subtask!r} was approved in {rounds} rounds, and {by} said not to go on{note}. Nothing was committed; the record shows each diff with what its tests said. Make the goal smaller, or correct by hand what stands in the way."
+
+
 class UnknownEffect(WorkFailed):
     code = "unknown_effect"
     template = "Whether {tool} took effect is unknown ({why}) and it does not say how it repeats. A person decides: interlock inbox."
@@ -313,6 +323,16 @@ class TaskFailed(InterlockError):
 class NotRunning(InterlockError):
     code = "not_running"
     template = "No bus is running at {address}. Start one with `interlock up`, or give --address."
+
+
+class AlreadyRunning(InterlockError):
+    code = "already_running"
+    template = "A bus called {name} is running there already. Stop it with `interlock down` (its tasks are kept), or start this one with --name."
+
+
+class RayFailed(InterlockError):
+    code = "ray_failed"
+    template = "Ray did not start; {log} has what it printed. It ended with: {said}"
 
 
 class NoModel(InterlockError):

@@ -99,11 +99,13 @@ class Reader:
         return [AppRow(*row) for row in self._all("SELECT * FROM apps ORDER BY seq")]
 
     def verify(self) -> int:
-        self._db.execute("BEGIN")  # entries and rows as of one moment, whatever the bus writes meanwhile
+        """On a connection of its own, so that it may run in another thread while this reader goes on answering."""
+        own = Reader(self._path)
+        own._db.execute("BEGIN")  # entries and rows as of one moment, whatever the bus writes meanwhile
         try:
-            return audit(self._walk(), self._rows)
+            return audit(own._walk(), own._rows)
         finally:
-            self._db.execute("ROLLBACK")
+            own.close()
 
     def close(self) -> None:
         self._db.close()

@@ -1,0 +1,98 @@
+"""Calls between Ray actors: errors travel as data, and a dead process is told from a lost answer.
+
+Ray retries nothing for us. A call to an actor of the trusted base, which Ray starts again, is made again by `insist`: everything that is
+called so is idempotent under ids that the caller gives.
+"""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, ParamSpec, TypeVar
+
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError
+
+from interlock.schemas.errors import InterlockError, from_wire
+from interlock.schemas.ports import PeerGone
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
+
+
+class Unreachable(OSError):
+    """The answer did not come; the call may or may not have been carried out."""
+
+
+def answers(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[tuple[bool, Any]]]:
+    """Of an actor's method: its result, or its `InterlockError` as data, so that Ray never pickles a traceback."""
+
+    @functools.wraps(method)
+    async def answer(*args: P.args, **kwargs: P.kwargs) -> tuple[bool, Any]:
+        try:
+            return True, await method(*args, **kwargs)
+        except InterlockError as error:
+            return False, error.to_wire()
+
+    return answer
+
+
+async def ask(method: Any, *args: Any) -> Any:
+    """Call an actor's method that `answers`. Raises its error, `PeerGone` (the process has ended) or `Unreachable`."""
+    try:
+        ok, value = await method.remote(*args)
+    except ActorDiedError as error:
+        raise PeerGone(str(error)) from None
+    except ActorUnavailableError as error:
+        raise Unreachable(str(error)) from None
+    except RayActorError as error:
+        raise PeerGone(str(error)) from None
+    if not ok:
+        raise from_wire(value)
+    return value
+
+
+async def insist(method: Any, *args: Any, seconds: float | None = None) -> Any:
+    """The same of an actor that is started again when it dies: call until it answers, for `seconds` at most (then `Unreachable`)."""
+    loop, pause = asyncio.get_running_loop(), FIRST_PAUSE
+    end = None if seconds is None else loop.time() + seconds
+    while True:
+        try:
+            return await ask(method, *args)
+        except (PeerGone, Unreachable) as error:
+            if end is not None and loop.time() + pause > end:
+                raise Unreachable(str(error)) from None
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LAST_PAUSE)
+
+
+class Batcher:
+    """Calls that are collected while one stands, and leave together: one Ray call for whatever waits."""
+
+    def __init__(self, send: Callable[[list[tuple[Any, ...]]], Awaitable[list[tuple[bool, Any]]]]) -> None:
+        self._send = send
+        self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Any]]] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    async def __call__(self, *call: Any) -> Any:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((call, answer))
+        if self._sending is None:
+            self._sending = asyncio.get_running_loop().create_task(self._send_all())
+        return await answer
+
+    async def _send_all(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                results = await self._send([call for call, _ in batch])
+            except InterlockError as error:
+                results = [(False, error.to_wire())] * len(batch)
+            for (_, answer), (ok, value) in zip(batch, results, strict=True):
+                if answer.done():
+                    continue
+                if ok:
+                    answer.set_result(value)
+                else:
+                    answer.set_exception(from_wire(value))
+        self._sending = None

@@ -1,0 +1,62 @@
+"""What the actors of a bus are told when they are made: names, places, settings. Secrets are in a file of their own, never here."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from interlock.settings import ModelSettings
+
+ORCHESTRATOR, SUPERVISOR, REGISTRY, WARDEN = "orchestrator", "supervisor", "registry", "warden"
+LEDGER_FILE, JOURNAL_FILE, SECRETS_FILE, BUS_FILE = "ledger.db", "supervisor.db", "secrets.json", "bus.json"
+MODEL_KEY = "OPENAI_API_KEY"
+
+_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+
+
+@dataclass(frozen=True, slots=True)
+class BusConfig:
+    """`name` is the Ray namespace. `home` keeps ledger, journal and secrets on the ledger's node, `run_dir` the boards on every node."""
+
+    name: str
+    home: str
+    run_dir: str
+    node: str
+    model: ModelSettings
+
+    @property
+    def ledger(self) -> Path:
+        return Path(self.home) / LEDGER_FILE
+
+    @property
+    def journal(self) -> Path:
+        return Path(self.home) / JOURNAL_FILE
+
+
+def write_secrets(home: Path, values: Mapping[str, str]) -> None:
+    """Keep secrets where only their owner reads them: a file with mode 0600 from its first byte."""
+    draft = home / f".{SECRETS_FILE}.{os.getpid()}"
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        json.dump(dict(values), file)
+    draft.replace(home / SECRETS_FILE)
+
+
+def read_secrets(home: str, names: Iterable[str]) -> dict[str, str]:
+    """Those secrets of `names` that there are."""
+    try:
+        values = json.loads((Path(home) / SECRETS_FILE).read_text())
+    except FileNotFoundError:
+        return {}
+    return {name: values[name] for name in names if name in values}
+
+
+def scrub(environment: "os._Environ[str]") -> None:
+    """Take what looks like a secret out of this process's environment before user code loads.
+
+    Its children are clean then; `/proc/self/environ` still shows what the process was started with.
+    """
+    for name in list(environment):
+        if any(word in name.upper() for word in _SECRET_WORDS) and not name.startswith("RAY_"):
+            del environment[name]

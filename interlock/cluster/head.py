@@ -1,0 +1,138 @@
+"""A Ray of our own on this machine, for `interlock up` without an address, and the way to any Ray.
+
+The file `bus.json` in the home folder says where the bus is, so that the next command finds it.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+
+from interlock.cluster.config import BUS_FILE
+from interlock.schemas.errors import NotRunning, RayFailed
+
+ADDRESS = "127.0.0.1"
+START_SECONDS, STOP_SECONDS = 60.0, 15.0
+LOG_FILE, PID_FILE = "ray.log", "ray.pid"
+
+_PASSED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "SSL_CERT_FILE")
+_PASSED_PREFIXES = ("LC_", "RAY_", "OTEL_", "INTERLOCK_")
+
+
+def start(home: Path) -> str:
+    """Start a Ray with `ray start --block` in a session of its own; its address. Raises `RayFailed` with what it printed."""
+    port = _free_port()
+    words = ["start", "--head", "--block", f"--port={port}", f"--node-ip-address={ADDRESS}", "--include-dashboard=false"]
+    words += [f"--num-cpus={max(16, os.cpu_count() or 1)}", "--disable-usage-stats"]
+    environment = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
+    log = home / LOG_FILE
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ray.scripts.scripts", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
+        )
+    (home / PID_FILE).write_text(json.dumps([process.pid, psutil.Process(process.pid).create_time()]))
+    deadline = time.monotonic() + START_SECONDS
+    while not _answers(port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            stop(home)
+            raise RayFailed(log=str(log), said=log.read_text(errors="replace").strip()[-400:])
+        time.sleep(0.1)
+    return f"{ADDRESS}:{port}"
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((ADDRESS, port)) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((ADDRESS, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def stop(home: Path) -> None:
+    """End the Ray that `start` started, and nothing else: found by its process id and start time."""
+    try:
+        pid, created = json.loads((home / PID_FILE).read_text())
+        root = psutil.Process(pid)
+        if root.create_time() != created:
+            return
+    except (FileNotFoundError, psutil.NoSuchProcess):
+        return
+    family = [root, *root.children(recursive=True)]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        root.send_signal(signal.SIGTERM)
+    _, left = psutil.wait_procs(family, STOP_SECONDS)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, STOP_SECONDS)
+    (home / PID_FILE).unlink()
+
+
+def connect(address: str, name: str, **settings: Any) -> bool:
+    """Connect this process to a Ray; false where it is connected already. Raises `NotRunning`.
+
+    `address="local"` makes one for as long as this process lives.
+    """
+    if ray.is_initialized():
+        return False
+    if address != "local" and _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    with _quiet():
+        try:
+            ray.init(address=address, namespace=name, log_to_driver=False, logging_level=logging.ERROR, **settings)
+        except (ConnectionError, RuntimeError) as error:
+            raise NotRunning(address=address, cause=str(error)) from None
+    return True
+
+
+def _has_token() -> bool:
+    return "RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray" / "auth_token").exists()
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """Ray greets on the log while it starts; our users did not ask it to."""
+    logger = logging.getLogger("ray")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def note(home: Path, *, address: str, name: str, own: bool) -> None:
+    """Remember where the bus of this home is."""
+    (home / BUS_FILE).write_text(json.dumps({"address": address, "name": name, "own": own}))
+
+
+def noted(home: Path) -> dict[str, Any] | None:
+    """Where the bus of this home is, none where none was noted."""
+    try:
+        where: dict[str, Any] = json.loads((home / BUS_FILE).read_text())
+    except FileNotFoundError:
+        return None
+    return where
+
+
+def forget(home: Path) -> None:
+    (home / BUS_FILE).unlink(missing_ok=True)

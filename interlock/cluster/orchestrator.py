@@ -1,0 +1,113 @@
+"""The orchestrator's actor: the engine and its ledger, on Ray. Ray starts it again; it takes the next epoch and goes on from the ledger."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+from interlock.clock import SystemClock
+from interlock.cluster.calls import answers, insist
+from interlock.cluster.config import SUPERVISOR, BusConfig
+from interlock.cluster.ports import Handle, RayBudgets, RayPeer
+from interlock.orchestrator.admission import Submission
+from interlock.orchestrator.engine import Engine, PeerRef
+from interlock.orchestrator.ledger.sqlite import SqliteLedger
+from interlock.orchestrator.service import Service
+from interlock.schemas.record import Receipt
+from interlock.telemetry import setup
+
+_LOG = logging.getLogger("interlock.orchestrator")
+
+EXIT_SECONDS = 0.5
+
+Wire = dict[str, Any]
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)
+class OrchestratorActor:
+    """One epoch. Every method waits until the engine has taken up what is stored."""
+
+    def __init__(self, config: BusConfig) -> None:
+        self._config = config
+        self._starting: asyncio.Task[Service] | None = None
+        self._engine: Engine | None = None
+        setup("interlock-orchestrator")
+
+    async def _service(self) -> Service:
+        if self._starting is None:
+            self._starting = asyncio.get_running_loop().create_task(self._start())
+        return await asyncio.shield(self._starting)
+
+    async def _start(self) -> Service:
+        try:
+            clock, supervisor = SystemClock(), ray.get_actor(SUPERVISOR, namespace=self._config.name)
+            store = SqliteLedger.open(self._config.ledger, clock, on_failure=self._failed)
+            store.open_epoch()
+
+            def lost(name: str) -> None:
+                asyncio.get_running_loop().create_task(insist(supervisor.lost, name, "its process ended"))
+
+            self._engine = engine = Engine(store, clock, RayBudgets(supervisor), lost, self._failed)
+            found = await insist(supervisor.peers)
+            await engine.open([PeerRef(name, kind, pool, RayPeer(handle)) for name, kind, pool, handle in found])
+            return Service(engine, store.reader)
+        except BaseException as error:
+            self._failed(error)
+            raise
+
+    def _failed(self, error: BaseException) -> None:
+        """This epoch is over: another process starts from the ledger, or has done so already."""
+        _LOG.error("this orchestrator is over", exc_info=error)
+        if self._engine is not None:
+            self._engine.detach()
+        asyncio.get_running_loop().call_later(EXIT_SECONDS, os._exit, 1)
+
+    async def _running(self) -> Engine:
+        await self._service()
+        assert self._engine is not None
+        return self._engine
+
+    # --- from the supervisor -----------------------------------------------------------------------------------------------------
+
+    @answers
+    async def ping(self) -> bool:
+        await self._service()
+        return True
+
+    @answers
+    async def join(self, name: str, kind: str, pool: str, handle: Handle) -> None:
+        (await self._running()).join(PeerRef(name, kind, pool, RayPeer(handle)))
+
+    @answers
+    async def leave(self, name: str) -> None:
+        await (await self._running()).leave(name)
+
+    @answers
+    async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
+        return await (await self._running()).order(order, task, what, by, why)
+
+    @answers
+    async def receipt(self, receipt: Receipt) -> None:
+        await (await self._running()).receipt(receipt)
+
+    # --- from drivers ------------------------------------------------------------------------------------------------------------
+
+    @answers
+    async def submit(self, submissions: Sequence[Submission]) -> list[Wire | None]:
+        return await (await self._service()).submit(submissions)
+
+    @answers
+    async def outcomes(self, driver: str, fresh: Sequence[str], got: Sequence[str], first: bool, seconds: float) -> dict[str, Wire] | None:
+        return await (await self._service()).outcomes(driver, fresh, got, first, seconds)
+
+    @answers
+    async def entries(self, task: str, after: int, seconds: float) -> tuple[list[tuple[Any, ...]], bool]:
+        return await (await self._service()).entries(task, after, seconds)
+
+    @answers
+    async def call(self, method: str, *args: Any) -> Any:
+        """Any other method of the service: those that are asked now and then, one at a time."""
+        return await getattr(await self._service(), method)(*args)

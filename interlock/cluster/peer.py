@@ -1,0 +1,118 @@
+"""The processes that work: replicas, runners and model gateways, each a Ray actor of its own, and the warden of a node."""
+
+import asyncio
+import os
+import random
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import ray
+
+from interlock.actors.board import Board
+from interlock.actors.host import Replica
+from interlock.actors.loop import ModelLoop
+from interlock.actors.mailbox import Mailbox
+from interlock.actors.models.gateway import Gateway
+from interlock.actors.models.prices import Prices, read_overrides
+from interlock.actors.models.wire import ChatCompletions, Endpoint
+from interlock.actors.process import mark_self
+from interlock.actors.runner import Runner
+from interlock.actors.warden import Warden
+from interlock.clock import SystemClock
+from interlock.cluster.calls import answers, insist
+from interlock.cluster.code import Code
+from interlock.cluster.config import MODEL_KEY, SUPERVISOR, BusConfig, read_secrets, scrub
+from interlock.cluster.ports import RayBudgets
+from interlock.settings import DEFAULT_BASE_URL
+from interlock.telemetry import setup
+
+
+@ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)
+class PeerActor:
+    """One peer process. Its mark and its board are there before user code loads; it is never restarted, only replaced."""
+
+    def __init__(self, config: BusConfig, kind: str, pool: str, incarnation: str, code: Code, secrets: dict[str, str]) -> None:
+        mark_self(incarnation)
+        run_dir = Path(config.run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self._board = Board.create(run_dir, incarnation)
+        setup(f"interlock-{kind}")
+        if kind != "models":
+            scrub(os.environ)
+        self._make: Callable[[], Mailbox] = partial(self._host_of, config, kind, pool, incarnation, code, secrets)
+        self._host: Mailbox | None = None
+
+    def _host_of(self, config: BusConfig, kind: str, pool: str, incarnation: str, code: Code, secrets: dict[str, str]) -> Mailbox:
+        if kind == "models":
+            return _gateway(config, incarnation)
+        app = code.load()
+        if kind == "runner":
+            return Runner({name: workflow.definition for name, workflow in app.workflows.items()}, self._board)
+        definition = app.agents[pool]
+        agent = definition.function or ModelLoop(definition, config.model.model)
+        return Replica(definition, agent, incarnation, self._board, secrets)
+
+    @answers
+    async def ready(self) -> bool:
+        """Load what there is to load; true when work may come."""
+        if self._host is None:
+            self._host = self._make()
+        return True
+
+    @answers
+    async def exchange(self, request: bytes) -> bytes:
+        assert self._host is not None
+        return await self._host.exchange(request)
+
+    @answers
+    async def cancel(self, task: str) -> bool:
+        return self._host is None or await self._host.cancel(task)
+
+
+def _gateway(config: BusConfig, incarnation: str) -> Gateway:
+    model = config.model
+    key = read_secrets(config.home, [MODEL_KEY]).get(MODEL_KEY, "")
+    supervisor = ray.get_actor(SUPERVISOR, namespace=config.name)
+    wire = ChatCompletions(Endpoint(model.base_url or DEFAULT_BASE_URL, key or "none"))
+    prices = Prices(wire.endpoint.base_url, SystemClock(), read_overrides(model.prices))
+    return Gateway(RayBudgets(supervisor), wire, prices, random.Random(incarnation))
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)
+class WardenActor:
+    """The warden of one node: it sees and ends the processes there, and tells the supervisor of those that ended by themselves."""
+
+    def __init__(self, config: BusConfig) -> None:
+        Path(config.run_dir).mkdir(parents=True, exist_ok=True)
+        self._config = config
+        self._warden = Warden(Path(config.run_dir))
+        self._watching: asyncio.Task[None] | None = None
+
+    @answers
+    async def start(self) -> bool:
+        """Begin to watch; may be called again."""
+        if self._watching is None:
+            self._watching = asyncio.get_running_loop().create_task(self._watch())
+        return True
+
+    async def _watch(self) -> None:
+        supervisor = ray.get_actor(SUPERVISOR, namespace=self._config.name)
+        async for incarnation in self._warden.watch():
+            await insist(supervisor.lost, incarnation, "its process ended")
+
+    @answers
+    async def holders(self, task: str) -> list[str]:
+        return await self._warden.holders(task)
+
+    @answers
+    async def strays(self, task: str) -> list[str]:
+        return await self._warden.strays(task)
+
+    @answers
+    async def end(self, incarnations: list[str]) -> dict[str, str]:
+        return await self._warden.end(incarnations)
+
+    @answers
+    async def end_task(self, task: str) -> str:
+        return await self._warden.end_task(task)

@@ -1,0 +1,24 @@
+"""What the supervisor keeps of an app beside its journal: the code, as a file that only replicas and runners open."""
+
+import os
+import pickle
+from pathlib import Path
+
+from interlock.cluster.code import Code
+
+CODE_FILE = "code.pkl"
+
+
+def write_code(home: str, code: Code, secrets: dict[str, list[str]]) -> None:
+    """Keep the code, and which secrets each agent's tools declare, durably."""
+    draft = Path(home) / f".{CODE_FILE}.{os.getpid()}"
+    with draft.open("wb") as file:
+        pickle.dump((code, secrets), file)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(Path(home) / CODE_FILE)
+
+
+def read_code(home: str) -> tuple[Code, dict[str, list[str]]]:
+    code, secrets = pickle.loads((Path(home) / CODE_FILE).read_bytes())
+    return code, secrets

@@ -1,0 +1,203 @@
+"""The supervisor's actor: budgets, orders and pools, on Ray. It waits for nobody; Ray starts it again, and it reads where it stood."""
+
+import asyncio
+import logging
+import os
+from dataclasses import asdict
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from interlock.actors.supervisor.core import Supervisor, World
+from interlock.actors.supervisor.journal import SqliteJournal
+from interlock.clock import SystemClock
+from interlock.cluster.calls import answers, ask, insist
+from interlock.cluster.code import Code
+from interlock.cluster.config import ORCHESTRATOR, WARDEN, BusConfig, read_secrets
+from interlock.cluster.peer import PeerActor
+from interlock.cluster.ports import Handle, RayHosts, RayOrders, RayProcesses
+from interlock.cluster.store import read_code, write_code
+from interlock.schemas.errors import InterlockError
+from interlock.schemas.ports import PeerGone, Reservation
+from interlock.telemetry import setup
+
+_LOG = logging.getLogger("interlock.supervisor")
+
+WATCH_SECONDS = 0.5
+KINDS = {"runners": "runner", "models": "models"}
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)
+class SupervisorActor:
+    """One incarnation of the supervisor. Every method starts it if it is not running yet."""
+
+    def __init__(self, config: BusConfig) -> None:
+        self._config = config
+        self._supervisor: Supervisor | None = None
+        self._handles: dict[str, Handle] = {}
+        self._known_wardens: list[Handle] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        setup("interlock-supervisor")
+
+    def _here(self) -> Supervisor:
+        if self._supervisor is None:
+            clock = SystemClock()
+            world = World(
+                RayOrders(self._orchestrator),
+                RayHosts(self._incarnations, self._handle, self._lose),
+                RayProcesses(self._wardens),
+                _RaySpawner(self._config, self._handles, self._wardens),
+                self._leave,
+                self._joined,
+            )
+            self._supervisor = Supervisor(SqliteJournal(self._config.journal, clock), clock, world)
+            loop = asyncio.get_running_loop()
+            self._tasks = [loop.create_task(self._run(self._supervisor)), loop.create_task(self._watch())]
+        return self._supervisor
+
+    async def _run(self, supervisor: Supervisor) -> None:
+        try:
+            await supervisor.run()
+        except Exception:  # noqa: BLE001 - whatever it is, only a new incarnation is right again
+            _LOG.exception("this supervisor is over; another one starts from the journal")
+            await asyncio.sleep(WATCH_SECONDS)
+            os._exit(1)
+
+    async def _watch(self) -> None:
+        """Keep the orchestrator awake: one that Ray has just started again begins its work with the first call."""
+        while True:
+            self._known_wardens = []
+            try:
+                await ask(self._orchestrator().ping)
+            except (PeerGone, OSError, ValueError, InterlockError):
+                _LOG.debug("the orchestrator does not answer")
+            await asyncio.sleep(WATCH_SECONDS)
+
+    # --- whom it reaches -----------------------------------------------------------------------------------------------------------
+
+    def _orchestrator(self) -> Handle:
+        return ray.get_actor(ORCHESTRATOR, namespace=self._config.name)
+
+    def _wardens(self) -> list[Handle]:
+        """The wardens of all nodes, looked up anew by `_watch`: a node may have come."""
+        if not self._known_wardens:
+            named = ray.util.list_named_actors(all_namespaces=True)
+            names = [one["name"] for one in named if one["namespace"] == self._config.name and one["name"].startswith(WARDEN)]
+            self._known_wardens = [ray.get_actor(name, namespace=self._config.name) for name in names]
+        return self._known_wardens
+
+    def _handle(self, incarnation: str) -> Handle:
+        if incarnation not in self._handles:
+            try:
+                self._handles[incarnation] = ray.get_actor(incarnation, namespace=self._config.name)
+            except ValueError as error:
+                raise PeerGone(str(error)) from None
+        return self._handles[incarnation]
+
+    def _incarnations(self) -> list[str]:
+        return self._here().pools.incarnations()
+
+    def _lose(self, incarnation: str, why: str) -> None:
+        self._handles.pop(incarnation, None)
+        self._here().pools.lost(incarnation, why)
+
+    async def _leave(self, incarnation: str) -> None:
+        await ask(self._orchestrator().leave, incarnation)
+
+    def _joined(self, pool: str, incarnation: str) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(self._introduce(pool, incarnation)))
+
+    async def _introduce(self, pool: str, incarnation: str) -> None:
+        kind = KINDS.get(pool, "replica")
+        await insist(self._orchestrator().join, incarnation, kind, pool, self._handle(incarnation))
+
+    # --- what it is asked ------------------------------------------------------------------------------------------------------------
+
+    @answers
+    async def ping(self) -> bool:
+        self._here()
+        return True
+
+    @answers
+    async def budgets(self, calls: list[tuple[Any, ...]]) -> list[tuple[bool, Any]]:
+        """A batch of calls of `Budgets`, carried out side by side; per call its result or wire error."""
+        return list(await asyncio.gather(*(self._budget(*call) for call in calls)))
+
+    async def _budget(self, name: str, *args: Any) -> tuple[bool, Any]:
+        budgets = self._here().budgets
+        try:
+            if name == "reserve":
+                grants = await budgets.reserve([Reservation(*one) for one in args[0]])
+                return True, [(one.id, one.units, one.error.to_wire() if one.error else None) for one in grants]
+            return True, await getattr(budgets, name)(*args)
+        except InterlockError as error:
+            return False, error.to_wire()
+
+    @answers
+    async def kill(self, task: str, by: str, why: str) -> dict[str, Any]:
+        """Stop a task by the whole ladder; its receipt."""
+        return asdict(await self._here().ladder.kill(task, by, why))
+
+    @answers
+    async def lost(self, incarnation: str, why: str) -> None:
+        self._lose(incarnation, why)
+
+    @answers
+    async def deploy(self, code: Code, pools: dict[str, int], secrets: dict[str, list[str]]) -> None:
+        """Keep an app's code and have a pool of each of its agents, and those that every app needs."""
+        write_code(self._config.home, code, secrets)
+        for pool, size in pools.items():
+            self._here().pools.declare(pool, KINDS.get(pool, "replica"), size)
+
+    @answers
+    async def scale(self, pool: str, size: int) -> None:
+        """Give a pool another size; durable on return. Raises `UnknownAgent`."""
+        self._here().pools.scale(pool, size)
+
+    @answers
+    async def peers(self) -> list[tuple[str, str, str, Handle]]:
+        """All that may have work, with their handles, for a new orchestrator; whoever has no process any more is left out."""
+        found = []
+        for name in self._incarnations():
+            pool = name.rpartition("-")[0]
+            try:
+                found.append((name, KINDS.get(pool, "replica"), pool, self._handle(name)))
+            except PeerGone:
+                self._lose(name, "it is not on the cluster any more")
+        return found
+
+    @answers
+    async def pools(self) -> dict[str, list[str]]:
+        """The members of each pool."""
+        pools: dict[str, list[str]] = {}
+        for name in self._incarnations():
+            pools.setdefault(name.rpartition("-")[0], []).append(name)
+        return pools
+
+
+class _RaySpawner:
+    """Makes peers as Ray actors, and ends them by the warden: `ray.kill` alone leaves their children alive."""
+
+    def __init__(self, config: BusConfig, handles: dict[str, Handle], wardens: Any) -> None:
+        self._config, self._handles = config, handles
+        self._processes = RayProcesses(wardens)
+
+    async def spawn(self, pool: str, kind: str, incarnation: str) -> None:
+        code, declared = read_code(self._config.home)
+        place: dict[str, Any] = {}
+        if kind == "models":  # they read the key from the ledger's node
+            place["scheduling_strategy"] = NodeAffinitySchedulingStrategy(self._config.node, soft=False)
+        if kind == "runner":  # sets of strings iterate alike in every runner
+            place["runtime_env"] = {"env_vars": {"PYTHONHASHSEED": "0"}}
+        secrets = read_secrets(self._config.home, declared.get(pool, []))
+        actor = PeerActor.options(name=incarnation, namespace=self._config.name, lifetime="detached", **place)  # type: ignore[attr-defined]
+        handle = actor.remote(self._config, kind, pool, incarnation, code, secrets)
+        await ask(handle.ready)
+        self._handles[incarnation] = handle
+
+    async def stop(self, incarnation: str) -> None:
+        await self._processes.end([incarnation])
+        handle = self._handles.pop(incarnation, None)
+        if handle is not None:
+            ray.kill(handle)

@@ -1,0 +1,166 @@
+"""Launching: puts a bus on a Ray cluster, and takes it away again.
+
+`up` without an address starts a Ray of its own, which outlives this process; its environment is allow-listed, so no secret of the
+caller's shell lies in a worker. Orchestrator, supervisor, registry and models are pinned to the node of the ledger.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from interlock.actors.supervisor.journal import SqliteJournal
+from interlock.app import App
+from interlock.clock import SystemClock
+from interlock.cluster import head
+from interlock.cluster.calls import insist
+from interlock.cluster.code import Code, code_at
+from interlock.cluster.config import MODEL_KEY, ORCHESTRATOR, REGISTRY, SUPERVISOR, WARDEN, BusConfig, write_secrets
+from interlock.cluster.orchestrator import OrchestratorActor
+from interlock.cluster.peer import WardenActor
+from interlock.cluster.registry import RegistryActor
+from interlock.cluster.supervisor import SupervisorActor
+from interlock.loading import load_app
+from interlock.orchestrator.ledger.sqlite_file import make_file
+from interlock.schemas.errors import AlreadyRunning, NotRunning
+from interlock.settings import ModelSettings
+
+TRUSTED = (ORCHESTRATOR, SUPERVISOR, REGISTRY)
+READY_SECONDS = 120.0
+
+
+def up(target: str | None, *, address: str | None, name: str, home: Path) -> dict[str, Any]:
+    """Start a bus with the app at `target`, on the Ray at `address` or on one that is started here; it outlives this process.
+
+    The ledger in `home` is made if there is none; else its tasks go on. Raises `AlreadyRunning`, `NoModel`, `BadDeclaration`.
+    """
+    app = load_app(target) if target else App("empty")
+    model = model_for(app, ModelSettings.from_env())
+    home.mkdir(parents=True, exist_ok=True)
+    where = head.start(home) if address is None else address
+    try:
+        head.connect(where, name)
+        asyncio.run(place(app, code_at(target) if target else Code(), name=name, home=home, model=model))
+    except BaseException:
+        if address is None:
+            head.stop(home)
+        raise
+    head.note(home, address=where, name=name, own=address is None)
+    return {"address": where, "name": name, "home": str(home), "app": app.name, "agents": sorted(app.agents)}
+
+
+def down(*, name: str, home: Path) -> dict[str, Any]:
+    """Stop the bus, and the Ray that `up` started for it. Accepted tasks are kept: the next `up` goes on with them."""
+    where = head.noted(home)
+    if where is None:
+        raise NotRunning(address=str(home))
+    stopped: list[str] = []
+    with contextlib.suppress(NotRunning):
+        head.connect(where["address"], name)
+        stopped = asyncio.run(remove(name))
+        ray.shutdown()
+    if where["own"]:
+        head.stop(home)
+        stopped.append("ray")
+    head.forget(home)
+    return {"stopped": stopped}
+
+
+def model_for(app: App, model: ModelSettings) -> ModelSettings:
+    """The settings, checked where an agent of the app needs them. Raises `NoModel`."""
+    needing = [agent for agent in app.agents.values() if agent.function is None and not agent.model]
+    return model.required() if needing else model
+
+
+async def place(app: App, code: Code, *, name: str, home: Path, model: ModelSettings) -> None:
+    """Make the actors of a bus on the connected cluster and deploy the app on it."""
+    home.mkdir(parents=True, exist_ok=True)
+    _make_stores(home)
+    _keep_secrets(home, app, model)
+    node = ray.get_runtime_context().get_node_id()
+    config = BusConfig(name, str(home), str(_run_dir(home, name)), node, _public(model))
+    for number, place in enumerate(one for one in ray.nodes() if one["Alive"]):
+        await insist(_make(WardenActor, config, f"{WARDEN}-{number}", place["NodeID"]).start)
+    supervisor = _make(SupervisorActor, config, SUPERVISOR, node)
+    orchestrator = _make(OrchestratorActor, config, ORCHESTRATOR, node)
+    await insist(orchestrator.ping, seconds=READY_SECONDS)
+    registry = _make(RegistryActor, config, REGISTRY, node)
+    spec = app.spec()
+    for ref, schema in spec.schemas.items():
+        contract, version = ref.split(" ")
+        await insist(registry.register, contract, version, schema, "deploy")
+    await insist(orchestrator.call, "deploy", spec.to_wire(), "deploy")
+    secrets = {agent.name: sorted({one for tool in agent.tools for one in tool.spec.secrets}) for agent in app.agents.values()}
+    await insist(supervisor.deploy, code, _pools(app), secrets)
+
+
+def _make(actor: Any, config: BusConfig, name: str, node: str) -> Any:
+    """A named, detached actor of the trusted base on that node."""
+    strategy = NodeAffinitySchedulingStrategy(node, soft=False)
+    try:
+        return actor.options(name=name, namespace=config.name, lifetime="detached", scheduling_strategy=strategy).remote(config)
+    except ValueError:
+        raise AlreadyRunning(name=config.name) from None
+
+
+def _pools(app: App) -> dict[str, int]:
+    pools = {"runners": 1} if app.workflows else {}
+    if any(agent.function is None for agent in app.agents.values()):
+        pools["models"] = 1
+    return pools | {agent.name: agent.spec.replicas[0] for agent in app.agents.values()}
+
+
+def _make_stores(home: Path) -> None:
+    """The ledger and the supervisor's journal, where they are not there yet. Nobody else ever makes one."""
+    config = BusConfig("", str(home), "", "", ModelSettings())
+    if not config.ledger.exists():
+        make_file(config.ledger)
+    if not config.journal.exists():
+        SqliteJournal(config.journal, SystemClock(), create=True).close()
+
+
+def _keep_secrets(home: Path, app: App, model: ModelSettings, environment: Mapping[str, str] | None = None) -> None:
+    environment = os.environ if environment is None else environment
+    names = {name for agent in app.agents.values() for tool in agent.tools for name in tool.spec.secrets}
+    secrets = {name: environment[name] for name in names if name in environment}
+    write_secrets(home, {**secrets, MODEL_KEY: model.api_key})
+
+
+def _public(model: ModelSettings) -> ModelSettings:
+    """The settings that every actor may know: without the key."""
+    return ModelSettings(base_url=model.base_url, model=model.model, prices=model.prices)
+
+
+def _run_dir(home: Path, name: str) -> Path:
+    """The folder of the boards: the same path on every node, in memory where the system has such a place."""
+    shared = Path("/dev/shm")
+    base = shared if shared.is_dir() and os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
+    digest = hashlib.sha256(f"{home}\x1f{name}".encode()).hexdigest()[:12]
+    return base / f"interlock-{os.getuid()}-{digest}"
+
+
+async def remove(name: str) -> list[str]:
+    """End every actor of a bus and the processes below them; what was stopped. Nothing that was acknowledged is lost."""
+    named = ray.util.list_named_actors(all_namespaces=True)
+    names = [one["name"] for one in named if one["namespace"] == name]
+    wardens = [one for one in names if one.startswith(WARDEN)]
+    peers = [one for one in names if one not in TRUSTED and one not in wardens]
+    for one in (*TRUSTED, *peers):
+        _kill(one, name)
+    for warden in wardens:  # Ray ends a process, not its children
+        with contextlib.suppress(ValueError, OSError):
+            await insist(ray.get_actor(warden, namespace=name).end, peers, seconds=READY_SECONDS)
+        _kill(warden, name)
+    return names
+
+
+def _kill(actor: str, name: str) -> None:
+    with contextlib.suppress(ValueError):
+        ray.kill(ray.get_actor(actor, namespace=name), no_restart=True)

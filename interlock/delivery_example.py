@@ -3,14 +3,18 @@
 The same files make the same commit, wherever and whenever.
 """
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from interlock.schemas.errors import GitFailed, Refused
 from interlock.tools.git import environment
 
 EXAMPLE = Path(__file__).resolve().parent / "examples" / "delivery"
+
+GOAL = "Splitting an amount must not lose a cent: the shares always add up to the amount, and equal weights differ by one cent at most."
 
 _WHEN = "@1760000000 +0000"
 
@@ -33,6 +37,16 @@ def make_repository(path: Path, extra_failing_test: bool = False) -> str:
 def diff(name: str) -> str:
     """The text of `diffs/NAME.diff`: `wrong` or `right`."""
     return (EXAMPLE / "diffs" / f"{name}.diff").read_text()
+
+
+def playbook() -> dict[str, Any]:
+    """What the demo's model answers: `playbook.json`, where `{"$diff": NAME}` stands for the text of that diff."""
+
+    def whole(value: dict[str, Any]) -> Any:
+        return diff(value["$diff"]) if set(value) == {"$diff"} else value
+
+    loaded: dict[str, Any] = json.loads((EXAMPLE / "playbook.json").read_text(), object_hook=whole)
+    return loaded
 
 
 def _git(path: Path, *arguments: str) -> str:

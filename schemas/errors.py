@@ -327,7 +327,9 @@ class NotRunning(InterlockError):
 
 class AlreadyRunning(InterlockError):
     code = "already_running"
-    template = "A bus called {name} is running there already. Stop it with `interlock down` (its tasks are kept), or start this one with --name."
+    template = (
+        "A bus called {name} is running there already. Stop it with `interlock down` (its tasks are kept), or start this one with --name."
+    )
 
 
 class RayFailed(InterlockError):

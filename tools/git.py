@@ -110,6 +110,23 @@ class Repository:
         finally:
             await asyncio.to_thread(_remove, scratch)
 
+    async def start_of(self, branch: str) -> str:
+        """The commit that new work for `branch` begins at: what is checked out, or the branch's tip where that is ahead of it.
+
+        Raises `GitFailed` where each has commits that the other does not have, or somebody has the branch checked out.
+        """
+        await self._check_free(branch)
+        head, tip = await self.head(), await self._tip(branch)
+        if tip is None or await self._contains(head, tip):
+            return head
+        if await self._contains(tip, head):
+            return tip
+        raise GitFailed(
+            command="merge-base",
+            problem=f"branch {branch} and what is checked out each have commits that the other does not have",
+            remedy=f"Merge {branch} or remove it, or name another branch.",
+        )
+
     async def find_commit(self, branch: str, key: str) -> str | None:
         """The commit on `branch` that the effect `key` has made, if it has."""
         tip = await self._tip(branch)
@@ -128,13 +145,13 @@ class Repository:
         """Commit the worktree's whole content, ignored files too, onto `branch`, which begins at the worktree's base if it is new.
 
         `when` is in microseconds since the epoch. The same key commits once: again, it returns the first commit. Raises `BranchMoved`
-        where the branch is not at the worktree's base, `GitFailed` where somebody has it checked out.
+        where the branch has commits that the worktree's base does not have, `GitFailed` where somebody has it checked out.
         """
         if done := await self.find_commit(branch, key):
             return done
         await self._check_free(branch)
         tip = await self._tip(branch)
-        if tip not in (None, worktree.base):
+        if tip is not None and not await self._contains(worktree.base, tip):
             raise BranchMoved(branch=branch, found=tip, expected=worktree.base)
         commit = await self._commit_object(worktree, _with_trailer(message, key), when)
         try:
@@ -158,6 +175,10 @@ class Repository:
 
     async def _stage(self, worktree: Worktree) -> None:
         await self._git("add", "--all", "--force", "--", ".", worktree=worktree)
+
+    async def _contains(self, commit: str, earlier: str) -> bool:
+        """Whether `earlier` is `commit` or one of its ancestors."""
+        return not (await self._git("rev-list", "--max-count=1", earlier, f"^{commit}", "--")).strip()
 
     async def _tip(self, branch: str) -> str | None:
         await self._git("check-ref-format", "--branch", branch)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from interlock.actors.agent_context import AgentContext
 from interlock.actors.definitions import AgentDefinition
 from interlock.actors.mailbox import Mailbox
-from interlock.actors.tracing import span
+from interlock.actors.tracing import fail, span
 from interlock.schemas import spans
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.envelope import Envelope
@@ -128,6 +128,7 @@ class Replica(Mailbox):
         contract, frame = work.envelope.contract, work.frame
         request = self._accepts[contract.name].model_validate_json(work.envelope.data)
         attributes = {
+            spans.OPERATION: "invoke_agent",
             spans.AGENT_NAME: frame.agent,
             spans.DISPATCH: frame.dispatch,
             spans.ATTEMPT: frame.attempt,
@@ -236,11 +237,11 @@ class Replica(Mailbox):
             resources=self._resources,
             mark={"INTERLOCK_TASK": frame.task, "INTERLOCK_INCARNATION": self.incarnation},
         )
-        attributes = {spans.TOOL_NAME: asked.name, spans.EFFECT: asked.effect}
+        attributes = {spans.OPERATION: "execute_tool", spans.TOOL_NAME: asked.name, spans.EFFECT: asked.effect}
         with span(spans.TOOL.format(name=asked.name), frame.task, parent=(frame.attempt,), attributes=attributes) as current:
             result = await run_tool(tool, decode(asked.args), context)
             if not result.ok:
-                current.set_attribute(spans.ERROR_TYPE, decode(result.value)["code"])
+                fail(current, decode(result.value)["code"])
         answered = self._expect(work, asked.effect)
         work.degraded = work.degraded or result.cut
         self.emit(

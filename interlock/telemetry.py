@@ -27,13 +27,14 @@ _tracer = trace.get_tracer("interlock")
 
 
 def setup(service: str, environment: Mapping[str, str] | None = None) -> bool:
-    """Called by each process at its start: whether its spans are exported. `service` is what it is called unless `OTEL_SERVICE_NAME` is set.
+    """Called by each process at its start: whether that set up an export of its spans. `OTEL_SERVICE_NAME` goes before `service`.
 
-    `OTEL_TRACES_EXPORTER` is `otlp` (where an endpoint is set, that is the default), `console` (on stderr) or `none`.
+    A process that has set up OpenTelemetry by itself is left alone. `OTEL_TRACES_EXPORTER` is `otlp` (the default where an endpoint is
+    set), `console` (on stderr) or `none`.
     """
     environment = os.environ if environment is None else environment
     exporters = _exporters(environment)
-    if not exporters:
+    if not exporters or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return False
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 

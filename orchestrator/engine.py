@@ -26,7 +26,7 @@ from interlock.schemas.budget import SECONDS
 from interlock.schemas.canonical import Fragment, decode
 from interlock.schemas.errors import InvalidMessage, StaleEpoch
 from interlock.schemas.labels import Label
-from interlock.schemas.ports import Budgets, Clock, Peer, Store
+from interlock.schemas.ports import Budgets, Clock, Failed, Peer, Store, Told
 from interlock.schemas.record import Outcome, Receipt
 from interlock.schemas.registry.builtin import builtin
 from interlock.schemas.registry.catalog import Catalog
@@ -37,10 +37,6 @@ GREET_SECONDS = 5.0
 """How long a new engine waits for peers that it was told of before it goes on without them."""
 
 VERSION = "0.1.0"
-
-
-Told = Callable[[str, str, int, int, str], None]
-"""What hears of every end once it is durable: task, type, when it was accepted and when it ended (microseconds), outcome."""
 
 
 class PeerRef(NamedTuple):
@@ -60,13 +56,7 @@ class Engine:
     """
 
     def __init__(
-        self,
-        store: Store,
-        clock: Clock,
-        budgets: Budgets,
-        lost: Callable[[str], None],
-        failed: Callable[[BaseException], None],
-        told: Told = lambda *_: None,
+        self, store: Store, clock: Clock, budgets: Budgets, lost: Callable[[str], None], failed: Failed, told: Told = lambda *_: None
     ) -> None:
         self.store, self.clock, self.budgets = store, clock, budgets
         self._lost, self._failed, self._told = lost, failed, told

@@ -8,6 +8,12 @@ from interlock.schemas.entries import Entry, Fact
 from interlock.schemas.errors import InterlockError
 from interlock.schemas.record import Receipt
 
+Failed = Callable[[BaseException], None]
+"""Hears that something has stopped itself, and why."""
+
+Told = Callable[[str, str, int, int, str], None]
+"""Hears of a task's end once it is durable: task, type, when it was accepted and when it ended (microseconds), outcome."""
+
 
 class Clock(Protocol):
     """Wall-clock time. Durations and waiting are the event loop's (`asyncio`), which tests make virtual."""

@@ -82,7 +82,9 @@ class Call:
             spans.EFFECT: self.frame.effect,
         }
         name = spans.CHAT.format(model=self.frame.model)
-        with _tracer.start_as_current_span(name, context, trace.SpanKind.CLIENT, facts) as span:
+        with _tracer.start_as_current_span(
+            name, context, trace.SpanKind.CLIENT, facts, record_exception=False, set_status_on_exception=False
+        ) as span:
             start = asyncio.get_running_loop().time()
             answer, error = await self._outcome()
             latency = (asyncio.get_running_loop().time() - start) * 1000

@@ -1,6 +1,7 @@
 """What commands take beyond plain words: a request as JSON, and limits as METER=AMOUNT."""
 
 import re
+import sys
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ _METERS = "tokens, steps, seconds, usd or writes/SYSTEM"
 _METER = re.compile(r"tokens|steps|seconds|usd|writes/.+")
 
 
-class JsonText(click.ParamType):
+class JsonText(click.ParamType[bytes]):
     """JSON from the command line, from a file (`@FILE`) or from the standard input (`-`), as bytes."""
 
     name = "JSON"
@@ -30,7 +31,7 @@ class JsonText(click.ParamType):
 
 def _read(text: str) -> tuple[bytes, str]:
     if text == "-":
-        return click.get_binary_stream("stdin").read(), "the standard input"
+        return sys.stdin.buffer.read(), "the standard input"
     if not text.startswith("@"):
         return text.encode(errors="surrogateescape"), "it"
     try:
@@ -39,7 +40,7 @@ def _read(text: str) -> tuple[bytes, str]:
         raise click.BadParameter(f"{text[1:]} cannot be read: {error.strerror}") from None
 
 
-class Limits(click.ParamType):
+class Limits(click.ParamType[dict[str, str]]):
     """`tokens=5000,usd=0.10` as limits by meter."""
 
     name = "METER=AMOUNT,..."

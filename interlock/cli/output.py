@@ -5,6 +5,7 @@ text or turn it round. Without a terminal there are neither colours nor borders 
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -24,10 +25,10 @@ def one_line(text: str) -> str:
     return visible(" ".join(text.split()), LONGEST)
 
 
-def lines(text: str) -> None:
+def lines(text: str, err: bool = False) -> None:
     """Print a text of several lines, each with nothing hidden in it."""
     for line in text.split("\n"):
-        click.echo(visible(line, LONGEST))
+        click.echo(visible(line, LONGEST), err=err)
 
 
 def as_json(value: Any) -> None:
@@ -43,7 +44,7 @@ def value(content: Any) -> str:
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows under their columns; a table on a terminal, else a line per row."""
     cells = [[one_line(str(cell)) for cell in row] for row in rows]
-    if click.get_text_stream("stdout").isatty():
+    if sys.stdout.isatty():
         _rich_table(columns, cells)
         return
     widths = [max(len(row[at]) for row in [list(columns), *cells]) for at in range(len(columns))]

@@ -1,5 +1,6 @@
 """Commands about tasks: submit one, list them, show one, kill one."""
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -45,7 +46,7 @@ def submit(
         else:
             output.lines(task.id)
         return
-    if click.get_text_stream("stderr").isatty():
+    if sys.stderr.isatty():
         click.echo(f"{task.id} accepted; waiting for its end.", err=True)
     try:
         result = task.result()
@@ -84,7 +85,8 @@ def tasks(bus: "Bus", state: str | None, limit: int, as_json: bool) -> None:
 def show(bus: "Bus", task_id: str, as_json: bool) -> None:
     """Show a task: how it ended, who did what when, at what cost.
 
-    Also what of it waits for a human, and the receipt if it was killed. --json prints its run record, which satisfies the contract interlock.run_record.
+    Also what of it waits for a human, and the receipt if it was killed. --json prints its run record, which satisfies the contract
+    interlock.run_record.
     """
     from interlock.cli.story import story
 
@@ -105,8 +107,9 @@ def show(bus: "Bus", task_id: str, as_json: bool) -> None:
 def kill(bus: "Bus", task_id: str, why: str, as_json: bool) -> int:
     """Stop a task for good, everywhere.
 
-    Prints the receipt: what was stopped, when, and how that was verified. It works when agents, tools or the orchestrator hang; what does not let go is ended by force, with all its child processes. Killing a
-    task again prints the first receipt. The exit code is 1 where not everything could be verified to have stopped.
+    Prints the receipt: what was stopped, when, and how that was verified. It works when agents, tools or the orchestrator hang; what does
+    not let go is ended by force, with all its child processes. Killing a task again prints the first receipt. The exit code is 1 where
+    not everything could be verified to have stopped.
     """
     from interlock.actors.supervisor.receipt import text
     from interlock.schemas.record import Receipt

@@ -17,7 +17,7 @@ from interlock.orchestrator.engine import Engine, PeerRef
 from interlock.orchestrator.ledger.sqlite import SqliteLedger
 from interlock.orchestrator.service import Service
 from interlock.schemas.record import Receipt
-from interlock.telemetry import setup
+from interlock.telemetry import setup, task_span
 
 _LOG = logging.getLogger("interlock.orchestrator")
 
@@ -50,7 +50,7 @@ class OrchestratorActor:
             def lost(name: str) -> None:
                 asyncio.get_running_loop().create_task(insist(supervisor.lost, name, "its process ended"))
 
-            self._engine = engine = Engine(store, clock, RayBudgets(supervisor), lost, self._failed)
+            self._engine = engine = Engine(store, clock, RayBudgets(supervisor), lost, self._failed, task_span)
             found = await insist(supervisor.peers)
             await engine.open([PeerRef(name, kind, pool, RayPeer(handle)) for name, kind, pool, handle in found])
             return Service(engine, store.reader)

@@ -31,6 +31,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     """What this process exports, without touching the provider of the whole process."""
     exporter = InMemorySpanExporter()
     provider = telemetry.provider("tests", SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     for module in (telemetry, tracing, call):
         monkeypatch.setattr(module, "_tracer", provider.get_tracer("interlock"))
     return exporter

@@ -4,6 +4,7 @@ import click
 
 from interlock.cli.audit import audit
 from interlock.cli.cluster import down, scale, status, up
+from interlock.cli.deliver import deliver, demo
 from interlock.cli.group import Cli
 from interlock.cli.humans import approve, deny, inbox
 from interlock.cli.tasks import kill, show, submit, tasks
@@ -24,7 +25,7 @@ def main() -> None:
     """
 
 
-for command in (up, down, status, submit, tasks, show, kill, inbox, approve, deny, scale, audit):
+for command in (demo, deliver, up, down, status, submit, tasks, show, kill, inbox, approve, deny, scale, audit):
     main.add_command(command)
 
 __all__ = ["main"]

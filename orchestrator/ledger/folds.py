@@ -66,12 +66,17 @@ def timeline(entries: Sequence[e.Entry]) -> list[Line]:
         fact = entry.open()
         if isinstance(fact, e.MessageSent):
             agents[fact.dispatch] = fact.agent
-        who, what, cost = _SAY[type(fact)](fact, agents.get(getattr(fact, "dispatch", ""), "agent"))
+        who, what, cost = say(fact, agents.get(getattr(fact, "dispatch", ""), "agent"))
         lines.append(Line(entry.seq, rfc3339(entry.at), who, what, cost))
     return lines
 
 
 Said = tuple[str, str, str]
+
+
+def say(fact: e.Fact, agent: str = "agent") -> Said:
+    """Who, what and at what cost, of one fact; `agent` is the one whose dispatch it is about."""
+    return _SAY[type(fact)](fact, agent)
 
 
 def _code(error: Any) -> str:

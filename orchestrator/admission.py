@@ -54,9 +54,7 @@ class Admission:
 
     async def submit(self, submission: Submission) -> str:
         """Accept a task, durably, and return its id. Raises `Refused` errors; a refusal of a known type is recorded."""
-        coming = self._coming.get(submission.id)
-        if coming is not None:
-            await asyncio.shield(coming)
+        await self.settled(submission.id)
         if self._known(submission):
             return submission.id
         spec = self._engine.router.workflows.get(submission.type)
@@ -81,8 +79,9 @@ class Admission:
             entries = self._engine.store.entries(submission.id)
             if not entries:
                 return False
-            first = entries[0].open()
-            assert isinstance(first, e.TaskAccepted)
+            first = next((fact for entry in entries if isinstance(fact := entry.open(), e.TaskAccepted)), None)
+            if first is None:  # an order came before it was accepted
+                return False
             before = (first.type, raw(first.request))
         else:
             before = (task.type, task.request)
@@ -136,6 +135,12 @@ class Admission:
 
         engine.record(task, fact, accepted)
         await durable
+
+    async def settled(self, id: str) -> None:
+        """Wait until a task that may be coming in is accepted or refused."""
+        coming = self._coming.get(id)
+        if coming is not None:
+            await asyncio.shield(coming)
 
     # --- the entry condition is user code: a runner evaluates it -----------------------------------------------------------
 

@@ -148,6 +148,7 @@ class Channel:
         while self._queue and self._queue_first <= applied:
             self._queue.popleft()
             self._queue_first += 1
+        self._unsent = max(self._unsent, self._queue_first)
         if holds is not None and not self.open:
             self.open = True
             self._on_open(self, holds)
@@ -155,12 +156,13 @@ class Channel:
 
     def _sequence(self, first: int, frames: list[Any]) -> None:
         if first > self._received + 1:
-            self._early[first] = frames
+            if len(frames) > len(self._early.get(first, ())):
+                self._early[first] = frames
             return
         fresh = frames[self._received + 1 - first :]
         self._received += len(fresh)
         if fresh:
             self._on_frames(self, fresh)
-        for start in sorted(self._early):
-            if start <= self._received + 1:
-                self._sequence(start, self._early.pop(start))
+        following = min(self._early, default=0)
+        if 0 < following <= self._received + 1:
+            self._sequence(following, self._early.pop(following))

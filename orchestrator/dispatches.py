@@ -14,7 +14,7 @@ from interlock.orchestrator.state import DispatchState, TaskState
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import Fragment, decode
 from interlock.schemas.envelope import Envelope
-from interlock.schemas.errors import AgentFailed, InterlockError, StaleAttempt
+from interlock.schemas.errors import AgentFailed, InterlockError, Refused, StaleAttempt
 from interlock.schemas.frames import Command, Dispatch, DispatchFailure, Drop, LetGo, Replied
 from interlock.schemas.ids import derived, traceparent
 from interlock.schemas.labels import Label, untrusted
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
 
 LOST_AT_MOST = 3
+RESTARTED = "the orchestrator was started again"
 
 
 class Dispatches:
@@ -34,6 +35,7 @@ class Dispatches:
         self._engine = engine
         self.live: dict[str, DispatchState] = {}
         self._released: dict[tuple[str, str], Channel] = {}  # dropped, not yet let go
+        self._unclear: list[DispatchState] = []  # perhaps still written for by a replica that has not answered yet
 
     # --- out: a workflow's ask ---------------------------------------------------------------------------------------
 
@@ -150,7 +152,7 @@ class Dispatches:
 
     def _reply_envelope(self, task: TaskState, dispatch: DispatchState, contract: ContractRef, data: bytes, label: Label) -> bytes:
         return Envelope(
-            id=derived("msg", dispatch.id, "reply"),
+            id=f"{dispatch.id}-reply",
             source=f"/agents/{dispatch.agent}",
             contract=contract,
             subject=task.id,
@@ -187,10 +189,12 @@ class Dispatches:
         at = engine.record(task, fact, deliver)
 
     def _finish(self, replica: Channel, id: str, attempt: str) -> DispatchState | None:
-        """The dispatch that this replica has just finished, none (and a record of it) where it is not the current one."""
+        """The dispatch that this replica has just finished, none (and a record of it) where it is not the current one. One that was
+        finished before this orchestrator came is nobody's, and no less finished."""
         dispatch = self.live.get(id)
-        if dispatch is not None and dispatch.attempt == attempt and dispatch.replica is replica:
-            self._free(replica)
+        if dispatch is not None and dispatch.attempt == attempt and not dispatch.suspended and dispatch.replica in (replica, None):
+            if dispatch.replica is replica:
+                self._free(replica)
             return dispatch
         if self._released.pop((id, attempt), None) is replica:
             self._free(replica)
@@ -267,7 +271,38 @@ class Dispatches:
 
     def lost(self, dispatch: DispatchState, why: str) -> None:
         """Whoever worked on it is gone for certain."""
-        if dispatch.lost + 1 >= LOST_AT_MOST:
+        if not self._engine.effects.orphaned(dispatch, why):
+            self._engine.inbox.advance(dispatch)
+        elif dispatch.lost + 1 >= LOST_AT_MOST:
             self.fail(dispatch, AgentFailed(agent=dispatch.agent, contract="its message", problem=f"{LOST_AT_MOST} replicas ended on it"))
-        elif self._engine.effects.orphaned(dispatch, why):
+        else:
             self.again(dispatch, why, lost=True)
+
+    def resume(self, dispatch: DispatchState) -> None:
+        """A new orchestrator has heard from every peer: what nobody works on, and nothing waits for, is handed out again."""
+        if dispatch.replica is not None or dispatch.suspended or self.live.get(dispatch.id) is not dispatch:
+            return
+        if not dispatch.agent:
+            self.fail(dispatch, self._refusal(dispatch))
+        elif dispatch.writing and self._engine.expects(dispatch.agent):
+            self._unclear.append(dispatch)
+        elif self._engine.effects.orphaned(dispatch, RESTARTED):
+            self.again(dispatch, RESTARTED)
+        else:
+            self._engine.inbox.advance(dispatch)
+
+    def greeted(self, agent: str) -> None:
+        """A replica of `agent` was slow to answer this orchestrator: what it may have been writing is clear once all have."""
+        unclear, self._unclear = self._unclear, []
+        for dispatch in unclear:
+            self.resume(dispatch)
+
+    def _refusal(self, dispatch: DispatchState) -> InterlockError:
+        """Why an earlier orchestrator did not send this message; it died before it could say so."""
+        sent = Envelope.decode(dispatch.envelope)
+        try:
+            self._engine.router.route(sent.contract.name, sent.contract.version, dispatch.returns)
+            self._engine.catalog.validate(sent.contract.name, sent.contract.version, decode(sent.data))
+        except InterlockError as error:
+            return error
+        return Refused(detail=f"The bus did not send this {sent.contract}; what was in the way has gone meanwhile. Ask again.")

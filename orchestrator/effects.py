@@ -7,7 +7,6 @@ An effect is named by its content, so whoever asks for the same thing again, aft
 without a result whose holder is gone is *unknown*: it is repeated only where the tool says how, else a human is asked.
 """
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from interlock.orchestrator.state import DispatchState, EffectState
 from interlock.schemas import entries as e
 from interlock.schemas.budget import STEPS, Amount, writes_meter
 from interlock.schemas.canonical import Fragment, decode, digest, encode
-from interlock.schemas.errors import BudgetExceeded, InterlockError, ModelFailed, Stopped, ToolRefused, from_wire
+from interlock.schemas.errors import BudgetExceeded, InterlockError, ModelFailed, ToolRefused, from_wire
 from interlock.schemas.frames import Answered, CallEnded, CallModel, CancelCall, EffectAsked, Granted, ToolEnded
 from interlock.schemas.ids import derived, traceparent
 from interlock.schemas.ports import Reservation
@@ -37,6 +36,7 @@ class Effects:
         self._engine = engine
         self.gateways: list[Channel] = []
         self._uncalled: list[tuple[DispatchState, EffectState]] = []  # model calls that wait for a gateway
+        self._held: dict[str, Channel] = {}  # calls that gateways were making when this orchestrator came
 
     # --- a replica asks ------------------------------------------------------------------------------------------------
 
@@ -52,8 +52,10 @@ class Effects:
             self._engine.store.barrier(partial(self._answer, dispatch, effect))
         elif effect.status == "granted" and effect.attempt == frame.attempt:
             self._grant(dispatch, effect)  # the grant was lost on the way
-        elif effect.status == "calling":
+        elif effect.status in ("calling", "reserving"):
             effect.attempt = frame.attempt  # attach: the answer goes to who asks now
+        elif effect.status == "stopped":
+            return
         elif effect.kind == "model":
             effect.attempt, effect.name = frame.attempt, frame.name
             self._call(dispatch, effect)
@@ -62,7 +64,7 @@ class Effects:
             self._begin_tool(dispatch, effect)
 
     def _answer(self, dispatch: DispatchState, effect: EffectState) -> None:
-        if dispatch.replica is not None and self._engine.dispatches.live.get(dispatch.id) is dispatch:
+        if dispatch.replica is not None and effect.status == "ended" and self._engine.dispatches.live.get(dispatch.id) is dispatch:
             dispatch.replica.send(Answered(dispatch.id, effect.id, effect.ok, effect.value))
 
     # --- tools -----------------------------------------------------------------------------------------------------------
@@ -75,14 +77,20 @@ class Effects:
         if spec.effect == "irreversible" and not self._engine.inbox.approved(dispatch, effect):
             self._engine.inbox.ask_approval(dispatch, effect, spec)
             return
-        effect.status = "asked"
-        asyncio.get_running_loop().create_task(self._reserve(dispatch, effect, spec, effect.attempt))
+        if spec.effect != "read" and dispatch.waits:
+            return  # it is about to be suspended; whoever gets it next asks again
+        effect.status = "reserving"
+        self._engine.background(self._reserve(dispatch, effect, spec))
 
-    async def _reserve(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec, attempt: str) -> None:
+    async def _reserve(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> None:
         (grant,) = await self._engine.budgets.reserve([Reservation(effect.id, dispatch.task, cost_of(spec), {}, 0, 0)])
-        if self._engine.detached or self._engine.dispatches.live.get(dispatch.id) is not dispatch or dispatch.attempt != attempt:
+        if self._engine.detached or self._engine.dispatches.live.get(dispatch.id) is not dispatch:
             return
-        if grant.error is not None:
+        if effect.status != "reserving" or dispatch.effects.get(effect.id) is not effect:
+            return
+        if effect.attempt != dispatch.attempt or (dispatch.waits and spec.effect != "read"):
+            effect.status = "asked"  # whoever has the dispatch next asks again
+        elif grant.error is not None:
             self._refuse(dispatch, effect, grant.error)
         elif spec.effect == "read":
             effect.status = "granted"
@@ -113,16 +121,13 @@ class Effects:
         dispatch.replica.send(Granted(dispatch.id, effect.id, key_of(dispatch, effect, spec)))
 
     def _refuse(self, dispatch: DispatchState, effect: EffectState, error: InterlockError) -> None:
-        """No grant. A limit that is reached ends the task; everything else is told to the agent as the call's failure."""
+        """No grant. A limit that is reached ends the task, a fence means that an order is about to; everything else is told to the agent
+        as the call's failure."""
         task = self._engine.tasks[dispatch.task]
         fact = e.EffectRefused(effect.id, dispatch.id, effect.attempt, effect.name, error.to_wire())
-        self._engine.record(task, fact)
-        if isinstance(error, Stopped):
-            outcome = Outcome.BUDGET_EXCEEDED if isinstance(error, BudgetExceeded) else Outcome.KILLED
-            self._engine.end(task, outcome, str(error), error=error.to_wire())
-            return
-        effect.status, effect.ok, effect.value = "ended", False, encode(error.to_wire())
-        self._engine.store.barrier(partial(self._answer, dispatch, effect))
+        self._engine.record(task, fact, partial(self._answer, dispatch, effect))
+        if isinstance(error, BudgetExceeded):
+            self._engine.end(task, Outcome.BUDGET_EXCEEDED, str(error), error=error.to_wire())
 
     def ended(self, replica: Channel, frame: ToolEnded) -> None:
         """A tool call's result: recorded, then the replica may see it."""
@@ -136,20 +141,23 @@ class Effects:
         spec = self._engine.router.tools[dispatch.agent, effect.name]
         if not frame.ok and spec.effect != "read" and self._stays_unknown(spec, frame.value):
             self._unknown(dispatch, effect, "it did not end in time")
+            self._engine.inbox.advance(dispatch)
             return
         self.settle(effect.id, cost_of(spec))
         task = self._engine.tasks[dispatch.task]
         value = Fragment(frame.value)
         fact = e.EffectEnded(effect.id, dispatch.id, frame.attempt, effect.name, frame.ok, value, frame.latency_ms, frame.cut)
         self._engine.record(task, fact, partial(self._answer, dispatch, effect))
+        self._engine.inbox.advance(dispatch)
 
     def _granted(self, dispatch: DispatchState, frame: ToolEnded) -> EffectState | None:
         """The effect that has ended. A read has no intent on the ledger: one that an earlier orchestrator granted is taken as it comes."""
         effect = dispatch.effects.get(frame.effect)
         spec = self._engine.router.tools.get((dispatch.agent, frame.tool))
-        if spec is None or spec.effect != "read" or (effect is not None and effect.status != "asked"):
+        if spec is None or spec.effect != "read" or (effect is not None and effect.status not in ("asked", "reserving")):
             return effect
-        effect = dispatch.effects[frame.effect] = EffectState(frame.effect, "read", frame.tool, frame.attempt, "granted")
+        effect = dispatch.effects.setdefault(frame.effect, EffectState(frame.effect, "read", frame.tool, frame.attempt))
+        effect.status, effect.attempt = "granted", frame.attempt
         return effect
 
     def _stays_unknown(self, spec: ToolSpec, value: bytes) -> bool:
@@ -157,13 +165,20 @@ class Effects:
         return decode(value)["code"] == "tool_timeout" and (spec.repeat is None or spec.repeat.kind == "never")
 
     def settle(self, id: str, actual: dict[str, Amount]) -> None:
-        asyncio.get_running_loop().create_task(self._engine.budgets.settle(id, actual))
+        self._engine.background(self._engine.budgets.settle(id, actual))
 
     # --- models ----------------------------------------------------------------------------------------------------------
 
     def _call(self, dispatch: DispatchState, effect: EffectState) -> None:
-        gateway = min((one for one in self.gateways if one.open), key=lambda one: one.load, default=None)
-        if gateway is None:
+        if effect.number > CALLS_AT_MOST:
+            problem, calls = "each time its gateway ended", effect.number - 1
+            error = ModelFailed(model=effect.name, endpoint="its gateway", attempts=calls, problem=problem)
+            effect.status, effect.ok, effect.value = "ended", False, encode(error.to_wire())
+            self._engine.store.barrier(partial(self._answer, dispatch, effect))
+            return
+        running = self._held.get(f"{effect.id}#{effect.number}")
+        gateway = running or min((one for one in self.gateways if one.open), key=lambda one: one.load, default=None)
+        if gateway is None or not self._engine.resumed:  # until every gateway has said what it is calling, nothing is called
             self._uncalled.append((dispatch, effect))
             return
         effect.status, effect.gateway = "calling", gateway
@@ -173,9 +188,10 @@ class Effects:
 
     def called(self, gateway: Channel, frame: CallEnded) -> None:
         """A model call has ended: its full record goes into the ledger, whoever still wants it is answered."""
+        self._held.pop(f"{frame.effect}#{frame.number}", None)
         dispatch = self._engine.dispatches.live.get(frame.dispatch)
         effect = dispatch.effects.get(frame.effect) if dispatch is not None else None
-        if effect is not None and effect.status == "ended":
+        if (effect is not None and effect.status in ("ended", "stopped")) or (effect is None and self._is_recorded(frame)):
             return
         if effect is not None and effect.gateway is gateway:
             gateway.load -= 1
@@ -191,64 +207,68 @@ class Effects:
         if dispatch is not None and task is not None and isinstance(error, BudgetExceeded):
             self._engine.end(task, Outcome.BUDGET_EXCEEDED, str(error), error=error.to_wire())
 
+    def _is_recorded(self, frame: CallEnded) -> bool:
+        """Whether an earlier orchestrator recorded this call, and the gateway did not hear that it is durable."""
+        return any(
+            entry.kind == e.ModelCalled.KIND and isinstance(fact := entry.open(), e.ModelCalled) and fact.effect == frame.effect
+            for entry in self._engine.store.entries(frame.task)
+        )
+
     def gateway_opened(self, gateway: Channel, holds: list[str]) -> None:
         self.gateways.append(gateway)
+        self._held.update(dict.fromkeys(holds, gateway))
+        self.call_waiting()
+
+    def call_waiting(self) -> None:
+        """Make the model calls that wait for a gateway."""
         uncalled, self._uncalled = self._uncalled, []
         for dispatch, effect in uncalled:
-            if self._engine.dispatches.live.get(dispatch.id) is dispatch:
+            if self._engine.dispatches.live.get(dispatch.id) is dispatch and effect.status == "asked":
                 self._call(dispatch, effect)
 
     def gateway_closed(self, gateway: Channel) -> None:
         """A gateway has died: its calls in flight are spent, and are made once more."""
         if gateway in self.gateways:
             self.gateways.remove(gateway)
+        self._held = {call: holder for call, holder in self._held.items() if holder is not gateway}
         for dispatch in list(self._engine.dispatches.live.values()):
             for effect in [one for one in dispatch.effects.values() if one.gateway is gateway]:
                 self._cut_off(dispatch, effect, gateway)
 
     def _cut_off(self, dispatch: DispatchState, effect: EffectState, gateway: Channel) -> None:
         engine, task = self._engine, self._engine.tasks[dispatch.task]
-        number, effect.status = effect.number, "asked"
-        engine.record(task, e.ModelCutOff(effect.id, dispatch.id, gateway.name, number))
-        if number < CALLS_AT_MOST:
-            self._call(dispatch, effect)
-            return
-        error = ModelFailed(model=effect.name, endpoint="its gateway", attempts=number, problem="each time its gateway ended").to_wire()
-        effect.status, effect.ok, effect.value = "ended", False, encode(error)
-        engine.store.barrier(partial(self._answer, dispatch, effect))
+        effect.status = "asked"
+        engine.record(task, e.ModelCutOff(effect.id, dispatch.id, gateway.name, effect.number))
+        self._call(dispatch, effect)
 
     # --- holders that are gone ---------------------------------------------------------------------------------------------
 
     def orphaned(self, dispatch: DispatchState, why: str) -> bool:
-        """Its holder is gone: settle what its effects are now. False where a human must be asked first."""
-        free = True
+        """Its holder is gone: settle what its effects are now. False where a human is asked first."""
         for effect in list(dispatch.effects.values()):
-            if effect.kind == "read" and effect.status in ("asked", "granted"):
+            if effect.kind == "read" and effect.status in ("asked", "reserving", "granted"):
                 del dispatch.effects[effect.id]
             elif effect.kind in ("write", "irreversible") and effect.status in ("granted", "unknown"):
-                free = self._unknown(dispatch, effect, why) and free
-        return free
+                self._unknown(dispatch, effect, why)
+        return not dispatch.waits
 
-    def _unknown(self, dispatch: DispatchState, effect: EffectState, why: str) -> bool:
-        """Record that nobody knows whether it happened; true where it may simply be repeated."""
+    def _unknown(self, dispatch: DispatchState, effect: EffectState, why: str) -> None:
+        """Record that nobody knows whether it happened, and ask a human where it may not simply be repeated."""
         engine, task = self._engine, self._engine.tasks[dispatch.task]
         spec = engine.router.tools[dispatch.agent, effect.name]
         repeat = spec.repeat is not None and spec.repeat.kind != "never"
+        if not repeat and engine.inbox.is_asked(dispatch, effect):
+            return
         then = "repeat" if repeat else "ask"
         engine.record(task, e.EffectUnknown(effect.id, dispatch.id, effect.attempt, effect.name, why, then))
         if not repeat:
             engine.inbox.ask_unknown(dispatch, effect, spec, why)
-        return repeat
 
-    def resolve_unknown(self, dispatch: DispatchState, effect: EffectState, *, happened: bool, note: str) -> None:
-        """A human has said whether it happened."""
-        task = self._engine.tasks[dispatch.task]
-        if happened:
-            value = {"confirmed_by_human": True, "note": note}
-            fact = e.EffectEnded(effect.id, dispatch.id, effect.attempt, effect.name, True, value, 0.0)
-            self._engine.record(task, fact)
-        else:
-            effect.status = "asked"
+    def confirm(self, dispatch: DispatchState, effect: EffectState, note: str) -> None:
+        """A human has said that it did happen."""
+        value = {"confirmed_by_human": True, "note": note}
+        fact = e.EffectEnded(effect.id, dispatch.id, effect.attempt, effect.name, True, value, 0.0)
+        self._engine.record(self._engine.tasks[dispatch.task], fact)
 
     def abandon(self, dispatch: DispatchState) -> None:
         """The dispatch is closed: model calls that nobody waits for any more are cancelled."""

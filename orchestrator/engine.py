@@ -6,7 +6,7 @@ durable. The desks do the work: admission (drivers), workflows (runners), dispat
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple
 
 from interlock.orchestrator.admission import Admission
@@ -70,7 +70,8 @@ class Engine:
         self.detached = False
         self.resumed = False
         self._attempts = 0
-        self._greeting: set[str] = set()
+        self._greeting: dict[str, str] = {}  # peers that have not answered yet, by name, and their pools
+        self._background: set[asyncio.Task[None]] = set()
         self._greeted = asyncio.Event()
         self._runner_came = asyncio.Event()
         self._waiting: dict[str, list[Callable[[e.TaskEnded], None]]] = {}
@@ -80,10 +81,10 @@ class Engine:
 
     async def open(self, peers: Iterable[PeerRef]) -> None:
         """Take up what is stored, greet the peers, resume. Returns when every live task goes on."""
-        self._restore()
+        restored = self._restore()
         self.record(None, e.EpochStarted(self.store.epoch, VERSION))
         peers = list(peers)
-        self._greeting = {ref.name for ref in peers}
+        self._greeting = {ref.name: ref.pool for ref in peers}
         for ref in peers:
             self.join(ref)
         self._check_greeted()
@@ -91,10 +92,10 @@ class Engine:
             async with asyncio.timeout(GREET_SECONDS):
                 await self._greeted.wait()
         except TimeoutError:
-            self._greeting.clear()
-        self._resume()
+            pass  # who answers later is known then: see `expects`
+        self._resume(restored)
 
-    def _restore(self) -> None:
+    def _restore(self) -> list[TaskState]:
         for name, version, schema in builtin():
             self.catalog.restore(name, version, schema)
         for entry in self.store.entries(""):
@@ -107,26 +108,38 @@ class Engine:
         for id in self.store.live_tasks():
             task = self.tasks[id] = fold(id, self.store.entries(id))
             self.dispatches.live.update(task.dispatches)
+            self.inbox.know(task)
+        return list(self.tasks.values())
 
-    def _resume(self) -> None:
+    def _resume(self, restored: list[TaskState]) -> None:
         self.resumed = True
-        for task in list(self.tasks.values()):
+        for task in restored:
+            self.inbox.resume(task)
+            if task.outcome:
+                continue
             for n, fires in list(task.timers.items()):
                 self._arm(task, n, fires)
-            for item in task.open_items:
-                self.inbox.watch(task, item)
-            for item in list(task.items.values()):
-                if item.decision and item.dispatch:
-                    self.inbox.carry_on(task, item, "")
             if task.runner is None:
                 self.workflows.load(task)
             for dispatch in list(task.dispatches.values()):
-                if dispatch.replica is None and not dispatch.suspended and dispatch.agent:
-                    self._take_over(task, dispatch)
+                self.dispatches.resume(dispatch)
+        self.workflows.adopt_orphans()
+        self.effects.call_waiting()
 
-    def _take_over(self, task: TaskState, dispatch: Any) -> None:
-        if self.effects.orphaned(dispatch, "the orchestrator was started again"):
-            self.dispatches.again(dispatch, "the orchestrator was started again")
+    def expects(self, pool: str) -> bool:
+        """Whether a peer of this pool has not answered this orchestrator yet: it may hold what nobody else seems to."""
+        return pool in self._greeting.values()
+
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside; a failure of it is a fault of this engine."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background_done)
+
+    def _background_done(self, task: "asyncio.Task[None]") -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fault(error)
 
     def _fault(self, error: BaseException) -> None:
         if not self.detached:
@@ -183,8 +196,7 @@ class Engine:
         def on_open(channel: Channel, holds: list[str]) -> None:
             if not self.detached:
                 opened(channel, holds)
-                self._greeting.discard(channel.name)
-                self._check_greeted()
+                self._met(channel)
 
         def on_close(channel: Channel, stale: bool) -> None:
             if self.detached:
@@ -194,8 +206,7 @@ class Engine:
                 return
             self.channels.pop(channel.name, None)
             closed(channel)
-            self._greeting.discard(channel.name)
-            self._check_greeted()
+            self._met(channel)
             self._lost(channel.name)
 
         def on_frames(channel: Channel, frames: list[Any]) -> None:
@@ -224,6 +235,13 @@ class Engine:
                 place.remove(channel)
         self.workflows.move_away(channel)
         await channel.idle()
+
+    def _met(self, channel: Channel) -> None:
+        """A peer has answered, or has none to give any more."""
+        if self._greeting.pop(channel.name, None) is not None:
+            self._check_greeted()
+            if self.resumed:
+                self.dispatches.greeted(channel.pool)
 
     def _check_greeted(self) -> None:
         if not self._greeting:
@@ -321,7 +339,7 @@ class Engine:
     def _ended(self, task: TaskState, at: int) -> None:
         self.workflows.forget(task)
         self.tasks.pop(task.id, None)
-        asyncio.get_running_loop().create_task(self.budgets.close(task.id))
+        self.background(self.budgets.close(task.id))
         assert task.ended is not None
         self._told(task.id, task.type, task.accepted, at, task.ended.outcome)
         for then in self._waiting.pop(task.id, ()):
@@ -330,17 +348,20 @@ class Engine:
 
     async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
         """The supervisor's order: the task has its outcome, durably, when this returns true."""
+        await self.admission.settled(task)
         live = self.tasks.get(task)
         if live is not None and not live.outcome:
             self.record(live, e.OrderRecorded(order, what, by, why))
             outcome = Outcome.BUDGET_EXCEEDED if what == "budget" else Outcome.KILLED
             self.end(live, outcome, why if what == "budget" else f"{by} killed it: {why}")
         await self.durable()
+        self.background(self.budgets.close(task))  # the orchestrator that gave it its outcome may have died before
         return True
 
     async def receipt(self, receipt: Receipt) -> None:
-        """Keep the proof of what a kill stopped."""
-        self.record(None, e.ReceiptRecorded(receipt), task_id=receipt.task)
+        """Keep the proof of what a kill stopped, once."""
+        if not any(entry.kind == e.ReceiptRecorded.KIND for entry in self.store.entries(receipt.task)):
+            self.record(None, e.ReceiptRecorded(receipt), task_id=receipt.task)
         await self.durable()
 
     async def decide(self, item: str, *, approve: bool, by: str, note: str = "") -> None:

@@ -37,8 +37,12 @@ class Inbox:
         """Ask whether this one call may happen; its dispatch is suspended until then."""
         args = decode(effect.args)
         text = f"{dispatch.agent} wants to call {spec.name} on {spec.system}. {spec.description}"
-        effect.status = "approval"
         self._ask_about(dispatch, effect, "approval", approval_id(effect), text, args)
+        self.advance(dispatch)
+
+    def is_asked(self, dispatch: DispatchState, effect: EffectState) -> bool:
+        """Whether somebody is asked already if this effect happened."""
+        return unknown_id(effect) in self._engine.tasks[dispatch.task].items
 
     def ask_unknown(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec, why: str) -> None:
         """Ask whether a call whose holder is gone took effect: approve says it did, deny that it did not."""
@@ -46,7 +50,7 @@ class Inbox:
             f"Did {spec.name} on {spec.system} take effect? It was granted to {dispatch.agent} and {why}. "
             "Look there: approve if it happened, deny if it did not and shall run again."
         )
-        self._ask_about(dispatch, effect, "unknown", derived("itm", "unknown", effect.id, effect.attempt), text, decode(effect.args))
+        self._ask_about(dispatch, effect, "unknown", unknown_id(effect), text, decode(effect.args))
 
     def _ask_about(self, dispatch: DispatchState, effect: EffectState, kind: str, id: str, text: str, args: Any) -> None:
         engine, task = self._engine, self._engine.tasks[dispatch.task]
@@ -60,8 +64,20 @@ class Inbox:
                 e.ItemAsked(id, kind, escalate.to, text, expires, 0, dispatch.id, effect.id, binding, details),
             )
             self.watch(task, task.items[id])
-        engine.record(task, e.DispatchSuspended(dispatch.id, dispatch.attempt, id))
-        engine.dispatches.release(dispatch, "it waits for a human")
+
+    def advance(self, dispatch: DispatchState) -> None:
+        """A dispatch with something in the inbox is suspended while any of it is open, and handed out again once nothing is. A granted
+        write runs to its end first: whoever let go in the middle would not know whether it happened."""
+        if not dispatch.waits or (dispatch.writing and dispatch.replica is not None):
+            return
+        engine, task = self._engine, self._engine.tasks[dispatch.task]
+        waits_for = next((item.id for item in task.open_items if item.dispatch == dispatch.id), "")
+        if not waits_for:
+            engine.dispatches.release(dispatch, "it goes on from what was decided")
+            engine.dispatches.again(dispatch, "what it waited for was decided")
+        elif not dispatch.suspended:
+            engine.record(task, e.DispatchSuspended(dispatch.id, dispatch.attempt, waits_for))
+            engine.dispatches.release(dispatch, "it waits for a human")
 
     def question(self, task: TaskState, n: int, asked: dict[str, Any]) -> None:
         """A workflow's question, its command `n`."""
@@ -71,6 +87,10 @@ class Inbox:
         fact = e.ItemAsked(id, "question", escalate.to, asked["text"], expires, n, details=asked["details"])
         engine.record(task, fact)
         self.watch(task, task.items[id])
+
+    def know(self, task: TaskState) -> None:
+        """A restored task: its items can be decided from now on."""
+        self._tasks.update(dict.fromkeys(task.items, task.id))
 
     def watch(self, task: TaskState, item: Item) -> None:
         """Make an open item known: it can be decided, and it expires."""
@@ -85,9 +105,11 @@ class Inbox:
         item = task.items.get(id) if task is not None else None
         if task is None or item is None or task.outcome:
             raise UnknownItem(item=id)
-        if item.decision:
-            raise AlreadyDecided(item=id, decision=item.decision, by="someone")
-        self._decide(task, item, "approved" if approve else "denied", by, note)
+        decision = "approved" if approve else "denied"
+        if not item.decision:
+            self._decide(task, item, decision, by, note)
+        elif (item.decision, item.by) != (decision, by):  # the same once more is the same call, made again
+            raise AlreadyDecided(item=id, decision=item.decision, by=item.by or "its workflow")
 
     def _decide(self, task: TaskState, item: Item, decision: str, by: str, note: str) -> None:
         engine = self._engine
@@ -104,29 +126,39 @@ class Inbox:
             at = engine.record(task, fact, deliver)
             return
         engine.record(task, fact)
-        if item.kind == "approval" and decision == "denied":
-            reason = f"{by} denied {item.id}" + (f": {note}" if note else "")
-            engine.end(task, Outcome.REJECTED, reason)
-            return
-        self.carry_on(task, item, note)
+        self._act(task, item)
 
-    def carry_on(self, task: TaskState, item: Item, note: str) -> None:
-        """The dispatch that waited for this item goes on."""
+    def _act(self, task: TaskState, item: Item) -> None:
+        """What follows from a decision; done again where an orchestrator died before all of it was durable."""
+        engine = self._engine
+        if item.decision == "expired":
+            to = engine.router.workflows[task.type].escalate.to
+            engine.end(task, Outcome.EXPIRED, f"nobody at {to} decided {item.id} in time")
+            return
+        if item.kind == "approval" and item.decision == "denied":
+            engine.end(task, Outcome.REJECTED, f"{item.by} denied {item.id}" + (f": {item.note}" if item.note else ""))
+            return
         dispatch = task.dispatches.get(item.dispatch)
-        if dispatch is None or dispatch.suspended != item.id:
+        if dispatch is None:
             return
         effect = dispatch.effects.get(item.effect)
-        if item.kind == "unknown" and effect is not None:
-            self._engine.effects.resolve_unknown(dispatch, effect, happened=item.decision == "approved", note=note)
-        self._engine.dispatches.again(dispatch, f"{item.id} was {item.decision}")
+        if item.kind == "unknown" and item.decision == "approved" and effect is not None and effect.status == "unknown":
+            engine.effects.confirm(dispatch, effect, item.note)
+        self.advance(dispatch)
+
+    def resume(self, task: TaskState) -> None:
+        """A new orchestrator: what is open is watched again, what was decided has its consequences."""
+        for item in list(task.items.values()):
+            if not item.decision:
+                self.watch(task, item)
+            elif not task.outcome:
+                self._act(task, item)
 
     def _expire(self, task: TaskState, item: Item) -> None:
         if task.outcome or item.decision:
             return
-        engine = self._engine
-        engine.record(task, e.ItemDecided(item.id, "expired", "the clock", "", item.n))
-        to = engine.router.workflows[task.type].escalate.to
-        engine.end(task, Outcome.EXPIRED, f"nobody at {to} decided {item.id} in time")
+        self._engine.record(task, e.ItemDecided(item.id, "expired", "the clock", "", item.n))
+        self._act(task, item)
 
     def forget(self, task: TaskState) -> None:
         """The task has ended; nothing of it waits any more."""
@@ -138,3 +170,8 @@ class Inbox:
 def approval_id(effect: EffectState) -> str:
     """An approval belongs to the effect, which is named by agent, tool and arguments; never to an attempt."""
     return derived("itm", "approval", effect.id)
+
+
+def unknown_id(effect: EffectState) -> str:
+    """What is asked about one intent; the same effect may be intended again."""
+    return derived("itm", "unknown", effect.id, effect.attempt)

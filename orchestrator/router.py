@@ -7,6 +7,7 @@ later versions of a major accept what earlier ones did) and answers with a contr
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import semver
 
@@ -73,6 +74,7 @@ class Router:
         return fitting[0]
 
 
+@lru_cache(maxsize=4096)
 def fits(reader: ContractRef, name: str, version: str) -> bool:
     """Whether who reads `reader` can read `name version`: same contract, same major, no later than the reader's own version."""
     if reader.name != name:

@@ -12,10 +12,11 @@ from typing import Any, Literal
 from interlock.orchestrator.channel import Channel
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import Fragment, encode
+from interlock.schemas.errors import Stopped, from_wire
 from interlock.schemas.labels import TRUSTED, Label, decode_label
 from interlock.schemas.record import State
 
-EffectStatus = Literal["asked", "approval", "granted", "calling", "unknown", "ended"]
+EffectStatus = Literal["asked", "reserving", "granted", "calling", "unknown", "ended", "stopped"]
 
 
 def raw(value: Any) -> bytes:
@@ -25,7 +26,8 @@ def raw(value: Any) -> bytes:
 
 @dataclass(slots=True)
 class EffectState:
-    """One effect of a dispatch. `attempt` is the one that holds it; `value` JSON once it has ended.
+    """One effect of a dispatch. `attempt` is the one that holds it; `value` JSON once it has ended. A `stopped` one is answered to nobody:
+    an order against its task is on its way.
 
     `number` counts the calls of a model effect (2: repeated once after its gateway died), `gateway` who makes it now.
     """
@@ -45,7 +47,8 @@ class EffectState:
 
 @dataclass(slots=True)
 class DispatchState:
-    """One message's work until its reply. `suspended` names the inbox item that it waits for."""
+    """One message's work until its reply. `waits`: it has something in the inbox and was not handed out again since; `suspended` names
+    the item for which its replica let go of it. `ended` are its tool calls in the order in which they ended."""
 
     id: str
     n: int
@@ -56,16 +59,22 @@ class DispatchState:
     label: Label
     task: str
     suspended: str = ""
+    waits: bool = False
     lost: int = 0
     replica: Channel | None = None
     effects: dict[str, EffectState] = field(default_factory=dict)
+    ended: list[EffectState] = field(default_factory=list)
+
+    @property
+    def writing(self) -> bool:
+        """Whether a granted write is under way, of which nobody knows the end yet."""
+        return any(effect.status == "granted" and effect.kind in ("write", "irreversible") for effect in self.effects.values())
 
     def evidence(self) -> bytes:
         """What its tools answered, in order, as JSON for the workflow; empty where it used none."""
-        ended = [effect for effect in self.effects.values() if effect.status == "ended" and effect.kind != "model"]
-        if not ended:
+        if not self.ended:
             return b""
-        return encode([{"tool": one.name, "ok": one.ok, "value": Fragment(one.value)} for one in ended])
+        return encode([{"tool": one.name, "ok": one.ok, "value": Fragment(one.value)} for one in self.ended])
 
 
 @dataclass(slots=True)
@@ -80,6 +89,8 @@ class Item:
     dispatch: str = ""
     effect: str = ""
     decision: str = ""
+    by: str = ""
+    note: str = ""
 
 
 @dataclass(slots=True)
@@ -151,7 +162,7 @@ def _sent(task: TaskState, fact: e.MessageSent, at: int) -> None:
 
 def _attempted(task: TaskState, fact: e.DispatchAttempted, at: int) -> None:
     dispatch = task.dispatches[fact.dispatch]
-    dispatch.attempt, dispatch.suspended = fact.attempt, ""
+    dispatch.attempt, dispatch.suspended, dispatch.waits = fact.attempt, "", False
     dispatch.lost += fact.lost
 
 
@@ -205,7 +216,29 @@ def _intended(task: TaskState, fact: e.EffectIntended, at: int) -> None:
 def _effect_ended(task: TaskState, fact: e.EffectEnded, at: int) -> None:
     effect = _effect(task, fact.dispatch, fact.effect, "read", fact.tool, fact.attempt)
     if effect is not None:
-        effect.status, effect.ok, effect.value, effect.latency_ms = "ended", fact.ok, raw(fact.value), fact.latency_ms
+        effect.latency_ms = fact.latency_ms
+        _tool_ended(task.dispatches[fact.dispatch], effect, fact.ok, raw(fact.value))
+
+
+def _effect_refused(task: TaskState, fact: e.EffectRefused, at: int) -> None:
+    effect = _effect(task, fact.dispatch, fact.effect, "read", fact.tool, fact.attempt)
+    if effect is None:
+        return
+    if is_stop(fact.error):
+        effect.status = "stopped"
+    else:
+        _tool_ended(task.dispatches[fact.dispatch], effect, False, encode(fact.error))
+
+
+def _tool_ended(dispatch: DispatchState, effect: EffectState, ok: bool, value: bytes) -> None:
+    if effect.status != "ended":
+        dispatch.ended.append(effect)
+    effect.status, effect.ok, effect.value = "ended", ok, value
+
+
+def is_stop(error: Any) -> bool:
+    """Whether a wire error says that the task may do nothing more: then its end comes, and no answer."""
+    return isinstance(error, dict) and isinstance(from_wire(error), Stopped)
 
 
 def _effect_unknown(task: TaskState, fact: e.EffectUnknown, at: int) -> None:
@@ -217,7 +250,7 @@ def _effect_unknown(task: TaskState, fact: e.EffectUnknown, at: int) -> None:
 def _model_called(task: TaskState, fact: e.ModelCalled, at: int) -> None:
     effect = _effect(task, fact.dispatch, fact.effect, "model", fact.model, fact.attempt)
     if effect is not None:
-        effect.status, effect.gateway, effect.ok = "ended", None, fact.error is None
+        effect.status, effect.gateway, effect.ok = "stopped" if is_stop(fact.error) else "ended", None, fact.error is None
         effect.value = raw(fact.response if effect.ok else fact.error)
 
 
@@ -239,12 +272,20 @@ def _asked(task: TaskState, fact: e.ItemAsked, at: int) -> None:
     task.items[fact.item] = Item(fact.item, task.id, fact.kind, fact.expires, fact.n, fact.dispatch, fact.effect)
     if fact.n:
         task.commands = fact.n
+    dispatch = task.dispatches.get(fact.dispatch)
+    if dispatch is not None:
+        dispatch.waits = True
 
 
 def _decided(task: TaskState, fact: e.ItemDecided, at: int) -> None:
-    task.items[fact.item].decision = fact.decision
+    item = task.items[fact.item]
+    item.decision, item.by, item.note = fact.decision, fact.by, fact.note
     if fact.n and fact.decision != "expired":
         task.events += 1
+    dispatch = task.dispatches.get(item.dispatch)
+    effect = dispatch.effects.get(item.effect) if dispatch is not None else None
+    if effect is not None and effect.status == "unknown" and fact.decision == "denied":
+        effect.status = "asked"  # it did not happen: it may be begun again
 
 
 def _diverged(task: TaskState, fact: e.TaskDiverged, at: int) -> None:
@@ -270,6 +311,7 @@ _STEPS: dict[type[e.Fact], Callable[[TaskState, Any, int], None]] = {
     e.CommandCancelled: _cancelled,
     e.EffectIntended: _intended,
     e.EffectEnded: _effect_ended,
+    e.EffectRefused: _effect_refused,
     e.EffectUnknown: _effect_unknown,
     e.ModelCalled: _model_called,
     e.ModelCutOff: _cut_off,

@@ -33,7 +33,8 @@ class Workflows:
 
     def start(self, task: TaskState) -> None:
         """Activate a task that was just accepted."""
-        self._hand(task, [])
+        if task.runner is None and not task.outcome:
+            self._hand(task, [])
 
     def load(self, task: TaskState) -> None:
         """Give a task that no runner holds to one, with all that was recorded so far."""

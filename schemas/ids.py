@@ -6,6 +6,7 @@ A random id sorts by time of making: 48 bits of milliseconds, 80 bits of chance,
 import hashlib
 import secrets
 import time
+from functools import lru_cache
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -24,11 +25,15 @@ def fresh(prefix: str) -> str:
 
 
 def derived(prefix: str, *parts: str | int) -> str:
-    """The same id for the same parts, in every process and after every crash: 125 bits of SHA-256."""
-    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
-    return f"{prefix}_{_base32(int.from_bytes(digest[:16], 'big') >> 3, 25)}"
+    """The same id for the same parts, in every process and after every crash: 128 bits of SHA-256 in hex."""
+    return f"{prefix}_{hashlib.sha256(_joined(parts)).hexdigest()[:32]}"
 
 
+def _joined(parts: tuple[str | int, ...]) -> bytes:
+    return "\x1f".join(map(str, parts)).encode()
+
+
+@lru_cache(maxsize=4096)
 def trace_of(task: str) -> str:
     """The W3C trace id of a task: one trace per task, derivable by every actor without asking."""
     return hashlib.sha256(task.encode()).hexdigest()[:32]
@@ -36,9 +41,10 @@ def trace_of(task: str) -> str:
 
 def span_of(*parts: str | int) -> str:
     """The W3C span id of something that has a name (a task, an attempt, an effect), derivable like `trace_of`."""
-    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:16]
+    return hashlib.sha256(_joined(parts)).hexdigest()[:16]
 
 
+@lru_cache(maxsize=4096)
 def traceparent(task: str, *parts: str | int) -> str:
     """The W3C `traceparent` under which work for a task hangs: below its workflow, or below the span named by `parts`."""
     return f"00-{trace_of(task)}-{span_of(*(parts or (task,)))}-01"

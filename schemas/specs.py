@@ -4,6 +4,7 @@ The trusted base reads these and never loads user code; replicas and runners loa
 """
 
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, Self
 
 from interlock.schemas.budget import parse_amounts
@@ -120,6 +121,7 @@ class AppSpec:
         )
 
 
+@lru_cache(maxsize=4096)
 def split_ref(text: str) -> ContractRef:
     """The reference that `str(ContractRef)` wrote."""
     name, _, version = text.partition(" ")

@@ -137,10 +137,13 @@ class Ladder:
 
     async def _carry(self, progress: _Progress, fenced: int) -> None:
         order, began = progress.order, asyncio.get_running_loop().time()
+        sweep = self._sweep(progress)
+        if not progress.receipt.done():
+            await sweep.glance()
         telling = asyncio.create_task(self._insist(lambda: self._tell(order)))
         try:
             if not progress.receipt.done():
-                verified = await self._sweep(progress)
+                verified = await sweep.run(self._ended(order))
                 # An engine that lives settles what it had under way; what it does not is unknown.
                 await asyncio.wait([telling], timeout=max(0.0, began + self._pace.grace - asyncio.get_running_loop().time()))
                 self._hand_over(progress, fenced, verified)
@@ -150,7 +153,7 @@ class Ladder:
             telling.cancel()
         if late:
             # Until it heard of the order, the engine may have handed the task to somebody once more.
-            await self._sweep(progress)
+            await self._sweep(progress).run(self._ended(order))
         receipt = progress.receipt.result()
         await self._insist(lambda: self._confirm(receipt))
         self._journal.append(Change("acknowledged", order.task, {}))
@@ -165,19 +168,24 @@ class Ladder:
         self._budgets.release(task)
         progress.receipt.set_result(receipt)
 
-    async def _sweep(self, progress: _Progress) -> bool:
+    def _sweep(self, progress: _Progress) -> Sweep:
         task = progress.order.task
 
         def note(kind: str, data: dict[str, Any]) -> None:
             self._journal.append(Change(kind, task, data))
 
-        def ended(incarnation: str) -> None:
-            assert self._group is not None
-            self._group.create_task(self._insist(lambda: self._lose(incarnation, f"ended to stop {task}")))
-
         sweep = Sweep(progress.order, self._hosts, self._processes, self._clock, note, self._pace)
         sweep.resume(progress.found)
-        return await sweep.run(ended)
+        return sweep
+
+    def _ended(self, order: Order) -> Callable[[str], None]:
+        """Who is told of each incarnation that the sweep had to end."""
+
+        def ended(incarnation: str) -> None:
+            assert self._group is not None
+            self._group.create_task(self._insist(lambda: self._lose(incarnation, f"ended to stop {order.task}")))
+
+        return ended
 
     async def _tell(self, order: Order) -> bool:
         return await self._orders.order(order.id, order.task, order.what, order.by, order.why)

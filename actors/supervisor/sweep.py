@@ -71,7 +71,6 @@ class Sweep:
         began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(self._pace.bound):
-                await self._glance()
                 while not await self._round(asyncio.get_running_loop().time() - began, ended):
                     await self._pause()
             clear = True
@@ -85,7 +84,7 @@ class Sweep:
                 self._settle(name, UNVERIFIED)
         return clear and all(entry["how"] != UNVERIFIED for entry in self.found.values())
 
-    async def _glance(self) -> None:
+    async def glance(self) -> None:
         """See who holds the task before anyone is told to let go; a warden that does not answer at once is not waited for."""
         holders: list[str] = []
         try:

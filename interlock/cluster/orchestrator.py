@@ -73,9 +73,10 @@ class OrchestratorActor:
     # --- from the supervisor -----------------------------------------------------------------------------------------------------
 
     @answers
-    async def ping(self) -> bool:
+    async def ping(self) -> int:
+        """Its process id, once it works."""
         await self._service()
-        return True
+        return os.getpid()
 
     @answers
     async def join(self, name: str, kind: str, pool: str, handle: Handle) -> None:

@@ -115,9 +115,10 @@ class SupervisorActor:
     # --- what it is asked ------------------------------------------------------------------------------------------------------------
 
     @answers
-    async def ping(self) -> bool:
+    async def ping(self) -> int:
+        """Its process id, once it works."""
         self._here()
-        return True
+        return os.getpid()
 
     @answers
     async def budgets(self, calls: list[tuple[Any, ...]]) -> list[tuple[bool, Any]]:

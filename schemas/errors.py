@@ -4,7 +4,10 @@ A class's `template` is its message; the facts that fill it travel as fields (`e
 error crosses processes as data (`to_wire`, `from_wire`) and never as a pickle of somebody's traceback.
 """
 
+import re
 from typing import Any, ClassVar
+
+_TWO_STOPS = re.compile(r"(?<!\.)\.\.(?=\s|$)")
 
 _BY_CODE: dict[str, type["InterlockError"]] = {}
 
@@ -17,7 +20,8 @@ class InterlockError(Exception):
 
     def __init__(self, **facts: Any) -> None:
         self.facts = facts
-        super().__init__(self.template.format(**facts))
+        # A fact may be a sentence, with a full stop of its own before the template's.
+        super().__init__(_TWO_STOPS.sub(".", self.template.format(**facts)))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -334,7 +338,7 @@ class AlreadyRunning(InterlockError):
 
 class RayFailed(InterlockError):
     code = "ray_failed"
-    template = "Ray did not start; {log} has what it printed. It ended with: {said}"
+    template = "Ray did not start; it ended with: {said}. The rest of what it printed is in {log}."
 
 
 class NoModel(InterlockError):

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 @output.json_option
 @which_bus
 def up(target: str | None, address: str | None, name: str, as_json: bool) -> None:
-    """Start a bus, or bring one back, and deploy an app to it.
+    """Start a bus with an app.
 
     MODULE is a dotted module or the path of a .py file, APP the name of the app in it. Without --address a Ray of its own is started on
-    this machine; ledger and files are kept in INTERLOCK_HOME (default: .interlock in the current folder). Without an app the bus runs
-    what was deployed to it before. Repeating it is safe.
+    this machine; ledger and files are kept in INTERLOCK_HOME (default: .interlock in the current folder). If there is a ledger already,
+    its tasks go on where they stood.
 
     \b
     Examples:
@@ -35,7 +35,7 @@ def up(target: str | None, address: str | None, name: str, as_json: bool) -> Non
         output.as_json(running)
         return
     output.lines(f"Bus {running['name']} runs at {running['address']}; its ledger is in {running['home']}.")
-    if running["app"]:
+    if target:
         output.lines(f"App {running['app']}: {', '.join(running['agents']) or 'no agents'}.")
 
 
@@ -59,7 +59,7 @@ def down(name: str, as_json: bool) -> None:
 def status(bus: "Bus", as_json: bool) -> None:
     """Show who runs and what is in flight.
 
-    Live tasks, messages at work, and per pool its members, their load and how much waits for one of them.
+    Live tasks, messages at work, and per pool its members, what they work on and what waits for one of them.
     """
     found = bus.status()
     if as_json:
@@ -73,12 +73,11 @@ def status(bus: "Bus", as_json: bool) -> None:
 
 
 def _pools(found: dict[str, Any]) -> list[tuple[str, int, int, int]]:
-    names = dict.fromkeys([*found["queues"], *(peer["pool"] for peer in found["peers"])])
-    return [(name, *_load([peer for peer in found["peers"] if peer["pool"] == name]), found["queues"].get(name, 0)) for name in names]
-
-
-def _load(peers: list[dict[str, Any]]) -> tuple[int, int]:
-    return len(peers), sum(peer["load"] for peer in peers)
+    """Per pool its members, their load, and its queue."""
+    loads: dict[str, list[int]] = {name: [] for name in found["queues"]}
+    for peer in found["peers"]:
+        loads.setdefault(peer["pool"], []).append(peer["load"])
+    return [(name, len(load), sum(load), found["queues"].get(name, 0)) for name, load in loads.items()]
 
 
 @click.command()

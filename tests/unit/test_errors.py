@@ -29,6 +29,13 @@ def test_a_message_is_made_of_sentences(cls: type[InterlockError]) -> None:
     assert cls.template.rstrip("}").endswith((".", "remedy"))
 
 
+def test_a_fact_that_is_a_sentence_brings_no_second_full_stop() -> None:
+    inner = errors.ToolFailed(tool="t", problem="it broke...", remedy="See ../log.")
+    assert str(inner) == "Tool t failed: it broke.... See ../log."
+    outer = errors.AgentFailed(agent="a", contract="c 1.0.0", problem=str(inner))
+    assert " See ../log. The workflow may catch" in str(outer)
+
+
 def test_codes_are_unique_and_never_taken_twice() -> None:
     assert len({cls.code for cls in CLASSES}) == len(CLASSES)
     with pytest.raises(TypeError, match="already taken by Fenced"):

@@ -1,0 +1,320 @@
+"""The command line against a bus: what each command shows, and the sentence and exit code of every no."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import pytest
+from click.testing import CliRunner, Result
+
+from interlock import AgentContext, App, Budget, LocalBus, Message, Never, ToolContext, WorkflowContext
+from interlock.cli import connection, main
+from interlock.schemas.entries import ItemAsked
+from interlock.schemas.record import RunRecord
+
+HOSTILE = "[bold]red[/bold] \x1b[31m\u202egnp"
+SHOWN = "[bold]red[/bold] \\u001b[31m\\u202egnp"
+
+
+class Order(Message, contract="order.request", version="1.0.0"):
+    number: int
+    note: str = ""
+
+
+class Done(Message, contract="order.done", version="1.0.0"):
+    said: str
+
+
+def make_app() -> App:
+    """`echo` answers, pays (which needs an approval) or fails; `question` asks a human; `guarded` takes even numbers only."""
+    app = App("shop")
+
+    @app.tool(effect="irreversible", system="bank", repeat=Never())
+    async def transfer(amount: int, to: str, ctx: ToolContext) -> bool:
+        """Transfer money."""
+        return True
+
+    @app.agent("clerk", version="1.0.0", tools=[transfer])
+    async def clerk(request: Order, ctx: AgentContext) -> Done:
+        if request.note == "fail":
+            raise ValueError(HOSTILE)
+        if request.note == "pay":
+            await ctx.call(transfer, amount=request.number, to=HOSTILE)
+        return Done(said=f"order {request.number} done")
+
+    @app.workflow("echo", version="1.0.0", budget=Budget(tokens=1000, steps=10, seconds=60, usd="0.50", writes={"bank": 1}))
+    async def echo(request: Order, ctx: WorkflowContext) -> Done:
+        return await ctx.ask(request, returns=Done)
+
+    @app.workflow("question", version="1.0.0")
+    async def question(request: Order, ctx: WorkflowContext) -> Done:
+        answer = await ctx.ask_human(f"Shall it be {request.number}?\n{HOSTILE}", number=request.number)
+        return Done(said=f"{answer.approved}: {answer.note}")
+
+    def is_even(request: Order) -> bool:
+        return request.number % 2 == 0
+
+    @app.workflow("guarded", version="1.0.0", entry=is_even)
+    async def guarded(request: Order, ctx: WorkflowContext) -> Done:
+        return Done(said="even")
+
+    return app
+
+
+class Shell(NamedTuple):
+    """A bus, and a way to type commands at it."""
+
+    bus: LocalBus
+
+    def __call__(self, *words: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(main, list(words), input=stdin)
+
+    def lines(self, *words: str) -> list[str]:
+        """What a command prints that succeeds without a word on stderr."""
+        done = self(*words)
+        assert (done.exit_code, done.stderr) == (0, "")
+        return done.stdout.splitlines()
+
+    def submit(self, *words: str) -> str:
+        (task,) = self.lines("submit", *words)
+        return task
+
+    def asked(self, task: str) -> str:
+        """The inbox item that a task waits for, as soon as there is one."""
+        return next(event.fact.item for event in self.bus.task(task).events() if isinstance(event.fact, ItemAsked))
+
+
+@pytest.fixture(scope="module")
+def shell() -> Iterator[Shell]:
+    with LocalBus(make_app()) as bus, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "connect", lambda address, name: nullcontext(bus))
+        yield Shell(bus)
+
+
+# --- submit -------------------------------------------------------------------------------------------------------------------
+
+
+def test_submit_prints_the_id_and_again_is_the_same_task(shell: Shell) -> None:
+    assert shell.submit("echo", '{"number": 1}', "--id", "one") == "tsk_one"
+    assert json.loads(shell("submit", "echo", '{"number":1}', "--id", "tsk_one", "--json").stdout) == {"task": "tsk_one"}
+
+
+def test_submit_and_wait_prints_the_result(shell: Shell, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.mktemp("requests") / "request.json"
+    file.write_text('{"number": 2}')
+    for request, stdin in (('{"number": 2}', None), (f"@{file}", None), ("-", '{"number": 2}')):
+        done = shell("submit", "echo", request, "--wait", stdin=stdin)
+        assert (done.exit_code, json.loads(done.stdout), done.stderr) == (0, {"said": "order 2 done"}, "")
+    whole = json.loads(shell("submit", "echo", '{"number": 2}', "--wait", "--json", "--id", "two").stdout)
+    assert whole == {"task": "tsk_two", "outcome": "success", "reason": "", "result": {"said": "order 2 done"}}
+
+
+def test_a_task_that_fails_is_a_no(shell: Shell) -> None:
+    done = shell("submit", "echo", '{"number": 3, "note": "fail"}', "--wait", "--json", "--id", "bad")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["outcome"], told["result"]) == (1, "failed", None)
+    assert done.stderr == (
+        f"tsk_bad ended as failed: Agent clerk failed on order.request 1.0.0: ValueError: {SHOWN}. The workflow may catch AgentFailed "
+        "and go another way. `interlock show tsk_bad` shows every step.\n"
+    )
+
+
+def test_a_budget_is_lowered(shell: Shell) -> None:
+    task = shell.submit("echo", '{"number": 4}', "--budget", "tokens=500, usd=0.10,writes/bank=0", "--id", "cheap")
+    shell.bus.task(task).outcome(timeout=10)
+    lines = shell.lines("show", task)
+    assert [line for line in lines if line.startswith(("  tokens:", "  usd:", "  steps:", "  writes/"))] == [
+        "  tokens: 0 of 500",
+        "  steps: 0 of 10",
+        "  usd: 0 of 0.10",
+        "  writes/bank: 0 of 0",
+    ]
+
+
+# --- every no: a sentence on stderr, nothing on stdout, an exit code ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (
+            ("submit", "nope", "{}"),
+            2,
+            "No workflow is called 'nope'. This bus runs: echo, guarded, question. "
+            "Deploy the app that declares it, or use one of these names.",
+        ),
+        (
+            ("submit", "echo", '{"number": "x"}'),
+            2,
+            'order.request 1.0.0 refuses this message: at /number: "x" is not of type "integer". '
+            "Nothing was sent; correct the field and send it again.",
+        ),
+        (
+            ("submit", "guarded", '{"number": 3}'),
+            1,
+            "guarded does not take this request: its entry condition is_even does not hold. "
+            "Nothing was started; submit when the condition holds.",
+        ),
+        (
+            ("submit", "echo", '{"number": 1}', "--budget", "tokens=5000"),
+            2,
+            "A submit may only lower the workflow's budget: tokens is 1000 and 5000 was asked. "
+            "Ask for at most 1000, or change the workflow.",
+        ),
+        (
+            ("submit", "echo", '{"number": 1}', "--budget", "steps=0"),
+            1,
+            "The budget is too small to start: steps is 0 and the first step needs more than 0. Raise steps, or ask for less.",
+        ),
+        (
+            ("submit", "echo", '{"number": 1}', "--id", "Öl"),
+            2,
+            "task id 'Öl': it is not lower-case letters, digits and hyphens, 64 at the most. Use an id such as order-7294.",
+        ),
+        (("show", "none"), 2, "No task tsk_none is known to this bus. `interlock tasks` lists those that are."),
+        (("show", "none", "--json"), 2, "No task tsk_none is known to this bus. `interlock tasks` lists those that are."),
+        (("kill", "none"), 2, "No task tsk_none is known to this bus. `interlock tasks` lists those that are."),
+        (("approve", "itm_none"), 2, "Nothing called itm_none waits in the inbox. `interlock inbox` lists what does."),
+        (("deny", "itm_none"), 2, "Nothing called itm_none waits in the inbox. `interlock inbox` lists what does."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_no_is_one_sentence(shell: Shell, words: tuple[str, ...], code: int, sentence: str) -> None:
+    done = shell(*words)
+    assert (done.stderr, done.exit_code, done.stdout) == (f"{sentence}\n", code, "")
+
+
+def test_another_request_under_the_same_id(shell: Shell) -> None:
+    shell.submit("echo", '{"number": 5}', "--id", "five")
+    done = shell("submit", "echo", '{"number": 6}', "--id", "five")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "Task tsk_five already exists with another request. The first one stands; submit under another id to start a second task.\n"
+    )
+
+
+def test_scale_names_the_agents_that_there_are(shell: Shell) -> None:
+    done = shell("scale", "clerc", "2")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("No agent is called 'clerc'. This bus runs: clerk")
+
+
+# --- what is shown ---------------------------------------------------------------------------------------------------------------
+
+
+def test_tasks_lists_the_newest_first(shell: Shell) -> None:
+    for number in (1, 2):
+        shell.bus.task(shell.submit("echo", f'{{"number": {number}}}', "--id", f"list-{number}")).outcome(timeout=10)
+    head, newest, before = shell.lines("tasks", "--limit", "2")
+    assert head.split() == ["task", "type", "state", "accepted", "reason"]
+    assert re.fullmatch(r"tsk_list-2  echo  success  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", newest)
+    assert before.startswith("tsk_list-1")
+    (row,) = json.loads(shell("tasks", "--limit", "1", "--json").stdout)
+    assert (row["task"], row["state"], row["outcome"]) == ("tsk_list-2", "ended", "success")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", row["ended_at"])
+    assert shell.lines("tasks", "--state", "diverged") == ["No task is diverged."]
+
+
+def test_show_tells_the_story(shell: Shell) -> None:
+    task = shell.submit("echo", '{"number": 7}', "--id", "seven")
+    shell.bus.task(task).outcome(timeout=10)
+    lines = shell.lines("show", "seven")
+    assert lines[0] == "tsk_seven  echo  success"
+    assert re.fullmatch(r"  began \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, took \d+\.\d{3} s", lines[1])
+    assert '  result (order.done 1.0.0): {"said": "order 7 done"}' in lines
+    did = [re.sub(r"^ *\d+\.\d{3} s  ", "", line) for line in lines[lines.index("") + 1 :]]
+    assert [line.split(maxsplit=1)[1] for line in did] == [
+        "submitted echo with order.request 1.0.0",
+        "asked clerk",
+        "replied",
+        "task ended: success",
+    ]
+
+
+def test_show_json_is_the_run_record(shell: Shell) -> None:
+    task = shell.submit("echo", '{"number": 8}', "--id", "eight")
+    shell.bus.task(task).outcome(timeout=10)
+    said = json.loads(shell("show", task, "--json").stdout)
+    assert RunRecord.model_validate(said) == shell.bus.task(task).record()
+    assert list(said) == list(RunRecord.model_fields)
+
+
+def test_what_a_model_wrote_moves_no_cursor(shell: Shell) -> None:
+    task = shell.submit("echo", '{"number": 9, "note": "fail"}', "--id", "hostile")
+    shell.bus.task(task).outcome(timeout=10)
+    assert any(line.startswith("  error: ") and SHOWN in line for line in shell.lines("show", task))
+    for words in (("show", task), ("show", task, "--json"), ("tasks",), ("tasks", "--json")):
+        assert not {"\x1b", "\u202e"} & set(shell(*words).stdout)
+
+
+def test_status_and_scale(shell: Shell) -> None:
+    assert shell.lines("scale", "clerk", "2") == ["clerk is to have 2 replicas."]
+    assert shell.lines("scale", "clerk", "1") == ["clerk is to have 1 replica."]
+    first, head, *pools = shell.lines("status")
+    assert re.fullmatch(r"Epoch 1: \d+ live tasks, \d+ of them waiting for a human, \d+ messages at work\.", first)
+    assert head.split() == ["pool", "members", "load", "queue"]
+    assert {line.split()[0] for line in pools} == {"clerk", "runners"}
+    assert json.loads(shell("status", "--json").stdout)["epoch"] == 1
+
+
+# --- people -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_approval_shows_exactly_the_act_and_a_yes_lets_it_happen(shell: Shell) -> None:
+    task = shell.submit("echo", '{"number": 10, "note": "pay"}', "--id", "pay")
+    item = shell.asked(task)
+    shown = [line for line in shell.lines("inbox") if line]
+    head, text, *arguments, how = shown
+    assert re.fullmatch(rf"{item}  approval  for operators  of task tsk_pay, expires \d{{4}}-.* UTC", head)
+    assert text == "  clerk wants to call transfer on bank. Transfer money."
+    assert arguments == ["    amount = 10", '    to = "[bold]red[/bold] \\u001b[31m\\u202egnp"']
+    assert how == f"  interlock approve {item}   or   interlock deny {item}"
+    assert set(shown) <= set(shell.lines("show", task)), "the task shows what it waits for"
+    assert shell.lines("show", task)[0] == "tsk_pay  echo  waiting for a human"
+    (row,) = json.loads(shell("inbox", "--json").stdout)
+    assert (row["item"], row["details"]["arguments"]) == (item, {"amount": 10, "to": HOSTILE})
+    assert shell.lines("tasks", "--state", "waiting")[1].startswith("tsk_pay  echo  waiting")
+
+    assert shell.lines("approve", item, "--note", "fine") == [f"{item} approved."]
+    assert shell.bus.task(task).outcome(timeout=10) == "success"
+    assert shell.lines("inbox") == ["Nothing waits for a human."]
+    assert "  writes/bank: 1 of 1" in shell.lines("show", task)
+    again = shell("deny", item)
+    assert (again.exit_code, again.stdout) == (2, "")
+
+
+def test_a_denied_act_rejects_its_task(shell: Shell) -> None:
+    task = shell.submit("echo", '{"number": 11, "note": "pay"}', "--id", "denied")
+    item = shell.asked(task)
+    assert shell.lines("deny", item, "--note", "too much") == [f"{item} denied."]
+    assert shell.bus.task(task).outcome(timeout=10) == "rejected"
+    assert any(line.startswith("  error: ") and "too much" in line for line in shell.lines("show", task))
+
+
+def test_a_question_and_its_answer(shell: Shell) -> None:
+    task = shell.submit("question", '{"number": 12}')
+    item = shell.asked(task)
+    assert f"  Shall it be 12? {SHOWN}" in shell.lines("inbox")
+    assert shell.lines("approve", item, "--note", "do") == [f"{item} approved."]
+    assert shell.bus.task(task).result(timeout=10) == {"said": "True: do"}
+
+
+# --- the kill ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_kill_prints_its_receipt_and_show_keeps_it(shell: Shell) -> None:
+    task = shell.submit("question", '{"number": 13}', "--id", "doomed")
+    shell.asked(task)
+    lines = shell.lines("kill", "doomed", "--why", HOSTILE)
+    assert lines[0] == "tsk_doomed stopped"
+    assert lines[1].endswith(f": {SHOWN}")
+    assert shell.bus.task(task).outcome(timeout=10) == "killed"
+    again = json.loads(shell("kill", "doomed", "--json").stdout)
+    assert (again["task"], again["why"], again["verified"]) == ("tsk_doomed", HOSTILE, True)
+    while not any(entry.kind == "receipt.recorded" for entry in shell.bus.task(task).entries()):
+        pass  # the supervisor tells the ledger of it after whoever asked for the kill
+    shown = shell.lines("show", task)
+    assert shown[0] == "tsk_doomed  question  killed"
+    assert shown[shown.index("Receipt:") + 1 :] == lines

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from interlock.actors.agent_context import AgentContext
@@ -42,17 +43,19 @@ Agent = Callable[[Message, AgentContext], Awaitable[Message]]
 
 @dataclass(slots=True)
 class Work:
-    """One dispatch in progress. `asked` holds effects that no answer has come for; `seen` counts equal effects."""
+    """One dispatch in progress. `said` holds, by effect, what was said last and not heard on: a new orchestrator is told it again.
+    `seen` counts equal effects; `slot` is its place on the board."""
 
     frame: Dispatch
     envelope: Envelope
     records: dict[str, tuple[bool, bytes]]
-    asked: dict[str, EffectAsked] = field(default_factory=dict)
+    said: dict[str, EffectAsked | ToolEnded] = field(default_factory=dict)
     waiting: dict[str, "asyncio.Future[Granted | Answered]"] = field(default_factory=dict)
     seen: dict[tuple[str, str, str], int] = field(default_factory=dict)
     degraded: bool = False
     dropped: bool = False
-    task: "asyncio.Task[None] | None" = None
+    slot: int = -1
+    task: "asyncio.Task[Replied | DispatchFailure | None] | None" = None
 
 
 class Replica(Mailbox):
@@ -87,8 +90,8 @@ class Replica(Mailbox):
 
     def reopen(self) -> None:
         for work in self._work.values():
-            for asked in work.asked.values():
-                self.emit(asked)
+            for frame in work.said.values():
+                self.emit(frame)
 
     def holds(self) -> list[str]:
         return [f"{work.frame.dispatch} {attempt}" for attempt, work in self._work.items()]
@@ -106,23 +109,32 @@ class Replica(Mailbox):
             return
         records = {effect: (ok, value) for effect, ok, value in frame.records}
         work = self._work[frame.attempt] = Work(frame, Envelope.decode(frame.envelope), records)
+        if self._notes is not None:
+            work.slot = self._notes.enter(frame.task)
         work.task = asyncio.get_running_loop().create_task(self._live(work))
+        # Not in the task itself: one that is cancelled before its first step never runs.
+        work.task.add_done_callback(partial(self._ended, work))
 
-    async def _live(self, work: Work) -> None:
-        frame = work.frame
-        slot = self._notes.enter(frame.task) if self._notes is not None else -1
-        said: Replied | DispatchFailure | LetGo = LetGo(frame.dispatch, frame.attempt)
+    async def _live(self, work: Work) -> Replied | DispatchFailure | None:
+        """How the dispatch ended; none where it was let go of."""
         try:
-            said = await self._work_on(work)
+            return await self._work_on(work)
         except InterlockError as error:
-            said = self._failure(work, error)
-        except Exception as error:  # noqa: BLE001 - the agent's own code: its failure is an answer, not a crash of the replica
-            said = self._failure(work, InterlockError(detail=f"{type(error).__name__}: {error}"))
-        finally:
-            self._work.pop(frame.attempt, None)
-            if self._notes is not None:
-                self._notes.leave(slot)
-            self.emit(LetGo(frame.dispatch, frame.attempt) if work.dropped else said)
+            return self._failure(work, error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the agent's own code: its failure is an answer, not a crash of the replica
+            return self._failure(work, InterlockError(detail=f"{type(error).__name__}: {error}"))
+        except asyncio.CancelledError:
+            if _is_being_cancelled():
+                raise
+            return self._failure(work, InterlockError(detail="CancelledError: something that it awaited was cancelled"))
+
+    def _ended(self, work: Work, done: "asyncio.Task[Replied | DispatchFailure | None]") -> None:
+        frame = work.frame
+        self._work.pop(frame.attempt, None)
+        if self._notes is not None:
+            self._notes.leave(work.slot)
+        said = None if work.dropped or done.cancelled() else done.result()
+        self.emit(LetGo(frame.dispatch, frame.attempt) if said is None else said)
 
     async def _work_on(self, work: Work) -> Replied:
         contract, frame = work.envelope.contract, work.frame
@@ -158,7 +170,7 @@ class Replica(Mailbox):
 
     def _let_go(self, work: Work) -> None:
         work.dropped = True
-        work.asked.clear()
+        work.said.clear()
         if work.task is not None:
             work.task.cancel()
 
@@ -216,7 +228,7 @@ class Replica(Mailbox):
     async def _ask(self, work: Work, asked: EffectAsked) -> Granted | Answered:
         if work.dropped:
             raise Fenced(task=work.frame.task, why="its dispatch was dropped")
-        work.asked[asked.effect] = asked
+        work.said[asked.effect] = asked
         answer = self._expect(work, asked.effect)
         self.emit(asked)
         return await answer
@@ -244,16 +256,23 @@ class Replica(Mailbox):
                 fail(current, decode(result.value)["code"])
         answered = self._expect(work, asked.effect)
         work.degraded = work.degraded or result.cut
-        self.emit(
-            ToolEnded(frame.dispatch, frame.attempt, asked.effect, asked.name, result.ok, result.value, result.latency_ms, result.cut)
-        )
+        ended = ToolEnded(frame.dispatch, frame.attempt, asked.effect, asked.name, result.ok, result.value, result.latency_ms, result.cut)
+        work.said[asked.effect] = ended
+        self.emit(ended)
         return await answered
 
     def _hear(self, frame: Granted | Answered) -> None:
         for work in self._work.values():
-            if work.frame.dispatch != frame.dispatch or (isinstance(frame, Granted) and frame.effect not in work.asked):
+            said = work.said.get(frame.effect)
+            if work.frame.dispatch != frame.dispatch or (isinstance(frame, Granted) and not isinstance(said, EffectAsked)):
                 continue  # a grant that comes twice: the tool runs already
-            work.asked.pop(frame.effect, None)
+            work.said.pop(frame.effect, None)
             waiting = work.waiting.pop(frame.effect, None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(frame)
+
+
+def _is_being_cancelled() -> bool:
+    """Whether somebody cancels the task that runs now; else a `CancelledError` is one that the agent let out itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -21,7 +21,7 @@ class Mailbox(ABC):
     def __init__(self) -> None:
         self.epoch = 0
         self._applied = 0
-        self._early: dict[int, list[Any]] = {}
+        self._early: dict[int, tuple[list[Any], int]] = {}
         self._outbox: deque[Frame] = deque()
         self._first = 1  # number of the first frame in the outbox
         self._unsent = 1  # number of the first frame that no response of this epoch has carried
@@ -65,10 +65,10 @@ class Mailbox(ABC):
             raise StaleEpoch(epoch=epoch, current=self.epoch)
         if epoch > self.epoch:
             self._begin(epoch)
-        self._acknowledge(acknowledged)
         if lost:
             self._unsent = received + 1
-        self._apply(first, frames)
+            self._announce = self._announce or received == 0
+        self._apply(first, frames, acknowledged)
         await asyncio.sleep(0)
         if epoch == self.epoch and not self._ready():
             await self._wait()
@@ -87,16 +87,19 @@ class Mailbox(ABC):
             self._outbox.popleft()
             self._first += 1
 
-    def _apply(self, first: int, frames: list[Any]) -> None:
+    def _apply(self, first: int, frames: list[Any], acknowledged: int) -> None:
+        """Take frames in sequence. What overtook others waits for them, its acknowledgement too: that may rest on what they say."""
         if first > self._applied + 1:
-            self._early[first] = frames
+            if len(frames) >= len(self._early.get(first, ((), 0))[0]):
+                self._early[first] = frames, acknowledged
             return
         for frame in frames[self._applied + 1 - first :]:
             self._applied += 1
             self.take(frame)
-        for start in sorted(self._early):
-            if start <= self._applied + 1:
-                self._apply(start, self._early.pop(start))
+        self._acknowledge(acknowledged)
+        following = min(self._early, default=0)
+        if 0 < following <= self._applied + 1:
+            self._apply(following, *self._early.pop(following))
 
     def _ready(self) -> bool:
         return self._announce or self._unsent < self._first + len(self._outbox)

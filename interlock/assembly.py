@@ -6,11 +6,12 @@ Every actor can be replaced by its next incarnation while the rest goes on, as o
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextvars import Context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from interlock.actors.host import Replica
+from interlock.actors.host import Notes, Replica
 from interlock.actors.loop import ModelLoop
 from interlock.actors.mailbox import Mailbox
 from interlock.actors.models.gateway import Gateway
@@ -24,48 +25,28 @@ from interlock.actors.supervisor.journal import Journal, MemoryJournal, SqliteJo
 from interlock.actors.supervisor.sweep import Pace
 from interlock.actors.warden import OwnProcess
 from interlock.app import App
+from interlock.cell import Cell, LocalPeer
 from interlock.orchestrator.engine import Engine, PeerRef
 from interlock.orchestrator.ledger.memory import MemoryLedger
 from interlock.orchestrator.ledger.sqlite import SqliteLedger
 from interlock.orchestrator.ledger.writer import Writer
 from interlock.orchestrator.service import Service
 from interlock.schemas.budget import Amount, Amounts
-from interlock.schemas.entries import Entry
 from interlock.schemas.errors import InterlockError
-from interlock.schemas.ports import Clock, Grant, PeerGone, Reservation
+from interlock.schemas.ports import Clock, Grant, PeerGone, Processes, Reservation
 from interlock.schemas.record import Receipt
 from interlock.settings import DEFAULT_BASE_URL, ModelSettings
+from interlock.telemetry import task_span
 
 _LOG = logging.getLogger("interlock.local")
 
 RUNNERS, MODELS = "runners", "models"
 LEDGER_FILE, JOURNAL_FILE = "ledger.db", "supervisor.db"
 
+RESTART_SECONDS = 0.5
+"""A fault that comes again at once must not keep the whole process busy."""
 
-class LocalPeer:
-    """A peer in this process. `end` is its death: it answers nobody any more."""
-
-    def __init__(self, host: Mailbox) -> None:
-        self.host = host
-        self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    async def exchange(self, request: bytes) -> bytes:
-        if self._gone.done():
-            raise PeerGone
-        answer: asyncio.Future[bytes] = asyncio.ensure_future(self.host.exchange(request))
-        waits: set[asyncio.Future[Any]] = {answer, self._gone}
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        if self._gone.done():
-            raise PeerGone
-        return answer.result()
-
-    def end(self) -> None:
-        if not self._gone.done():
-            self._gone.set_result(None)
-
-    @property
-    def gone(self) -> bool:
-        return self._gone.done()
+T = TypeVar("T")
 
 
 class Assembly:
@@ -79,42 +60,48 @@ class Assembly:
         wire: ModelWire | None = None,
         model: ModelSettings | None = None,
         folder: Path | None = None,
-        on_durable: Callable[[Entry], None] | None = None,
         pace: Pace | None = None,
     ) -> None:
         self.app, self.clock, self.wire, self.folder = app, clock, wire, folder
-        self._model = model or ModelSettings()
-        self._on_durable, self._pace = on_durable, pace
+        self._model, self._pace = model or ModelSettings(), pace
         self.peers: dict[str, tuple[PeerRef, LocalPeer]] = {}
-        self._running: asyncio.Task[None] | None = None
-        self._supervised = asyncio.Event()
-        self._engaged = asyncio.Event()
+        self._broken: InterlockError | None = None
+        self._engaged, self._supervised = asyncio.Event(), asyncio.Event()
+        self._restarting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Make every actor and deploy the app."""
-        self.store = self._first_store()
-        self.store.open_epoch()
-        self.registry = Registry(lambda method, *args: getattr(self.service, method)(*args))
-        self._journal = self._first_journal()
-        self._supervise()
-        await self._engage()
-        spec = self.app.spec()
-        for ref, schema in spec.schemas.items():
-            contract, version = ref.split(" ")
+        self.registry = Registry(self.ask)
+        self.store = self.make_store(None)
+        self._journal = self.make_journal(None)
+        self.start_supervisor()
+        await self.start_engine()
+        await self.deploy(self.app)
+
+    async def deploy(self, app: App) -> None:
+        """Take another version of the app: runners and replicas that are made from now on run it."""
+        self.app = app
+        spec = app.spec()
+        for name, schema in spec.schemas.items():
+            contract, _, version = name.partition(" ")
             await self.registry.register(contract, version, schema, "local")
-        await self.engine.deploy(spec, "local")
-        for name, definition in self.app.agents.items():
-            self.supervisor.pools.declare(name, "replica", definition.spec.replicas[0])
-        self.supervisor.pools.declare(RUNNERS, "runner", 1)
-        if self.wire is not None:
-            self.supervisor.pools.declare(MODELS, "models", 1)
+        await self.ask("deploy", spec.to_wire(), "local")
+        sizes = [(name, "replica", definition.spec.replicas[0]) for name, definition in app.agents.items()]
+        sizes += [(RUNNERS, "runner", 1)] + ([(MODELS, "models", 1)] if self.wire is not None else [])
+
+        async def declare(supervisor: Supervisor) -> None:
+            for name, kind, size in sizes:
+                supervisor.pools.declare(name, kind, size)
+
+        await self.ask_supervisor(declare)
 
     async def close(self) -> None:
         """Stop everything; what is on disk stays."""
         self.engine.detach()
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait({self._running})
+        if self._restarting is not None:
+            self._restarting.cancel()
+        self._running.cancel()
+        await asyncio.wait({self._running})
         for ref, peer in self.peers.values():
             peer.end()
             if ref.kind == "models" and isinstance(peer.host, Gateway):
@@ -124,56 +111,147 @@ class Assembly:
 
     # --- orchestrator ------------------------------------------------------------------------------------------------------------
 
-    def _first_store(self) -> Writer:
+    def make_store(self, before: Writer | None) -> Writer:
+        """The ledger for the next epoch; `before` is the one of the epoch before."""
         if self.folder is None:
-            return MemoryLedger(self.clock, on_failure=self._store_failed, on_durable=self._on_durable)
+            return before.reopen(on_failure=self._store_failed) if isinstance(before, MemoryLedger) else self._memory()
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / LEDGER_FILE
         make = SqliteLedger.open if path.exists() else SqliteLedger.create
-        return make(path, self.clock, on_failure=self._store_failed, on_durable=self._on_durable)
+        return self._opened(make(path, self.clock, on_failure=self._store_failed))
 
-    def _store_failed(self, error: InterlockError) -> None:
-        self.engine.detach()
-        self._engine_failed(error)
+    def _memory(self) -> Writer:
+        return self._opened(MemoryLedger(self.clock, on_failure=self._store_failed))
 
-    def _engine_failed(self, error: BaseException) -> None:
-        _LOG.error("the engine of this bus has stopped", exc_info=error)
+    @staticmethod
+    def _opened(store: Writer) -> Writer:
+        store.open_epoch()
+        return store
 
-    async def _engage(self) -> None:
-        self.engine = Engine(self.store, self.clock, _Budgets(self), self._lost, self._engine_failed)
+    async def start_engine(self) -> None:
+        """A new engine on the store, in a cell of its own; it greets every peer."""
+        self.engine_cell = Cell("engine")
+        self.engine = Engine(self.store, self.clock, _Budgets(self), self._lost, self._engine_failed, task_span)
         self.service = Service(self.engine, self.store.reader)
         self._engaged.set()
-        await self.engine.open([ref for ref, peer in self.peers.values() if not peer.gone])
+        await self.engine_cell.call(self.engine.open([ref for ref, _ in self.peers.values()]))
+
+    def end_engine(self) -> None:
+        """The engine ends as in a crash: with everything that it held in memory, and whatever is not durable."""
+        self._engaged.clear()
+        self.engine_cell.end()
+        self.engine.detach()
+        self.store.abandon()
+        self.store.reader.close()
+
+    async def restart_engine(self) -> None:
+        """The next epoch takes up what is durable and goes on."""
+        self.end_engine()
+        self.store = self.make_store(self.store)
+        await self.start_engine()
+
+    def _store_failed(self, error: InterlockError) -> None:
+        _LOG.error("the store of this bus has failed", exc_info=error)
+        self._broken = error
+        self.end_engine()
+        self._engaged.set()
+
+    def _engine_failed(self, error: BaseException) -> None:
+        _LOG.error("the engine of this bus has stopped; the next one goes on from the ledger", exc_info=error)
+        self.end_engine()
+        self._restarting = asyncio.get_running_loop().create_task(self._restart_soon(), context=Context())
+
+    async def _restart_soon(self) -> None:
+        await asyncio.sleep(RESTART_SECONDS)
+        await self.restart_engine()
 
     def _lost(self, name: str) -> None:
+        self.supervisor_cell.post(self._mourn, self.supervisor, name)
+
+    def _mourn(self, supervisor: Supervisor, name: str) -> None:
         self.peers.pop(name, None)
-        self.supervisor.pools.lost(name, "its process ended")
+        supervisor.pools.lost(name, "its process ended")
+
+    async def ask(self, method: str, *args: Any) -> Any:
+        """A call of the engine's service; made again, to the next engine, where this one ends before it has answered."""
+        return await self.ask_engine(lambda: getattr(self.service, method)(*args))
+
+    async def ask_engine(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run `work`, which may be done again, in the current engine's cell."""
+        while True:
+            await self._engaged.wait()
+            if self._broken is not None:
+                raise type(self._broken)(**self._broken.facts)
+            cell = self.engine_cell
+            try:
+                return await cell.call(work())
+            except PeerGone:
+                if not cell.gone:
+                    raise
 
     # --- supervisor --------------------------------------------------------------------------------------------------------------
 
-    def _first_journal(self) -> Journal:
+    def make_journal(self, before: Journal | None) -> Journal:
+        """The journal for the next incarnation; `before` is the one of the incarnation before."""
         if self.folder is None:
-            return MemoryJournal(self.clock)
+            return MemoryJournal(self.clock, before.store if isinstance(before, MemoryJournal) else None)
         path = self.folder / JOURNAL_FILE
         return SqliteJournal(path, self.clock, create=not path.exists())
 
-    def _supervise(self) -> None:
-        world = World(_Orders(self), _Hosts(self), OwnProcess(), _Spawner(self), self._leave, self._joined)
+    def processes(self) -> Processes:
+        """What can be seen and ended apart from this process: what tools have started."""
+        return OwnProcess()
+
+    def start_supervisor(self) -> None:
+        """A new supervisor on the journal, in a cell of its own."""
+        cell = self.supervisor_cell = Cell("supervisor")
+        world = World(_Orders(self), _Hosts(self), self.processes(), _Spawner(self), self._leave, self._joined)
         self.supervisor = Supervisor(self._journal, self.clock, world, self._pace)
-        self._running = asyncio.get_running_loop().create_task(self.supervisor.run(), name="supervisor")
+        self._running = cell.start(self.supervisor.run())
+        self._running.add_done_callback(self._supervisor_ended)
         self._supervised.set()
 
+    def _supervisor_ended(self, done: "asyncio.Task[None]") -> None:
+        """It ends by itself only where its journal fails: then nothing may be granted any more, and this bus is over."""
+        if not done.cancelled() and isinstance(error := done.exception(), Exception):
+            leaf = next(_leaves(error))
+            self._store_failed(leaf if isinstance(leaf, InterlockError) else InterlockError(detail=f"the supervisor failed: {leaf!r}"))
+
+    def end_supervisor(self) -> None:
+        """The supervisor ends as in a crash."""
+        self._supervised.clear()
+        self.supervisor_cell.end()
+
+    def restart_supervisor(self) -> None:
+        """The next incarnation reads the journal and goes on."""
+        self.end_supervisor()
+        self._journal = self.make_journal(self._journal)
+        self.start_supervisor()
+
+    async def ask_supervisor(self, work: Callable[[Supervisor], Coroutine[Any, Any, T]]) -> T:
+        """Run `work`, which may be done again, in the current supervisor's cell."""
+        while True:
+            await self._supervised.wait()
+            cell = self.supervisor_cell
+            try:
+                return await cell.call(work(self.supervisor))
+            except PeerGone:
+                if not cell.gone:
+                    raise
+
     async def _leave(self, name: str) -> None:
-        await (await self.engaged()).leave(name)
+        await self.ask_engine(lambda: self.engine.leave(name))
 
     def _joined(self, pool: str, name: str) -> None:
         if name in self.peers:
-            self.engine.join(self.peers[name][0])
+            self.engine_cell.post(self.engine.join, self.peers[name][0])
+        else:
+            self._lost(name)
 
     async def kill(self, task: str, by: str, why: str) -> Receipt:
         """Stop a task by the whole ladder. Raises `UnknownTask`."""
-        await self.service.record(task)
-        return await self.supervisor.ladder.kill(task, by, why)
+        await self.ask("record", task)
+        return await self.ask_supervisor(lambda supervisor: supervisor.ladder.kill(task, by, why))
 
     # --- peers -------------------------------------------------------------------------------------------------------------------
 
@@ -182,21 +260,20 @@ class Assembly:
         if kind == "runner":
             return Runner({workflow.name: workflow.definition for workflow in self.app.workflows.values()})
         if kind == "models":
-            assert self.wire is not None
+            assert self.wire is not None, "a pool of gateways is declared only where there is a wire"
             prices = Prices(self.wire.endpoint.base_url, self.clock, read_overrides(self._model.prices) if self._model.prices else None)
-            return Gateway(_Budgets(self), self.wire, prices, random.Random(name))
+            return Gateway(_Budgets(self), self.wire, prices, random.Random(name), incarnation=name)
         definition = self.app.agents[pool]
-        return Replica(definition, definition.function or ModelLoop(definition, self._model.model), name)
+        agent = definition.function or ModelLoop(definition, self._model.model)
+        return Replica(definition, agent, name, self.notes(name))
 
-    async def supervised(self) -> Supervisor:
-        """The supervisor, as soon as there is one."""
-        await self._supervised.wait()
-        return self.supervisor
+    def notes(self, name: str) -> Notes | None:
+        """Where a replica notes for whom it works; nobody looks here."""
+        return None
 
-    async def engaged(self) -> Engine:
-        """The engine, as soon as there is one."""
-        await self._engaged.wait()
-        return self.engine
+    def peer(self, host: Mailbox, name: str) -> LocalPeer:
+        """The way to a new peer's host."""
+        return LocalPeer(host, name)
 
 
 class _Spawner:
@@ -204,7 +281,7 @@ class _Spawner:
         self._assembly = assembly
 
     async def spawn(self, pool: str, kind: str, incarnation: str) -> None:
-        peer = LocalPeer(self._assembly.host(pool, kind, incarnation))
+        peer = self._assembly.peer(self._assembly.host(pool, kind, incarnation), incarnation)
         self._assembly.peers[incarnation] = (PeerRef(incarnation, kind, pool, peer), peer)
 
     async def stop(self, incarnation: str) -> None:
@@ -224,9 +301,9 @@ class _Hosts:
 
     async def cancel(self, incarnation: str, task: str) -> bool:
         found = self._assembly.peers.get(incarnation)
-        if found is None or found[1].gone:
+        if found is None:
             raise PeerGone
-        return await found[1].host.cancel(task)
+        return await found[1].cell.call(found[1].host.cancel(task))
 
     async def lost(self, incarnation: str, why: str) -> None:
         found = self._assembly.peers.get(incarnation)
@@ -240,32 +317,40 @@ class _Orders:
         self._assembly = assembly
 
     async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
-        return await (await self._assembly.engaged()).order(order, task, what, by, why)
+        return await self._assembly.ask_engine(lambda: self._assembly.engine.order(order, task, what, by, why))
 
     async def receipt(self, receipt: Receipt) -> None:
-        await (await self._assembly.engaged()).receipt(receipt)
+        await self._assembly.ask_engine(lambda: self._assembly.engine.receipt(receipt))
 
 
 class _Budgets:
     """The current supervisor's meters."""
 
     def __init__(self, assembly: Assembly) -> None:
-        self._assembly = assembly
+        self._ask = assembly.ask_supervisor
 
     async def open(self, task: str, limits: Amounts, accepted: int) -> None:
-        await (await self._assembly.supervised()).budgets.open(task, limits, accepted)
+        await self._ask(lambda supervisor: supervisor.budgets.open(task, limits, accepted))
 
     async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
-        return await (await self._assembly.supervised()).budgets.reserve(reservations)
+        return await self._ask(lambda supervisor: supervisor.budgets.reserve(reservations))
 
     async def settle(self, id: str, actual: Amounts) -> None:
-        await (await self._assembly.supervised()).budgets.settle(id, actual)
+        await self._ask(lambda supervisor: supervisor.budgets.settle(id, actual))
 
     async def close(self, task: str) -> None:
-        await (await self._assembly.supervised()).budgets.close(task)
+        await self._ask(lambda supervisor: supervisor.budgets.close(task))
 
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
-        return await (await self._assembly.supervised()).budgets.used(task)
+        return await self._ask(lambda supervisor: supervisor.budgets.used(task))
+
+
+def _leaves(error: Exception) -> Iterator[Exception]:
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
 
 
 def model_wire(app: App, model: ModelSettings) -> ModelWire | None:

@@ -5,10 +5,12 @@ its own (ending a busy loop) cannot be had here.
 """
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from interlock.actors.models.wire import Wire as ModelWire
+from interlock.actors.supervisor.core import Supervisor
 from interlock.aio import AsyncBus
 from interlock.app import App
 from interlock.assembly import Assembly, model_wire
@@ -16,6 +18,7 @@ from interlock.backend import Wire
 from interlock.bus import Bus
 from interlock.clock import SystemClock
 from interlock.settings import ModelSettings
+from interlock.telemetry import setup
 
 
 class LocalBackend:
@@ -25,7 +28,9 @@ class LocalBackend:
         self._assembly = assembly
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._assembly.service, name)
+        if name.startswith("_") or not hasattr(self._assembly.service, name):
+            raise AttributeError(name)
+        return partial(self._assembly.ask, name)
 
     async def kill(self, task: str, by: str, why: str) -> Wire:
         return asdict(await self._assembly.kill(task, by, why))
@@ -34,10 +39,13 @@ class LocalBackend:
         return await self._assembly.registry.register(contract, version, schema, by)
 
     async def used(self, task: str) -> dict[str, tuple[Any, Any, Any]]:
-        return dict(await self._assembly.supervisor.budgets.used(task))
+        return await self._assembly.ask_supervisor(lambda supervisor: supervisor.budgets.used(task))
 
     async def scale(self, agent: str, replicas: int) -> None:
-        self._assembly.supervisor.pools.scale(agent, replicas)
+        async def scale(supervisor: Supervisor) -> None:
+            supervisor.pools.scale(agent, replicas)
+
+        await self._assembly.ask_supervisor(scale)
 
     async def close(self) -> None:
         await self._assembly.close()
@@ -52,6 +60,7 @@ class AsyncLocalBus(AsyncBus):
     ) -> "AsyncLocalBus":
         """Start a bus for `app`. `model`: where the models are (default: the environment); `wire` takes its place in tests;
         `folder` keeps ledger and journal on disk. Raises `NoModel` where an agent needs a model and none is configured."""
+        setup("interlock")
         model = model or ModelSettings.from_env()
         assembly = Assembly(app, SystemClock(), wire=wire or model_wire(app, model), model=model, folder=folder)
         await assembly.start()

@@ -355,7 +355,8 @@ class Engine:
             outcome = Outcome.BUDGET_EXCEEDED if what == "budget" else Outcome.KILLED
             self.end(live, outcome, why if what == "budget" else f"{by} killed it: {why}")
         await self.durable()
-        self.background(self.budgets.close(task))  # the orchestrator that gave it its outcome may have died before
+        if live is None:
+            self.background(self.budgets.close(task))  # the orchestrator that gave it its outcome may have died before
         return True
 
     async def receipt(self, receipt: Receipt) -> None:

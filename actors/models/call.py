@@ -44,6 +44,7 @@ class Desk:
     prices: Prices
     rng: random.Random
     sleep: Callable[[float], Coroutine[Any, Any, None]]
+    incarnation: str = ""
 
 
 class _Held(NamedTuple):
@@ -142,7 +143,7 @@ class Call:
     async def _reserve(self, asked: Bounded) -> _Held:
         """Hold the worst case. Only the first reservation of a call counts as a step."""
         self._holds += 1
-        number = f"{self.frame.effect}#{self.frame.number}"
+        number = f"{self.frame.effect}#{self.frame.number}" + (f"@{self._desk.incarnation}" if self._desk.incarnation else "")
         id = number if self._holds == 1 else f"{number}/{self._holds}"
         steps = 1 if self._holds == 1 else 0
         base: dict[str, Amount] = {TOKENS: asked.input, STEPS: steps}

@@ -23,7 +23,8 @@ _log = logging.getLogger(__name__)
 
 
 class Gateway(Mailbox):
-    """A models peer. `sleep` waits between tries."""
+    """A models peer. `sleep` waits between tries. Reservations bear `incarnation`: a call that died with a gateway stays charged when
+    another makes it again."""
 
     def __init__(
         self,
@@ -32,9 +33,11 @@ class Gateway(Mailbox):
         prices: Prices,
         rng: random.Random,
         sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
+        *,
+        incarnation: str = "",
     ) -> None:
         super().__init__()
-        self._desk = Desk(budgets, wire, prices, rng, sleep)
+        self._desk = Desk(budgets, wire, prices, rng, sleep, incarnation)
         self._calls: dict[str, Call] = {}
         self._running: dict[str, asyncio.Task[CallEnded]] = {}
 

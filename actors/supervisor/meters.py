@@ -53,15 +53,16 @@ class Meters:
         return self._decide(Change("open", task, {"limits": _exact(limits), "accepted": accepted}))
 
     def reserve(self, asked: Reservation) -> tuple[Grant, list[Change]]:
-        """Hold `base` plus as many units as fit; the first answer stands for a repeated id. A refusal holds nothing."""
+        """Hold `base` plus as many units as fit; a refusal holds nothing. The first answer stands for a repeated id, until the task
+        is fenced."""
         task = self._tasks.get(asked.task)
         if task is None or task.closed:
             return Grant(asked.id, 0, Fenced(task=asked.task, why="it is not open")), []
+        if task.fenced:
+            return Grant(asked.id, 0, Fenced(task=asked.task, why=task.fenced)), []
         known = task.held.get(asked.id)
         if known is not None:
             return Grant(asked.id, known.units), []
-        if task.fenced:
-            return Grant(asked.id, 0, Fenced(task=asked.task, why=task.fenced)), []
         with localcontext(_EXACT):
             base, unit = _exact(asked.base), _exact(asked.unit)
             units, refusal = _fit(task, base, unit, asked)

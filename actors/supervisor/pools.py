@@ -140,9 +140,11 @@ class Pools:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                for name, member in self._members.items():
+                for name, member in list(self._members.items()):
                     member.since = now
-                    if member.state != "ready":
+                    if member.state == "ready":
+                        self._joined(member.pool, name)  # the one before may have died before it could say so
+                    else:
                         group.create_task(self._retire(name, drain=member.state == "leaving"))
                         # Also one half made leaves: nobody knows how far it came.
                         member.state = "leaving"

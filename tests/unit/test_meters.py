@@ -59,12 +59,13 @@ def test_a_charge_above_a_limit_stops_everything_that_follows() -> None:
     assert grant.error.limit == "tokens"
 
 
-def test_a_fenced_task_gets_nothing_new_but_hears_old_answers() -> None:
+def test_a_fenced_task_gets_nothing_also_not_again() -> None:
     meters = opened()
-    first, _ = meters.reserve(reservation("e1", {"tokens": 5}, {"tokens": 1}, wanted=3))
+    meters.reserve(reservation("e1", {"tokens": 5}, {"tokens": 1}, wanted=3))
     meters.fence("tsk_a", "kill by ann")
     assert isinstance(meters.reserve(reservation("e2"))[0].error, Fenced)
-    assert meters.reserve(reservation("e1"))[0] == first
+    assert isinstance(meters.reserve(reservation("e1"))[0].error, Fenced)
+    assert meters.under_way("tsk_a") == ["e1"]
 
 
 def test_a_closed_task_is_forgotten_and_late_calls_are_harmless() -> None:

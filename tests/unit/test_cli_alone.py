@@ -1,0 +1,360 @@
+"""The command line by itself: bad usage, no bus, an interrupt, a fault of our own, no terminal, a quick start, and the audit of a file."""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from interlock.cli import connection, main, output
+from interlock.cli.inputs import Limits
+from interlock.clock import SystemClock
+from interlock.orchestrator.ledger.sqlite import SqliteLedger
+from interlock.schemas.entries import EpochStarted
+from interlock.schemas.errors import NotRunning
+from interlock.schemas.record import State
+
+
+def run(*words: str, stdin: str | bytes | None = None) -> Result:
+    return CliRunner().invoke(main, list(words), input=stdin)
+
+
+@pytest.fixture(autouse=True)
+def _no_bus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(address: str | None, name: str) -> NoReturn:
+        raise NotRunning(address=address or "127.0.0.1")
+
+    monkeypatch.setattr(connection, "connect", refuse)
+    monkeypatch.setenv("INTERLOCK_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("INTERLOCK_DEBUG", raising=False)
+
+
+def connecting(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> None:
+    monkeypatch.setattr(connection, "connect", lambda address, name: act())
+
+
+# --- bad usage -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["frobnicate"], "No such command 'frobnicate'. `interlock --help` says how."),
+        (["submit", "echo"], "Missing argument 'JSON'. `interlock submit --help` says how."),
+        (["show"], "Missing argument 'TASK'. `interlock show --help` says how."),
+        (["tasks", "--limit", "0"], "Invalid value for '--limit': 0 is not in the range x>=1. `interlock tasks --help` says how."),
+        (
+            ["tasks", "--state", "lost"],
+            "Invalid value for '--state': 'lost' is not one of 'running', 'waiting', 'diverged', 'ended'. "
+            "`interlock tasks --help` says how.",
+        ),
+        (["scale", "clerk", "-1"], "No such option '-1'. `interlock scale --help` says how."),
+        (["scale", "clerk", "many"], "Invalid value for 'N': 'many' is not a valid integer range. `interlock scale --help` says how."),
+        (["audit", "burn"], "No such command 'burn'. `interlock audit --help` says how."),
+        (
+            ["submit", "echo", "@none.json"],
+            "Invalid value for 'JSON': none.json cannot be read: No such file or directory. `interlock submit --help` says how.",
+        ),
+        (
+            ["submit", "echo", "{}", "--budget", "gold=1"],
+            "Invalid value for '--budget': 'gold' is no meter. Write tokens=5000,usd=0.10 with tokens, steps, seconds, usd or "
+            "writes/SYSTEM. "
+            "`interlock submit --help` says how.",
+        ),
+        (
+            ["submit", "echo", "{}", "--budget", "tokens=1.5"],
+            "Invalid value for '--budget': tokens=1.5 is not a whole number of zero or more. Write tokens=5000,usd=0.10. "
+            "`interlock submit --help` says how.",
+        ),
+        (
+            ["submit", "echo", "{}", "--budget", "usd=nan"],
+            "Invalid value for '--budget': usd=nan is not a number of zero or more. Write tokens=5000,usd=0.10. "
+            "`interlock submit --help` says how.",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_usage_is_one_sentence(words: list[str], sentence: str) -> None:
+    done = run(*words)
+    assert (done.stderr, done.exit_code, done.stdout) == (f"{sentence}\n", 2, "")
+
+
+@pytest.mark.parametrize(("text", "stdin"), [("{oops", None), ("-", "{oops"), ("-", b"\xff"), ("-", "")])
+def test_what_is_not_json_is_never_sent(text: str, stdin: str | bytes | None) -> None:
+    done = run("submit", "echo", text, stdin=stdin)
+    source = "the standard input" if text == "-" else "it"
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"Invalid value for 'JSON': {source} is not JSON: ")
+    assert 'Give an object such as \'{"order_id": "7294"}\', @FILE, or - for the standard input' in done.stderr
+
+
+@pytest.mark.parametrize("amount", ["", "-1", "1e3", "²", "inf", "+1", "1_0"])
+def test_an_amount_is_plain_digits(amount: str) -> None:
+    with pytest.raises(click.BadParameter):
+        Limits().convert(f"tokens={amount}", None, None)
+
+
+def test_limits() -> None:
+    assert Limits().convert("tokens=5, usd=0.10,seconds=1.5,writes/db=0", None, None) == {
+        "tokens": "5",
+        "usd": "0.10",
+        "seconds": "1.5",
+        "writes/db": "0",
+    }
+
+
+def test_the_states_are_all_states() -> None:
+    states = next(option for option in main.commands["tasks"].params if option.name == "state").type
+    assert isinstance(states, click.Choice)
+    assert set(states.choices) == {state.value for state in State}
+
+
+# --- no bus, an interrupt, a fault -----------------------------------------------------------------------------------------------
+
+
+ON_A_BUS = [
+    ["submit", "echo", "{}"],
+    ["tasks"],
+    ["show", "x"],
+    ["kill", "x"],
+    ["inbox"],
+    ["approve", "x"],
+    ["deny", "x"],
+    ["status"],
+    ["scale", "a", "1"],
+]
+
+
+@pytest.mark.parametrize("words", ON_A_BUS, ids=" ".join)
+def test_no_bus_is_running(words: list[str]) -> None:
+    done = run(*words, "--address", "10.0.0.5:6379")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "No bus is running at 10.0.0.5:6379. Start one with `interlock up`, or give --address.\n"
+
+
+def test_an_interrupt_leaves_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> NoReturn:
+        raise KeyboardInterrupt
+
+    connecting(monkeypatch, interrupt)
+    done = run("tasks")
+    assert (done.exit_code, done.output.strip()) == (130, "")
+
+
+def test_ctrl_c_in_a_real_process() -> None:
+    code = "import os, signal\nfrom interlock.cli import connection, main\n"
+    code += "connection.connect = lambda *_: os.kill(os.getpid(), signal.SIGINT) or signal.pause()\nmain(['tasks'])\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr.strip()) == (130, "", "")
+
+
+@pytest.mark.parametrize("home_exists", [True, False])
+def test_a_fault_of_our_own_names_the_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home_exists: bool) -> None:
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    folder = tmp_path / "home" if home_exists else tmp_path
+    folder.mkdir(exist_ok=True)
+    connecting(monkeypatch, lambda: dict[str, int]()["gone\x1b"])
+    done = run("tasks")
+    log = folder / "interlock-cli.log"
+    assert (done.exit_code, done.stdout) == (70, "")
+    assert done.stderr == f"Interlock itself broke: KeyError: 'gone\\x1b'. The traceback is in {log}; please report it.\n"
+    assert "Traceback (most recent call last)" in log.read_text()
+
+
+def test_a_traceback_is_printed_only_on_request(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    connecting(monkeypatch, lambda: 1 // 0)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "nowhere"))
+    done = run("tasks")
+    assert done.stderr.count("\n") == 1
+    assert "No log could be written" in done.stderr
+    monkeypatch.setenv("INTERLOCK_DEBUG", "1")
+    done = run("tasks")
+    assert (done.exit_code, "Traceback (most recent call last)" in done.stderr) == (70, True)
+
+
+def test_a_reader_that_goes_away_is_no_fault() -> None:
+    command = f"{sys.executable} -c 'from interlock.cli import main; main()' --help | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode in (0, 1), done.stderr) == (True, "")
+
+
+# --- what is printed -------------------------------------------------------------------------------------------------------------
+
+
+class Terminal:
+    """A standard output that says it is a terminal."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_table_on_a_terminal_has_no_markup_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    output.table(("task", "reason"), [("tsk_1", "[red]no[/red] :warning: \x1b[2J"), ("tsk_2", "[/unbalanced]")])
+    plain = re.sub(r"\x1b\[[\d;]*m", "", terminal.text)
+    assert plain != terminal.text, "the head is bold"
+    assert [line.rstrip() for line in plain.splitlines()] == [
+        "task   reason",
+        "tsk_1  [red]no[/red] :warning: \\u001b[2J",
+        "tsk_2  [/unbalanced]",
+    ]
+
+
+def test_a_table_elsewhere_is_a_line_per_row(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    output.table(("a", "b"), [("1", "long " * 30 + "end"), ("22", "two\nlines")])
+    assert capsys.readouterr().out.splitlines() == ["a   b", "1   " + "long " * 30 + "end", "22  two lines"]
+
+
+@pytest.mark.parametrize("words", [[], ["audit"]])
+def test_every_command_explains_itself(words: list[str]) -> None:
+    command: click.Command = main
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+    assert isinstance(command, click.Group)
+    for name, one in command.commands.items():
+        done = run(*words, name, "--help")
+        assert done.exit_code == 0
+        assert one.help, name
+        assert one.get_short_help_str(100).endswith("."), f"{name}: its first sentence is too long for the list"
+        for option in one.params:
+            assert isinstance(option, click.Argument) or getattr(option, "help", None), f"{name} {option.name}"
+
+
+def test_the_start_is_quick() -> None:
+    """Help and version load nothing that takes long."""
+    heavy = ["ray", "openai", "pydantic", "rich", "sqlite3", "asyncio", "interlock.orchestrator", "interlock.actors", "interlock.app"]
+    code = f"""
+import sys
+from interlock.cli import main
+for word in ("--help", "--version"):
+    try: main([word])
+    except SystemExit as end: assert end.code == 0, end
+loaded = [name for name in {heavy!r} if name in sys.modules]
+assert not loaded, loaded
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "interlock 0.1.0"
+
+
+# --- the audit -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """A ledger with three entries, whose bus is gone."""
+    import asyncio
+
+    async def write(path: Path) -> None:
+        store = SqliteLedger.create(path, SystemClock(), on_failure=lambda error: None)
+        store.open_epoch()
+        for number in range(3):
+            store.append("", EpochStarted(store.epoch, f"version {number}"))
+        await store.close()
+
+    (tmp_path / "home").mkdir()
+    asyncio.run(write(tmp_path / "home" / "ledger.db"))
+    return tmp_path / "home" / "ledger.db"
+
+
+def test_an_intact_ledger(ledger: Path, tmp_path: Path) -> None:
+    done = run("audit", "verify")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "ledger intact: 3 entries\n", "")
+    other = ledger.rename(tmp_path / "other.db")
+    said = json.loads(run("audit", "verify", "--ledger", str(other), "--json").stdout)
+    assert said == {"intact": True, "ledger": str(other), "entries": 3}
+
+
+def test_a_damaged_ledger_names_the_first_bad_entry(ledger: Path) -> None:
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(ledger)) as db, db:
+        for (trigger,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            db.execute(f"DROP TRIGGER {trigger}")
+        db.execute("UPDATE entries SET data = CAST(replace(data, 'version 1', 'version 9') AS BLOB) WHERE seq = 2")
+    done = run("audit", "verify", "--json")
+    problem = "its hash does not fit its content and the entry before it"
+    assert json.loads(done.stdout) == {"intact": False, "ledger": str(ledger), "entry": 2, "problem": problem}
+    sentence = f"The ledger is not intact: entry 2: {problem}. Stop the bus and keep the file; restore the last good backup.\n"
+    assert (done.exit_code, done.stderr) == (1, sentence)
+
+
+def test_no_ledger(tmp_path: Path) -> None:
+    done = run("audit", "verify")
+    path = tmp_path / "home" / "ledger.db"
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"No ledger can be opened at {path}: there is no such file. `interlock up` creates one; or give the path of another.\n"
+    )
+
+
+# --- up and down -----------------------------------------------------------------------------------------------------------------
+
+
+class Launch:
+    """In the place of `interlock.launch`."""
+
+    def __init__(self) -> None:
+        self.called: list[Any] = []
+
+    def up(self, target: str | None, *, address: str | None, name: str, home: Path) -> dict[str, Any]:
+        self.called.append((target, address, name, home))
+        return {"address": address or "127.0.0.1:6379", "name": name, "home": str(home), "app": "billing", "agents": ["clerk", "boss"]}
+
+    def down(self, *, name: str, home: Path) -> dict[str, Any]:
+        self.called.append((name, home))
+        return {"stopped": ["clerk-1", "ray"]}
+
+
+@pytest.fixture
+def launch(monkeypatch: pytest.MonkeyPatch) -> Launch:
+    import interlock
+
+    fake = Launch()
+    monkeypatch.setitem(sys.modules, "interlock.launch", fake)
+    monkeypatch.setattr(interlock, "launch", fake, raising=False)
+    return fake
+
+
+def test_up_and_down(launch: Launch, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    done = run("up", "shop:app", "--name", "shop")
+    assert (done.exit_code, done.stdout.splitlines()) == (
+        0,
+        [f"Bus shop runs at 127.0.0.1:6379; its ledger is in {home}.", "App billing: clerk, boss."],
+    )
+    assert len(run("up", "--address", "h:1").stdout.splitlines()) == 1
+    assert json.loads(run("up", "--json").stdout)["home"] == str(home)
+    assert run("down").stdout == "Stopped: clerk-1, ray.\n"
+    assert json.loads(run("down", "--name", "shop", "--json").stdout) == {"stopped": ["clerk-1", "ray"]}
+    assert launch.called == [
+        ("shop:app", None, "shop", home),
+        (None, "h:1", "interlock", home),
+        (None, None, "interlock", home),
+        ("interlock", home),
+        ("shop", home),
+    ]

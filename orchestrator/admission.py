@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interlock.orchestrator.state import TaskState, raw
 from interlock.schemas import entries as e
-from interlock.schemas.budget import Amount, lowered, parse_amounts
+from interlock.schemas.budget import Amount, asked_amounts, lowered
 from interlock.schemas.canonical import Fragment, decode
 from interlock.schemas.errors import (
     BudgetTooSmall,
@@ -85,7 +85,7 @@ class Admission:
             before = (first.type, raw(first.request))
         else:
             before = (task.type, task.request)
-        if before[0] != submission.type or decode(before[1]) != decode(submission.request):
+        if before[0] != submission.type or not _same(before[1], submission.request):
             raise TaskConflict(task=submission.id)
         return True
 
@@ -95,7 +95,7 @@ class Admission:
             raise Overloaded(live=len(engine.tasks), bound=LIVE_AT_MOST, retry_after=RETRY_AFTER_SECONDS)
         submission = submission._replace(version=submission.version or spec.request.version)
         value = self._valid(submission, spec)
-        limits = lowered(spec.limits, parse_amounts(submission.limits))
+        limits = lowered(spec.limits, asked_amounts(submission.limits))
         _check_start(limits)
         if spec.entry:
             await self._check_entry(submission, spec)
@@ -167,6 +167,13 @@ class Admission:
                 check.set_exception(
                     InterlockError(detail="The runner that checked the entry condition ended. Nothing was started; submit again.")
                 )
+
+
+def _same(before: bytes, request: bytes) -> bool:
+    try:
+        return bool(decode(before) == decode(request))
+    except ValueError:  # what was accepted is JSON
+        return False
 
 
 def _check_start(limits: dict[str, Amount]) -> None:

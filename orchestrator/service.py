@@ -65,7 +65,7 @@ class Service:
     async def record(self, task: str) -> Wire:
         """A task's run record as JSON. Raises `UnknownTask`."""
         entries = self._reads.entries(task)
-        if not entries:
+        if not any(entry.kind == e.TaskAccepted.KIND for entry in entries):
             raise UnknownTask(task=task)
         return run_record(entries).model_dump(mode="json")
 

@@ -4,6 +4,7 @@ Meters are `tokens` (in and out together), `steps` (model and tool calls), `seco
 `writes/SYSTEM` (side effects on one external system). Amounts are exact: whole numbers, and `Decimal` for money.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,6 +16,7 @@ Amount = int | Decimal
 Amounts = Mapping[str, Amount]
 
 TOKENS, STEPS, SECONDS, USD = "tokens", "steps", "seconds", "usd"
+_METER = re.compile(f"{TOKENS}|{STEPS}|{SECONDS}|{USD}|writes/.+")
 
 
 def writes_meter(system: str) -> str:
@@ -28,6 +30,29 @@ def parse_amount(meter: str, value: Any) -> Amount:
 
 def parse_amounts(values: Mapping[str, Any]) -> dict[str, Amount]:
     return {meter: parse_amount(meter, value) for meter, value in values.items()}
+
+
+def asked_amounts(values: Mapping[str, Any]) -> dict[str, Amount]:
+    """The limits that a driver asks for, as JSON; `BadDeclaration` for what is no meter or no amount."""
+    for meter, value in values.items():
+        if not _METER.fullmatch(meter):
+            remedy = "Use tokens, steps, seconds, usd or writes/SYSTEM, as in tokens=5000,usd=0.10."
+            raise BadDeclaration(what=f"budget {meter}={value}", problem=f"{meter} is no meter", remedy=remedy)
+        if not _is_amount(meter, str(value)):
+            kind = "a number" if meter in (USD, SECONDS) else "a whole number"
+            remedy = "Write limits as in tokens=5000,usd=0.10."
+            raise BadDeclaration(what=f"budget {meter}={value}", problem=f"that is not {kind} of zero or more", remedy=remedy)
+    return parse_amounts(values)
+
+
+def _is_amount(meter: str, text: str) -> bool:
+    if meter not in (USD, SECONDS):
+        return text.isascii() and text.isdigit()
+    try:
+        amount = Decimal(text)
+    except ArithmeticError:
+        return False
+    return amount.is_finite() and amount >= 0
 
 
 @dataclass(frozen=True, slots=True)

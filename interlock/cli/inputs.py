@@ -1,15 +1,10 @@
 """What commands take beyond plain words: a request as JSON, and limits as METER=AMOUNT."""
 
-import re
 import sys
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import click
-
-_METERS = "tokens, steps, seconds, usd or writes/SYSTEM"
-_METER = re.compile(r"tokens|steps|seconds|usd|writes/.+")
 
 
 class JsonText(click.ParamType[bytes]):
@@ -41,26 +36,14 @@ def _read(text: str) -> tuple[bytes, str]:
 
 
 class Limits(click.ParamType[dict[str, str]]):
-    """`tokens=5000,usd=0.10` as limits by meter."""
+    """`tokens=5000,usd=0.10` as limits by meter. Raises `BadDeclaration`."""
 
     name = "METER=AMOUNT,..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
-        limits: dict[str, str] = {}
-        for part in value.split(","):
-            meter, _, amount = (word.strip() for word in part.partition("="))
-            if not _METER.fullmatch(meter):
-                raise click.BadParameter(f"{meter!r} is no meter. Write tokens=5000,usd=0.10 with {_METERS}", ctx, param)
-            if not _is_amount(meter, amount):
-                kind = "a number" if meter in ("usd", "seconds") else "a whole number"
-                raise click.BadParameter(f"{meter}={amount} is not {kind} of zero or more. Write tokens=5000,usd=0.10", ctx, param)
-            limits[meter] = amount
+        from interlock.schemas.budget import asked_amounts
+
+        parts = (part.partition("=") for part in value.split(","))
+        limits = {meter.strip(): amount.strip() for meter, _, amount in parts}
+        asked_amounts(limits)
         return limits
-
-
-def _is_amount(meter: str, text: str) -> bool:
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        return False
-    return amount.is_finite() and amount >= 0 and (meter in ("usd", "seconds") or (text.isascii() and text.isdigit()))

@@ -3,6 +3,7 @@
 All of it is a fold of the task's entries; what messages said is left out, but for the result.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
@@ -18,16 +19,18 @@ from interlock.schemas.record import Receipt, RunRecord
 def story(record: RunRecord, entries: Sequence[e.Entry], items: Sequence[dict[str, Any]]) -> Iterator[str]:
     """The lines to print. `items` are the task's open items of the inbox."""
     facts = [entry.open() for entry in entries]
+    began = next(entry.at for entry in entries if entry.kind == e.TaskAccepted.KIND)
     yield f"{record.task_id}  {record.task_type}  {_standing(record, facts, items)}"
-    yield f"  began {output.when(entries[0].at)}" + (f", took {_seconds(entries, record):.3f} s" if record.end_time else ", still live")
-    yield from (f"  {meter}: {amount}" for meter, amount in _budget(record, facts, entries))
+    took = next(((entry.at - began) / 1e6 for entry in entries if entry.kind == e.TaskEnded.KIND), None)
+    yield f"  began {output.when(began)}, {'still live' if took is None else f'took {took:.3f} s'}"
+    yield from (f"  {meter}: {amount}" for meter, amount in _budget(record, facts, took))
     if record.error:
         yield f"  error: {output.one_line(record.error)}"
     for fact in facts:
         if isinstance(fact, e.TaskEnded) and fact.result is not None:
             yield f"  result ({fact.contract} {fact.contract_version}): {output.value(fact.result)}"
     yield ""
-    yield from _happened(entries)
+    yield from _happened(entries, began)
     for item in items:
         yield ""
         yield from item_lines(item)
@@ -57,34 +60,26 @@ def _standing(record: RunRecord, facts: Sequence[e.Fact], items: Sequence[dict[s
     return "waiting for a human" if items else "running"
 
 
-def _seconds(entries: Sequence[e.Entry], record: RunRecord) -> float:
-    ended = next(entry.at for entry in entries if entry.kind == e.TaskEnded.KIND)
-    return (ended - entries[0].at) / 1e6
-
-
-def _budget(record: RunRecord, facts: Sequence[e.Fact], entries: Sequence[e.Entry]) -> Iterator[tuple[str, str]]:
+def _budget(record: RunRecord, facts: Sequence[e.Fact], took: float | None) -> Iterator[tuple[str, str]]:
     """Per meter what was used, and of how much where there is a limit."""
-    accepted = facts[0]
-    assert isinstance(accepted, e.TaskAccepted)
+    limits = next(fact.limits for fact in facts if isinstance(fact, e.TaskAccepted))
     used: dict[str, Decimal | int] = {
         TOKENS: record.input_tokens + record.output_tokens,
         STEPS: record.steps,
         USD: Decimal(record.cost_usd),
     }
-    if record.end_time:
-        used[SECONDS] = Decimal(round(_seconds(entries, record), 3)).quantize(Decimal("0.001"))
-    for system, effect in {(fact.system, fact.effect) for fact in facts if isinstance(fact, e.EffectIntended) and fact.system}:
-        assert effect
-        used[writes_meter(system)] = used.get(writes_meter(system), 0) + 1
-    for meter in [*used, *(meter for meter in accepted.limits if meter not in used)]:
-        limit = accepted.limits.get(meter)
-        amount = f"{used[meter]:,}" if meter in used else "so far unknown" if meter == SECONDS else "0"
-        yield meter, amount + (f" of {Decimal(limit):,}" if limit is not None else "")
+    if took is not None:
+        used[SECONDS] = Decimal(f"{took:.3f}")
+    written = {fact.effect: fact.system for fact in facts if isinstance(fact, e.EffectIntended) and fact.system}
+    used |= {writes_meter(system): number for system, number in Counter(written.values()).items()}
+    for meter in dict.fromkeys([*used, *limits]):
+        limit = f" of {Decimal(limits[meter]):,}" if meter in limits else ""
+        yield meter, f"{used.get(meter, 0):,}{limit}" if meter in used or meter != SECONDS else f"under way{limit}"
 
 
-def _happened(entries: Sequence[e.Entry]) -> Iterator[str]:
+def _happened(entries: Sequence[e.Entry], began: int) -> Iterator[str]:
     told = timeline(entries)
     width = max((len(line.who) for line in told), default=0)
     for entry, line in zip(entries, told, strict=True):
-        after = (entry.at - entries[0].at) / 1e6
+        after = (entry.at - began) / 1e6
         yield f"{after:10.3f} s  {line.who.ljust(width)}  {line.what}" + (f"  ({line.cost})" if line.cost else "")

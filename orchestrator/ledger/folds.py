@@ -13,13 +13,15 @@ from interlock.schemas.times import rfc3339
 
 
 def run_record(entries: Sequence[e.Entry]) -> RunRecord:
-    """What the task did and cost so far; `ValueError` where the entries do not begin with an acceptance.
+    """What the task did and cost so far; `ValueError` where it was never accepted. An order may stand before the acceptance.
 
     A step is a model call (one that was cut off counts) or a tool call that was begun; tokens and money are those of recorded calls.
     """
     facts = [entry.open() for entry in entries]
-    if not facts or not isinstance(facts[0], e.TaskAccepted):
-        raise ValueError("a task's entries begin with task.accepted")
+    begin = next(((fact, entry) for fact, entry in zip(facts, entries, strict=True) if isinstance(fact, e.TaskAccepted)), None)
+    if begin is None:
+        raise ValueError("there is no task.accepted among these entries")
+    accepted, accepted_at = begin[0], begin[1].at
     ends = ((fact, entry.at) for fact, entry in zip(facts, entries, strict=True) if isinstance(fact, e.TaskEnded))
     ended, ended_at = next(ends, (None, None))
     calls = [fact for fact in facts if isinstance(fact, e.ModelCalled)]
@@ -27,8 +29,8 @@ def run_record(entries: Sequence[e.Entry]) -> RunRecord:
     cut_off = sum(isinstance(fact, e.ModelCutOff) for fact in facts)
     return RunRecord(
         task_id=entries[0].task,
-        task_type=facts[0].type,
-        start_time=rfc3339(entries[0].at),
+        task_type=accepted.type,
+        start_time=rfc3339(accepted_at),
         end_time=None if ended_at is None else rfc3339(ended_at),
         steps=len(calls) + cut_off + len(tools),
         input_tokens=sum(call.usage.get("input_tokens", 0) for call in calls),

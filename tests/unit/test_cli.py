@@ -272,7 +272,9 @@ def test_an_approval_shows_exactly_the_act_and_a_yes_lets_it_happen(shell: Shell
     assert arguments == ["    amount = 10", '    to = "[bold]red[/bold] \\u001b[31m\\u202egnp"']
     assert how == f"  interlock approve {item}   or   interlock deny {item}"
     assert set(shown) <= set(shell.lines("show", task)), "the task shows what it waits for"
-    assert shell.lines("show", task)[0] == "tsk_pay  echo  waiting for a human"
+    story = shell.lines("show", task)
+    assert (story[0], story[1][-12:]) == ("tsk_pay  echo  waiting for a human", ", still live")
+    assert {"  writes/bank: 0 of 1", "  seconds: under way of 60"} <= set(story)
     (row,) = json.loads(shell("inbox", "--json").stdout)
     assert (row["item"], row["details"]["arguments"]) == (item, {"amount": 10, "to": HOSTILE})
     assert shell.lines("tasks", "--state", "waiting")[1].startswith("tsk_pay  echo  waiting")

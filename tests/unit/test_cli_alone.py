@@ -18,7 +18,7 @@ from interlock.cli.inputs import Limits
 from interlock.clock import SystemClock
 from interlock.orchestrator.ledger.sqlite import SqliteLedger
 from interlock.schemas.entries import EpochStarted
-from interlock.schemas.errors import NotRunning
+from interlock.schemas.errors import BadDeclaration, NotRunning
 from interlock.schemas.record import State
 
 
@@ -64,19 +64,15 @@ def connecting(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> None:
         ),
         (
             ["submit", "echo", "{}", "--budget", "gold=1"],
-            "Invalid value for '--budget': 'gold' is no meter. Write tokens=5000,usd=0.10 with tokens, steps, seconds, usd or "
-            "writes/SYSTEM. "
-            "`interlock submit --help` says how.",
+            "budget gold=1: gold is no meter. Use tokens, steps, seconds, usd or writes/SYSTEM, as in tokens=5000,usd=0.10.",
         ),
         (
             ["submit", "echo", "{}", "--budget", "tokens=1.5"],
-            "Invalid value for '--budget': tokens=1.5 is not a whole number of zero or more. Write tokens=5000,usd=0.10. "
-            "`interlock submit --help` says how.",
+            "budget tokens=1.5: that is not a whole number of zero or more. Write limits as in tokens=5000,usd=0.10.",
         ),
         (
             ["submit", "echo", "{}", "--budget", "usd=nan"],
-            "Invalid value for '--budget': usd=nan is not a number of zero or more. Write tokens=5000,usd=0.10. "
-            "`interlock submit --help` says how.",
+            "budget usd=nan: that is not a number of zero or more. Write limits as in tokens=5000,usd=0.10.",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -97,7 +93,7 @@ def test_what_is_not_json_is_never_sent(text: str, stdin: str | bytes | None) ->
 
 @pytest.mark.parametrize("amount", ["", "-1", "1e3", "²", "inf", "+1", "1_0"])
 def test_an_amount_is_plain_digits(amount: str) -> None:
-    with pytest.raises(click.BadParameter):
+    with pytest.raises(BadDeclaration):
         Limits().convert(f"tokens={amount}", None, None)
 
 

@@ -79,9 +79,14 @@ def test_the_error_of_a_record(ended: e.TaskEnded, error: str | None) -> None:
     assert record.end_time == "2023-11-14T22:13:23.000000Z"
 
 
+def test_an_order_may_stand_before_the_acceptance() -> None:
+    record = run_record(entries(e.OrderRecorded("ord_1", "kill", "ann", "early"), ACCEPTED, e.TaskEnded("killed", "early")))
+    assert (record.task_type, record.start_time) == ("billing", "2023-11-14T22:13:23.000000Z")
+
+
 def test_entries_of_no_task_have_no_record() -> None:
     for nothing in ([], [SENT]):
-        with pytest.raises(ValueError, match=r"begin with task\.accepted"):
+        with pytest.raises(ValueError, match=r"no task\.accepted"):
             run_record(entries(*nothing))
 
 

@@ -1,0 +1,57 @@
+"""What a driver may send wrong is refused in a sentence, and refuses nobody else who submits at the same moment."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from interlock import App, Message, Refused, WorkflowContext
+from interlock.local import AsyncLocalBus
+from interlock.schemas.budget import asked_amounts
+from interlock.schemas.errors import BadDeclaration, InvalidMessage, TaskConflict
+
+
+class Request(Message, contract="a.request", version="1.0.0"):
+    n: int
+
+
+app = App("a")
+
+
+@app.workflow("w", version="1.0.0")
+async def w(request: Request, ctx: WorkflowContext) -> Request:
+    return request
+
+
+def test_one_bad_submit_refuses_nobody_else() -> None:
+    async def main() -> list[Any]:
+        async with await AsyncLocalBus.start(app) as bus:
+            await bus.submit_json("w", {"n": 0}, id="known")
+            coming = [
+                bus.submit_json("w", b"{oops", id="known"),
+                bus.submit_json("w", b"{oops"),
+                bus.submit_json("w", {"n": 1}, limits={"tokens": "many"}),
+                bus.submit_json("w", {"n": 1}, limits={"gold": 1}),
+                bus.submit_json("w", {"n": 1}, id="good"),
+            ]
+            *refused, good = await asyncio.gather(*coming, return_exceptions=True)
+            return [*refused, await good.outcome()]  # type: ignore[union-attr]
+
+    *refused, outcome = asyncio.run(main())
+    assert [type(error) for error in refused] == [TaskConflict, InvalidMessage, BadDeclaration, BadDeclaration]
+    assert all(isinstance(error, Refused) for error in refused)
+    assert outcome == "success"
+
+
+@pytest.mark.parametrize("limits", [{"tokens": True}, {"tokens": 1.5}, {"steps": None}, {"writes/": 1}, {"usd": "inf"}, {"seconds": "-1"}])
+def test_what_is_no_limit(limits: dict[str, Any]) -> None:
+    with pytest.raises(BadDeclaration):
+        asked_amounts(limits)
+
+
+def test_limits_are_exact() -> None:
+    assert {meter: str(amount) for meter, amount in asked_amounts({"usd": 0.1, "tokens": 5, "writes/db": "0"}).items()} == {
+        "usd": "0.1",
+        "tokens": "5",
+        "writes/db": "0",
+    }

@@ -25,6 +25,7 @@ class InterlockError(Exception):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls.__doc__ = cls.__doc__ or cls.template
         twin = _BY_CODE.setdefault(cls.code, cls)
         if twin is not cls and twin.__qualname__ != cls.__qualname__:
             raise TypeError(f"error code {cls.code!r} is already taken by {twin.__name__}")

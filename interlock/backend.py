@@ -4,8 +4,16 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from interlock.orchestrator.admission import Submission
+from interlock.schemas.errors import AlreadyEnded
+from interlock.schemas.record import Outcome
 
 Wire = dict[str, Any]
+
+
+def check_not_ended(record: Wire) -> None:
+    """`AlreadyEnded` for the run record of a task that needs no killing; one that was killed may be killed again: same receipt."""
+    if record["outcome"] not in (None, Outcome.KILLED):
+        raise AlreadyEnded(task=record["task_id"], outcome=record["outcome"])
 
 
 class Backend(Protocol):

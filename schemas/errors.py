@@ -121,6 +121,11 @@ class TaskConflict(Refused):
     template = "Task {task} already exists with another request. The first one stands; submit under another id to start a second task."
 
 
+class AlreadyEnded(Refused):
+    code = "already_ended"
+    template = "{task} has ended already, as {outcome}. There is nothing to stop; `interlock show {task}` shows it."
+
+
 class NoRoute(Refused):
     code = "no_route"
     template = "No agent takes {contract} {version} and answers with {returns}. Agents that take {contract}: {known}. Declare one with accepts= and returns= that fit."

@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from interlock.backend import Wire
+from interlock.backend import Wire, check_not_ended
 from interlock.cluster.calls import Unreachable, insist
 from interlock.cluster.config import ORCHESTRATOR, REGISTRY, SUPERVISOR
 from interlock.orchestrator.admission import Submission
@@ -75,7 +75,7 @@ class ClusterBackend:
         return rows
 
     async def kill(self, task: str, by: str, why: str) -> Wire:
-        await self.record(task)
+        check_not_ended(await self.record(task))
         receipt: Wire = await self._insist(self._supervisor.kill, task, by, why, seconds=KILL_SECONDS)
         return receipt
 

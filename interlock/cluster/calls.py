@@ -20,6 +20,10 @@ T = TypeVar("T")
 FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
 
 
+class NeverCame(PeerGone):
+    """The actor could not even be made: to ask again is in vain."""
+
+
 class Unreachable(OSError):
     """The answer did not come; the call may or may not have been carried out."""
 
@@ -42,7 +46,7 @@ async def ask(method: Any, *args: Any) -> Any:
     try:
         ok, value = await method.remote(*args)
     except ActorDiedError as error:
-        raise PeerGone(str(error)) from None
+        raise (NeverCame if "creation task" in str(error) else PeerGone)(str(error)) from None
     except ActorUnavailableError as error:
         raise Unreachable(str(error)) from None
     except RayActorError as error:
@@ -59,6 +63,8 @@ async def insist(method: Any, *args: Any, seconds: float | None = None) -> Any:
     while True:
         try:
             return await ask(method, *args)
+        except NeverCame:
+            raise
         except (PeerGone, Unreachable) as error:
             if end is not None and loop.time() + pause > end:
                 raise Unreachable(str(error)) from None

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import ray
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
 from interlock.cluster.config import BUS_FILE
 from interlock.schemas.errors import NotRunning, RayFailed
@@ -94,18 +95,15 @@ def connect(address: str, name: str, **settings: Any) -> bool:
     """
     if ray.is_initialized():
         return False
-    if address != "local" and _has_token():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     with _quiet():
+        if address != "local":
+            # Ray reads RAY_AUTH_MODE once, when it is imported: later only this sets it for the process.
+            maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         try:
             ray.init(address=address, namespace=name, log_to_driver=False, logging_level=logging.ERROR, **settings)
         except (ConnectionError, RuntimeError) as error:
             raise NotRunning(address=address, cause=str(error)) from None
     return True
-
-
-def _has_token() -> bool:
-    return "RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray" / "auth_token").exists()
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-ADDRESS_HELP = "Address of the Ray cluster, HOST:PORT. [default: the one that `interlock up` started on this machine]"
+ADDRESS_HELP = "Address of the Ray cluster, HOST:PORT. [default: where `interlock up` put the bus of this INTERLOCK_HOME]"
 NAME_HELP = "Name of the bus: several may share a cluster."
 
 

@@ -25,6 +25,7 @@ from interlock.actors.supervisor.journal import Journal, MemoryJournal, SqliteJo
 from interlock.actors.supervisor.sweep import Pace
 from interlock.actors.warden import OwnProcess
 from interlock.app import App
+from interlock.backend import check_not_ended
 from interlock.cell import Cell, LocalPeer
 from interlock.orchestrator.engine import Engine, PeerRef
 from interlock.orchestrator.ledger.memory import MemoryLedger
@@ -249,8 +250,8 @@ class Assembly:
             self._lost(name)
 
     async def kill(self, task: str, by: str, why: str) -> Receipt:
-        """Stop a task by the whole ladder. Raises `UnknownTask`."""
-        await self.ask("record", task)
+        """Stop a task by the whole ladder. Raises `UnknownTask` or `AlreadyEnded`."""
+        check_not_ended(await self.ask("record", task))
         return await self.ask_supervisor(lambda supervisor: supervisor.ladder.kill(task, by, why))
 
     # --- peers -------------------------------------------------------------------------------------------------------------------

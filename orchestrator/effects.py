@@ -10,6 +10,8 @@ without a result whose holder is gone is *unknown*: it is repeated only where th
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from jsonschema_rs import Draft202012Validator
+
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.state import DispatchState, EffectState
 from interlock.schemas import entries as e
@@ -265,8 +267,9 @@ class Effects:
             engine.inbox.ask_unknown(dispatch, effect, spec, why)
 
     def confirm(self, dispatch: DispatchState, effect: EffectState, note: str) -> None:
-        """A human has said that it did happen."""
-        value = {"confirmed_by_human": True, "note": note}
+        """A human has said that it did happen; a note that is JSON such as the tool returns is its result."""
+        spec = self._engine.router.tools[dispatch.agent, effect.name]
+        value = _result_in(note, spec)
         fact = e.EffectEnded(effect.id, dispatch.id, effect.attempt, effect.name, True, value, 0.0)
         self._engine.record(self._engine.tasks[dispatch.task], fact)
 
@@ -294,6 +297,16 @@ def key_of(dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> str:
     named = decode(effect.args).get(spec.repeat.key, "")
     scope = dispatch.task if spec.repeat.scope == "task" else "bus"
     return derived("key", spec.name, scope, str(named))
+
+
+def _result_in(note: str, spec: ToolSpec) -> Any:
+    try:
+        value = decode(note)
+        if Draft202012Validator(spec.returns, validate_formats=False).is_valid(value):
+            return value
+    except ValueError:
+        pass  # words for people
+    return {"confirmed_by_human": True, "note": note}
 
 
 def _not_yours(dispatch: DispatchState, effect: EffectState, spec: ToolSpec | None) -> ToolRefused:

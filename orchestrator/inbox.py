@@ -48,7 +48,7 @@ class Inbox:
         """Ask whether a call whose holder is gone took effect: approve says it did, deny that it did not."""
         text = (
             f"Did {spec.name} on {spec.system} take effect? It was granted to {dispatch.agent} and {why}. "
-            "Look there: approve if it happened, deny if it did not and shall run again."
+            "Look there: approve if it happened (what it returned, as JSON, may be the note), deny if it did not and shall run again."
         )
         self._ask_about(dispatch, effect, "unknown", unknown_id(effect), text, decode(effect.args))
 

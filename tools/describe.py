@@ -179,6 +179,9 @@ def typed_result(tool: "Tool[..., R]", value: bytes) -> R:
     if is_cut(decode(value)):
         problem = f"its result was longer than max_bytes={tool.spec.max_bytes} and has been cut"
         raise ToolFailed(tool=tool.spec.name, problem=problem, remedy="Its effect stands; raise max_bytes=, or return less.")
+    if is_confirmed(decode(value)):
+        problem = "its process ended before it could say what it returned; a person confirmed that it took effect"
+        raise ToolFailed(tool=tool.spec.name, problem=problem, remedy="Its effect stands; look up what is needed of its result.")
     try:
         return tool.result.validate_json(value)
     except ValidationError as error:
@@ -190,6 +193,11 @@ def typed_result(tool: "Tool[..., R]", value: bytes) -> R:
 def is_cut(value: Any) -> bool:
     """Whether a result is what stands for one that was too long."""
     return isinstance(value, dict) and value.keys() == {"cut", "bytes", "head"} and value["cut"] is True
+
+
+def is_confirmed(value: Any) -> bool:
+    """Whether a result is what stands for one that is lost, of a call that a person has confirmed."""
+    return isinstance(value, dict) and value.keys() == {"confirmed_by_human", "note"}
 
 
 def _plain(tool: "Tool[..., Any]", model: BaseModel) -> dict[str, Any]:

@@ -8,6 +8,7 @@ through `restore`.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jsonschema_rs
@@ -167,12 +168,19 @@ def _check_schema(name: str, version: str, schema: Any) -> None:
         raise InvalidSchema(
             contract=name, version=version, pointer="/$schema", problem=f"{schema['$schema']} is another dialect than {DIALECT}"
         )
+    flaw = _flaw(_encoded(name, version, schema))
+    if flaw is not None:
+        raise InvalidSchema(contract=name, version=version, pointer=flaw.pointer, problem=flaw.words)
+
+
+@lru_cache(maxsize=1024)
+def _flaw(encoded: bytes) -> Problem | None:
+    """What is wrong with a schema; remembered, for the same few are looked at by everyone and after every start."""
     try:
-        error: SchemaError | None = best_match(MetaSchema(MetaSchema.META_SCHEMA).iter_errors(schema))
+        error: SchemaError | None = best_match(MetaSchema(MetaSchema.META_SCHEMA).iter_errors(decode(encoded)))
     except RecursionError:
-        raise InvalidSchema(contract=name, version=version, pointer="/", problem="it is nested too deeply") from None
-    if error is not None:
-        raise InvalidSchema(contract=name, version=version, pointer=pointer(error.absolute_path), problem=error.message[:300])
+        return Problem("/", "it is nested too deeply")
+    return None if error is None else Problem(pointer(error.absolute_path), error.message[:300])
 
 
 def _explained(admitted: _Admitted, value: Any) -> Problem:

@@ -100,6 +100,7 @@ def deliver(
     from interlock.actors.team.contracts import DeliveryRequest
     from interlock.cli import delivery_run
     from interlock.delivery import make_app
+    from interlock.schemas.budget import asked_amounts, lowered
     from interlock.settings import ModelSettings
     from interlock.tools.sandbox import choose
 
@@ -114,6 +115,7 @@ def deliver(
         raise click.UsageError("nobody is at a terminal to approve the commit. Give --yes to let a policy approve it")
     sandbox = choose(unsafe=unsafe_exec)
     app = make_app(unsafe=unsafe_exec)
+    lowered(app.workflows["software_delivery"].spec.limits, asked_amounts(budget or {}))
     _run(
         delivery_run.Order(
             app=app,

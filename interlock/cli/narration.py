@@ -78,13 +78,15 @@ class Narration:
     def _done(self, fact: e.EffectEnded, agent: str) -> Told:
         self.steps += 1
         who, what, cost = say(fact, agent)
-        if fact.ok and fact.tool == "run_tests" and isinstance(fact.value, dict):
-            self.sandbox = fact.value.get("sandbox") or self.sandbox
-            return Told(who, _brief(_tests(fact.value)), cost)
-        if fact.ok and fact.tool == "read_file" and isinstance(fact.value, dict):
-            return Told(who, _brief(f"reads {fact.value.get('path', 'a file')}"), cost)
         if not fact.ok:
             what = f"{fact.tool} failed: {_brief(fact.value['message'])}"
+        elif fact.cut:
+            return Told(who, what, cost)
+        elif fact.tool == "run_tests":
+            self.sandbox = fact.value["sandbox"] or self.sandbox
+            what = _brief(_tests(fact.value))
+        elif fact.tool == "read_file":
+            what = _brief(f"reads {fact.value['path']}")
         return Told(who, what, cost)
 
 

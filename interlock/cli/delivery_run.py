@@ -2,7 +2,9 @@
 
 import asyncio
 import shlex
+import sys
 from collections.abc import Mapping
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,8 +78,10 @@ def deliver(order: Order) -> Report:
         output.lines(note, err=order.as_json)
     click.echo("Starting a bus on a Ray of its own …", err=order.as_json)
     order.folder.mkdir(parents=True, exist_ok=True)
-    with Bus.start(order.app, model=order.model, folder=order.folder) as bus:
-        return follow(bus, order)
+    with ExitStack() as stack:
+        if order.as_json:  # Ray prints there what it has to say about a process that ended
+            stack.enter_context(redirect_stdout(sys.stderr))
+        return follow(stack.enter_context(Bus.start(order.app, model=order.model, folder=order.folder)), order)
 
 
 def follow(bus: Bus, order: Order) -> Report:

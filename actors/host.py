@@ -108,7 +108,7 @@ class Replica(Mailbox):
             self.emit(LetGo(frame.dispatch, frame.attempt))
             return
         records = {effect: (ok, value) for effect, ok, value in frame.records}
-        work = self._work[frame.attempt] = Work(frame, Envelope.decode(frame.envelope), records)
+        work = self._work[frame.attempt] = Work(frame, Envelope.of(frame.head, frame.data), records)
         if self._notes is not None:
             work.slot = self._notes.enter(frame.task)
         work.task = asyncio.get_running_loop().create_task(self._live(work))

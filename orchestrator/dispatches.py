@@ -13,7 +13,7 @@ from interlock.orchestrator.router import Pool, fits
 from interlock.orchestrator.state import DispatchState, TaskState
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import Fragment, decode
-from interlock.schemas.envelope import Envelope
+from interlock.schemas.envelope import Envelope, joined
 from interlock.schemas.errors import AgentFailed, InterlockError, Refused, StaleAttempt
 from interlock.schemas.frames import Command, Dispatch, DispatchFailure, Drop, LetGo, Replied
 from interlock.schemas.ids import derived, traceparent
@@ -57,7 +57,7 @@ class Dispatches:
     def _record_sent(self, task: TaskState, command: Command, agent: str, label: Label) -> DispatchState:
         engine = self._engine
         id, attempt = derived("dsp", task.id, command.n), engine.next_attempt()
-        envelope = Envelope(
+        head = Envelope(
             id=id,
             source=f"/workflows/{task.type}",
             contract=ContractRef(command.name, command.version),
@@ -70,9 +70,11 @@ class Dispatches:
             label=label.encode(),
             attempt=attempt,
             deadline=engine.deadline_of(task),
-        ).encode()
-        engine.record(task, e.MessageSent(command.n, id, attempt, agent, command.returns, label.encode(), Fragment(envelope)))
+        ).head()
+        fact = e.MessageSent(command.n, id, attempt, agent, command.returns, label.encode(), Fragment(joined(head, command.data)))
+        engine.record(task, fact)
         dispatch = self.live[id] = task.dispatches[id]
+        dispatch.head, dispatch.data = head, command.data
         return dispatch
 
     def _place(self, pool: Pool, dispatch: DispatchState) -> None:
@@ -86,7 +88,9 @@ class Dispatches:
         records = [[one.id, one.ok, one.value] for one in dispatch.effects.values() if one.status == "ended"]
         dispatch.replica = replica
         replica.load += 1
-        replica.send(Dispatch(dispatch.id, dispatch.task, dispatch.attempt, dispatch.agent, dispatch.envelope, dispatch.returns, records))
+        replica.send(
+            Dispatch(dispatch.id, dispatch.task, dispatch.attempt, dispatch.agent, dispatch.head, dispatch.data, dispatch.returns, records)
+        )
 
     def again(self, dispatch: DispatchState, why: str, *, lost: bool = False) -> None:
         """Hand it out under a new attempt, with what was recorded so far; once that is durable."""
@@ -299,7 +303,7 @@ class Dispatches:
 
     def _refusal(self, dispatch: DispatchState) -> InterlockError:
         """Why an earlier orchestrator did not send this message; it died before it could say so."""
-        sent = Envelope.decode(dispatch.envelope)
+        sent = Envelope.of(dispatch.head, dispatch.data)
         try:
             self._engine.router.route(sent.contract.name, sent.contract.version, dispatch.returns)
             self._engine.catalog.validate(sent.contract.name, sent.contract.version, decode(sent.data))

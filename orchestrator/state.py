@@ -54,7 +54,8 @@ class DispatchState:
     n: int
     agent: str
     returns: list[str]
-    envelope: bytes
+    head: bytes
+    data: bytes
     attempt: str
     label: Label
     task: str
@@ -153,11 +154,17 @@ def _accepted(task: TaskState, fact: e.TaskAccepted, at: int) -> None:
 
 
 def _sent(task: TaskState, fact: e.MessageSent, at: int) -> None:
-    dispatch = DispatchState(
-        fact.dispatch, fact.n, fact.agent, fact.returns, raw(fact.envelope), fact.attempt, decode_label(fact.label), task.id
-    )
+    head, data = _parts(fact.envelope)
+    dispatch = DispatchState(fact.dispatch, fact.n, fact.agent, fact.returns, head, data, fact.attempt, decode_label(fact.label), task.id)
     task.asks[fact.n] = task.dispatches[fact.dispatch] = dispatch
     task.commands = fact.n
+
+
+def _parts(envelope: Any) -> tuple[bytes, bytes]:
+    """Head and data of a stored envelope; of one on its way in nothing: whoever sends it has both at hand and puts them in."""
+    if not isinstance(envelope, dict):
+        return b"", b""
+    return encode({key: value for key, value in envelope.items() if key != "data"}), encode(envelope["data"])
 
 
 def _attempted(task: TaskState, fact: e.DispatchAttempted, at: int) -> None:

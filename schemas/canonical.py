@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import rfc8785
 
-_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+_OPTIONS = orjson.OPT_SORT_KEYS
 
 Fragment = orjson.Fragment
 

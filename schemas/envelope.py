@@ -7,7 +7,7 @@ bytes and stays bytes: `encode` embeds them, nothing is encoded twice.
 from dataclasses import dataclass
 from typing import Any, Self
 
-from interlock.schemas.canonical import Fragment, decode, encode
+from interlock.schemas.canonical import decode, encode
 from interlock.schemas.specs import ContractRef
 
 _SCHEMA_PREFIX = "interlock:"
@@ -30,8 +30,8 @@ class Envelope:
     attempt: str = ""
     deadline: str = ""
 
-    def encode(self) -> bytes:
-        """The CloudEvents JSON object, one line of UTF-8."""
+    def head(self) -> bytes:
+        """The attributes alone, as JSON: what travels beside the data in CloudEvents' binary mode."""
         return encode(
             {
                 "specversion": "1.0",
@@ -42,7 +42,6 @@ class Envelope:
                 "time": self.time,
                 "datacontenttype": "application/json",
                 "dataschema": f"{_SCHEMA_PREFIX}{self.contract.name}:{self.contract.version}",
-                "data": Fragment(self.data),
                 "traceparent": self.traceparent,
                 "correlationid": self.correlationid,
                 "causationid": self.causationid,
@@ -52,10 +51,23 @@ class Envelope:
             }
         )
 
+    def encode(self) -> bytes:
+        """The CloudEvents JSON object, one line of UTF-8."""
+        return joined(self.head(), self.data)
+
     @classmethod
     def decode(cls, text: bytes | str) -> Self:
         """The envelope in a CloudEvents JSON object; `ValueError` where it is none of ours."""
         wire: dict[str, Any] = decode(text)
+        return cls._of(wire, encode(wire["data"]))
+
+    @classmethod
+    def of(cls, head: bytes, data: bytes) -> Self:
+        """The envelope of a `head` and the data beside it."""
+        return cls._of(decode(head), data)
+
+    @classmethod
+    def _of(cls, wire: dict[str, Any], data: bytes) -> Self:
         name, _, version = wire["dataschema"].removeprefix(_SCHEMA_PREFIX).partition(":")
         if wire["specversion"] != "1.0" or name != wire["type"]:
             raise ValueError("not an Interlock envelope: specversion, type or dataschema do not fit")
@@ -66,10 +78,15 @@ class Envelope:
             contract=ContractRef(name, version),
             subject=wire["subject"],
             time=wire["time"],
-            data=encode(wire["data"]),
+            data=data,
             traceparent=wire["traceparent"],
             correlationid=wire["correlationid"],
             causationid=wire["causationid"],
             label=wire["label"],
             **optional,
         )
+
+
+def joined(head: bytes, data: bytes) -> bytes:
+    """One JSON object of a head and its data; neither is parsed again."""
+    return b'%b,"data":%b}' % (head[:-1], data)

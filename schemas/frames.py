@@ -12,13 +12,15 @@ import msgpack
 
 
 class Dispatch(NamedTuple):
-    """Work: one message for one agent. `records` are effects that earlier attempts recorded: `(effect, ok, value)`."""
+    """Work: one message for one agent, its envelope in two parts: attributes and data. `records` are effects that earlier attempts
+    recorded: `(effect, ok, value)`."""
 
     dispatch: str
     task: str
     attempt: str
     agent: str
-    envelope: bytes
+    head: bytes
+    data: bytes
     returns: list[str]
     records: list[list[Any]]
 

@@ -3,6 +3,8 @@
 A message is closed (unknown fields are refused on both sides) and frozen, so what was validated is what travels.
 """
 
+from copy import deepcopy
+from functools import cache
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import semver
@@ -59,12 +61,17 @@ class Message(BaseModel):
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
         """The JSON Schema 2020-12 that this class writes and reads; closed unless a field says otherwise."""
-        schema = cls.model_json_schema(schema_generator=GenerateJsonSchema, mode="validation")
-        return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+        return deepcopy(_schema(cls))
 
     def encoded(self) -> bytes:
         """The bytes that travel: JSON with sorted keys."""
         return encode(self.model_dump(mode="json"))
+
+
+@cache
+def _schema(cls: type[Message]) -> dict[str, Any]:
+    schema = cls.model_json_schema(schema_generator=GenerateJsonSchema, mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def contract_of(cls: type[Message]) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from interlock.orchestrator.engine import Engine, PeerRef
 from interlock.orchestrator.ledger.sqlite import SqliteLedger
 from interlock.orchestrator.service import Service
 from interlock.schemas.record import Receipt
-from interlock.telemetry import setup, task_span
+from interlock.telemetry import task_span
 
 _LOG = logging.getLogger("interlock.orchestrator")
 
@@ -34,7 +34,7 @@ class OrchestratorActor:
         self._config = config
         self._starting: asyncio.Task[Service] | None = None
         self._engine: Engine | None = None
-        setup("interlock-orchestrator")
+        begin("interlock-orchestrator")
 
     async def _service(self) -> Service:
         if self._starting is None:

@@ -24,8 +24,8 @@ from interlock.cluster.calls import answers, insist
 from interlock.cluster.code import Code
 from interlock.cluster.config import MODEL_KEY, SUPERVISOR, BusConfig, read_secrets, scrub
 from interlock.cluster.ports import RayBudgets
+from interlock.cluster.process import begin
 from interlock.settings import DEFAULT_BASE_URL
-from interlock.telemetry import setup
 
 
 @ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)
@@ -37,7 +37,7 @@ class PeerActor:
         run_dir = Path(config.run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
         self._board = Board.create(run_dir, incarnation)
-        setup(f"interlock-{kind}")
+        begin(f"interlock-{kind}")
         if kind != "models":
             scrub(os.environ)
         self._make: Callable[[], Mailbox] = partial(self._host_of, config, kind, pool, incarnation, code, secrets)

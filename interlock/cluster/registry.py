@@ -7,7 +7,7 @@ import ray
 from interlock.actors.registry import Registry
 from interlock.cluster.calls import answers, insist
 from interlock.cluster.config import ORCHESTRATOR, BusConfig
-from interlock.telemetry import setup
+from interlock.cluster.process import begin
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)
@@ -21,7 +21,7 @@ class RegistryActor:
             return await insist(orchestrator.call, method, *args)
 
         self._registry = Registry(call)
-        setup("interlock-registry")
+        begin("interlock-registry")
 
     @answers
     async def register(self, contract: str, version: str, schema: dict[str, Any], by: str) -> bool:

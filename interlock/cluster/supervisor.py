@@ -17,10 +17,10 @@ from interlock.cluster.code import Code
 from interlock.cluster.config import ORCHESTRATOR, WARDEN, BusConfig, read_secrets
 from interlock.cluster.peer import PeerActor
 from interlock.cluster.ports import Handle, RayHosts, RayOrders, RayProcesses
+from interlock.cluster.process import begin
 from interlock.cluster.store import read_code, write_code
 from interlock.schemas.errors import InterlockError
 from interlock.schemas.ports import PeerGone, Reservation
-from interlock.telemetry import setup
 
 _LOG = logging.getLogger("interlock.supervisor")
 
@@ -38,7 +38,7 @@ class SupervisorActor:
         self._handles: dict[str, Handle] = {}
         self._known_wardens: list[Handle] = []
         self._tasks: list[asyncio.Task[None]] = []
-        setup("interlock-supervisor")
+        begin("interlock-supervisor")
 
     def _here(self) -> Supervisor:
         if self._supervisor is None:

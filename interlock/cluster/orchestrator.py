@@ -12,6 +12,7 @@ from interlock.clock import SystemClock
 from interlock.cluster.calls import answers, insist
 from interlock.cluster.config import SUPERVISOR, BusConfig
 from interlock.cluster.ports import Handle, RayBudgets, RayPeer
+from interlock.cluster.process import begin
 from interlock.orchestrator.admission import Submission
 from interlock.orchestrator.engine import Engine, PeerRef
 from interlock.orchestrator.ledger.sqlite import SqliteLedger

@@ -249,7 +249,7 @@ class GitFailed(WorkFailed):
 
 class BranchMoved(WorkFailed):
     code = "branch_moved"
-    template = "Branch {branch} is at {found}, not at {expected} where this work began; nothing was committed. Start again from there."
+    template = "Branch {branch} is at {found}, not at {expected} where this work began; nothing was committed. Start again from {found}."
 
 
 class NoTestRun(WorkFailed):

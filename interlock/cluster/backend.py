@@ -1,6 +1,7 @@
 """`Backend` over a cluster: a driver's calls to the orchestrator, the supervisor and the registry."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -16,6 +17,11 @@ CALL_SECONDS = 30.0
 """How long a call is made again while its actor is being started again."""
 
 KILL_SECONDS = 60.0
+
+CHECK_SECONDS = 2.0
+"""How long a kill waits for the orchestrator to say whether there is such a task."""
+
+_LOG = logging.getLogger("interlock.cluster")
 
 
 class ClusterBackend:
@@ -75,9 +81,16 @@ class ClusterBackend:
         return rows
 
     async def kill(self, task: str, by: str, why: str) -> Wire:
-        check_not_ended(await self.record(task))
+        await self._check_kill(task)
         receipt: Wire = await self._insist(self._supervisor.kill, task, by, why, seconds=KILL_SECONDS)
         return receipt
+
+    async def _check_kill(self, task: str) -> None:
+        """A mistyped or ended task is said so at once; where the orchestrator does not answer, the kill goes on without it."""
+        try:
+            check_not_ended(await asyncio.wait_for(self.record(task), CHECK_SECONDS))
+        except (TimeoutError, NotRunning):
+            _LOG.warning("the orchestrator does not answer; %s is killed without it", task)
 
     async def used(self, task: str) -> dict[str, tuple[Any, Any, Any]]:
         ((ok, used),) = await self._insist(self._supervisor.budgets, [("used", task)])

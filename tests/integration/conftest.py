@@ -1,6 +1,7 @@
 """One Ray for all integration tests, one bus per module; whatever was started is stopped by its own handle."""
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -22,16 +23,14 @@ def shared_ray() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def invoicing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[App, Path]]:
+def invoicing(tmp_path_factory: pytest.TempPathFactory) -> tuple[App, Path]:
     """The invoicing app on a new orders database, and the database's path."""
     path = tmp_path_factory.mktemp("orders") / "orders.db"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INVOICING_DB", str(path))
         app = load_app(f"{EXAMPLES / 'invoicing' / 'app.py'}:app")
-    from importlib import import_module
-
     import_module(app.workflows["invoice_generation"].definition.function.__module__).make_database(path)
-    yield app, path
+    return app, path
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,10 @@ from typing import Any
 
 import psutil
 import pytest
+import ray
 
 from interlock import AgentContext, App, Budget, Bus, Message, Never, Outcome, TaskFailed, ToolContext, WorkflowContext
+from interlock.cluster.config import ORCHESTRATOR
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("shared_ray")]
 
@@ -53,14 +55,16 @@ def make_app() -> App:
     @app.agent("waiting", version="1.0.0")
     async def waiting(request: Waiting, ctx: AgentContext) -> Done:
         note(request.folder, "started")
-        while not (Path(request.folder) / "go").exists():
+        while not (Path(request.folder) / "go").exists():  # noqa: ASYNC110 - it waits for a file
             await asyncio.sleep(0.05)
         return Done(pid=os.getpid())
 
     @app.tool(effect="write", system="host", repeat=Never(), timeout=600)
     async def spawn(folder: str, ctx: ToolContext) -> int:
         """Start a child that ignores SIGTERM in a session of its own, and wait for it."""
-        script = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.setsid() if os.getpid() != os.getsid(0) else None; "
+        script = (
+            "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.setsid() if os.getpid() != os.getsid(0) else None; "
+        )
         script += "open('child', 'w').write(str(os.getpid())); time.sleep(600)"
         process = await asyncio.create_subprocess_exec("python3", "-c", script, cwd=folder)
         return await process.wait()
@@ -82,9 +86,12 @@ def make_app() -> App:
     return app
 
 
+NAME = "kill"
+
+
 @pytest.fixture(scope="module")
 def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus]:
-    with Bus.start(make_app(), folder=tmp_path_factory.mktemp("bus")) as bus:
+    with Bus.start(make_app(), folder=tmp_path_factory.mktemp("bus"), name=NAME) as bus:
         yield bus
 
 
@@ -164,6 +171,20 @@ def test_the_clock_is_a_limit_like_any_other(bus: Bus, tmp_path: Path) -> None:
     task = bus.submit_json("job", {"how": "stubborn", "folder": str(tmp_path / "slow")}, limits={"seconds": 2})
     assert task.outcome(timeout=30) is Outcome.BUDGET_EXCEEDED
     assert "seconds" in str(task.record().error)
+
+
+def test_a_kill_needs_no_orchestrator(bus: Bus, tmp_path: Path) -> None:
+    task = start(bus, "stubborn", tmp_path / "alone")
+    pid = read(tmp_path / "alone" / "started")
+    _, orchestrator = ray.get(ray.get_actor(ORCHESTRATOR, namespace=NAME).ping.remote())
+    os.kill(orchestrator, signal.SIGSTOP)
+    try:
+        receipt = task.kill("while it hangs", by="ada")
+        assert receipt["verified"]
+        until(lambda: not psutil.pid_exists(pid))
+    finally:
+        os.kill(orchestrator, signal.SIGCONT)
+    assert task.outcome(timeout=30) is Outcome.KILLED
 
 
 def test_the_ledger_of_all_this_is_whole(bus: Bus) -> None:

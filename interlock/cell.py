@@ -33,7 +33,7 @@ class Cell:
             work.close()
             raise PeerGone
         running = asyncio.get_running_loop().create_task(work, context=self._context.copy())
-        running.add_done_callback(_looked_at)
+        running.add_done_callback(_looked_at, context=self._context.copy())
         waits: set[asyncio.Future[Any]] = {running, self._ended}
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         if self.gone:

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from interlock import AgentContext, App, Budget, Escalate, Keyed, Message, Natural, Never, ToolContext, WorkflowContext
+from interlock.orchestrator.ledger.memory import Disk
 from interlock.schemas.canonical import decode
+from interlock.schemas.entries import EffectIntended
 from interlock.schemas.errors import AgentFailed, AlreadyDecided, UnknownItem
 from interlock.testing.simulation import Simulation
 
@@ -67,12 +69,25 @@ class World:
         self.rows: list[tuple[str, ...]] = []
         self.keys: dict[str, tuple[str, ...]] = {}
         self.calls: Counter[str] = Counter()
+        self.disk: Disk | None = None
+        self.begun: Counter[tuple[str, str]] = Counter()
+        self.unintended: list[tuple[str, str]] = []
 
     def keyed(self, key: str, *row: str) -> None:
         """A deed that this world does once per key."""
         if key not in self.keys:
             self.keys[key] = row
             self.rows.append(row)
+
+    def called(self, tool: str, order: str) -> None:
+        """A write tool begins: an intent for each time that it does must be durable by now."""
+        self.calls[tool] += 1
+        if self.disk is None:
+            return
+        intents = [entry.open() for entry in self.disk.log if entry.kind == EffectIntended.KIND]
+        self.begun[tool, order] += 1
+        if self.begun[tool, order] > sum(fact.tool == tool and fact.args["order"] == order for fact in intents):
+            self.unintended.append((tool, order))
 
     def happened(self, *row: str) -> bool:
         return row in self.rows
@@ -127,7 +142,7 @@ def declare_tools(app: App, world: World) -> SimpleNamespace:
             order: The order.
             text: What to file.
         """
-        world.calls["file_note"] += 1
+        world.called("file_note", order)
         await asyncio.sleep(MOMENT)
         world.keyed(ctx.idempotency_key, "note", order)
         await asyncio.sleep(MOMENT)
@@ -141,7 +156,7 @@ def declare_tools(app: App, world: World) -> SimpleNamespace:
             order: The order.
             state: Its state from now on.
         """
-        world.calls["mark"] += 1
+        world.called("mark", order)
         await asyncio.sleep(MOMENT)
         if not world.happened("mark", order, state):
             world.rows.append(("mark", order, state))
@@ -155,7 +170,7 @@ def declare_tools(app: App, world: World) -> SimpleNamespace:
         Args:
             order: The order.
         """
-        world.calls["stamp"] += 1
+        world.called("stamp", order)
         await asyncio.sleep(MOMENT)
         world.rows.append(("stamp", order))
         await asyncio.sleep(MOMENT)
@@ -169,7 +184,7 @@ def declare_tools(app: App, world: World) -> SimpleNamespace:
             order: The order.
             amount: How much.
         """
-        world.calls["pay"] += 1
+        world.called("pay", order)
         await asyncio.sleep(MOMENT)
         world.rows.append(("pay", order))
         await asyncio.sleep(MOMENT)
@@ -229,7 +244,7 @@ def declare_sale(app: App, budget: Budget | None) -> None:
     return app
 
 
-async def boss(sim: Simulation, world: World) -> None:
+async def boss(sim: Simulation, world: World, decided: dict[str, str] | None = None) -> None:
     """Decides all that comes up: yes to questions and acts; where nobody knows what happened, by a look at the world and the books."""
     while True:
         for item in await sim.bus.inbox.list():
@@ -242,6 +257,8 @@ async def boss(sim: Simulation, world: World) -> None:
                 await (sim.bus.inbox.approve if yes else sim.bus.inbox.deny)(item["item"], note, by="boss")
             except (UnknownItem, AlreadyDecided):
                 continue  # it was decided, or nobody needs it any more
+            if decided is not None:
+                decided[item["item"]] = "approved" if yes else "denied"
         await asyncio.sleep(0.5)
 
 

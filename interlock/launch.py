@@ -44,6 +44,8 @@ def up(target: str | None, *, address: str | None, name: str, home: Path) -> dic
     app = load_app(target) if target else App("empty")
     model = model_for(app, ModelSettings.from_env())
     home.mkdir(parents=True, exist_ok=True)
+    if head.running(home) is not None:
+        raise AlreadyRunning(name=name)
     where = head.start(home) if address is None else address
     try:
         head.connect(where, name)

@@ -336,7 +336,7 @@ class NotRunning(InterlockError):
 class AlreadyRunning(InterlockError):
     code = "already_running"
     template = (
-        "A bus called {name} is running there already. Stop it with `interlock down` (its tasks are kept), or start this one with --name."
+        "A bus is running there already, so {name} was not started. Stop it with `interlock down` (its tasks are kept), or set INTERLOCK_HOME to another folder."
     )
 
 

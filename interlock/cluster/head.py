@@ -68,23 +68,29 @@ def _free_port() -> int:
         return port
 
 
-def stop(home: Path) -> None:
-    """End the Ray that `start` started, and nothing else: found by its process id and start time."""
+def running(home: Path) -> psutil.Process | None:
+    """The Ray that `start` started for this home, if it lives: found by its process id and start time."""
     try:
         pid, created = json.loads((home / PID_FILE).read_text())
         root = psutil.Process(pid)
-        if root.create_time() != created:
-            return
     except (FileNotFoundError, psutil.NoSuchProcess):
+        return None
+    return root if root.create_time() == created else None
+
+
+def stop(home: Path) -> None:
+    """End the Ray that `start` started, and nothing else."""
+    root = running(home)
+    if root is None:
         return
-    family = [root, *root.children(recursive=True)]
     with contextlib.suppress(psutil.NoSuchProcess):
+        family = [root, *root.children(recursive=True)]
         root.send_signal(signal.SIGTERM)
-    _, left = psutil.wait_procs(family, STOP_SECONDS)
-    for process in left:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(left, STOP_SECONDS)
+        _, left = psutil.wait_procs(family, STOP_SECONDS)
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, STOP_SECONDS)
     (home / PID_FILE).unlink()
 
 

@@ -174,7 +174,7 @@ STUBBORN = """
 
 @pytest.mark.parametrize("then", ["time.sleep(600)", "os.close(1); os.close(2); time.sleep(600)"])
 def test_a_timeout_ends_the_whole_tree(any_sandbox: Sandbox, cwd: Path, then: str) -> None:
-    done = python(any_sandbox, cwd, STUBBORN.format(then=then), seconds=0.5)
+    done = python(any_sandbox, cwd, STUBBORN.format(then=then), seconds=1.2)
     assert carrying("unit-test") == []
     assert done.timed_out
     assert done.returncode == 137

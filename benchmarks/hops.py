@@ -15,7 +15,7 @@ import ray
 
 from benchmarks import relay
 from interlock.aio import AsyncBus
-from interlock.cluster import start
+from interlock.cluster.driver import start
 
 ALONE_CALLS, ALONE_TASKS, PIPELINED = 300, 60, 6000
 CROWDS = (1, 100, 1000)

@@ -149,7 +149,7 @@ class Bus:
     @classmethod
     def connect(cls, address: str | None = None, *, name: str = "interlock") -> "Bus":
         """A handle on the bus called `name` on a Ray cluster (default: the one that `interlock up` started here). Raises `NotRunning`."""
-        from interlock.cluster import connect  # Ray is loaded only where it is used
+        from interlock.cluster.driver import connect  # Ray is loaded only where it is used
 
         return Bus(lambda: connect(address, name=name))
 
@@ -159,7 +159,7 @@ class Bus:
 
         `model`: where the models are (default: the environment); `folder` keeps the ledger (default: a new one below `.interlock/runs`).
         """
-        from interlock.cluster import start
+        from interlock.cluster.driver import start
 
         return Bus(lambda: start(app, model=model, folder=folder, name=name))
 

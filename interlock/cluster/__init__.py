@@ -1,52 +1,5 @@
 """A bus on Ray: everything that knows of Ray is in this room and in `interlock/launch.py`.
 
-`connect` is a driver's way to a running bus; `start` makes one on a Ray of its own, for as long as its handle is open.
+`driver.py` is a driver's way to a bus; `orchestrator.py`, `supervisor.py`, `registry.py` and `peer.py` are the actors, thin fronts of what
+needs no Ray. Nothing is imported here: a replica loads its own front and nothing else.
 """
-
-import os
-from pathlib import Path
-
-import ray
-
-from interlock.aio import AsyncBus
-from interlock.app import App
-from interlock.cluster import head
-from interlock.cluster.backend import ClusterBackend
-from interlock.cluster.code import code_of
-from interlock.schemas.errors import NotRunning
-from interlock.schemas.ids import fresh
-from interlock.settings import ModelSettings, home
-
-
-async def connect(address: str | None = None, *, name: str = "interlock") -> AsyncBus:
-    """A handle on the bus called `name`; without an address on the one that `interlock up` started from this folder."""
-    if address is None:
-        where = head.noted(home())
-        if where is None:
-            raise NotRunning(address=str(home()))
-        address = str(where["address"])
-    head.connect(address, name)
-    return AsyncBus(ClusterBackend(name, address))
-
-
-async def start(app: App, *, model: ModelSettings | None = None, folder: Path | None = None, name: str | None = None) -> AsyncBus:
-    """A bus for `app` on a local Ray. `model`: where the models are (default: the environment); `folder` keeps ledger and journal
-    (default: a new one below `.interlock/runs`). Raises `NoModel`, `BadDeclaration`."""
-    from interlock import launch
-
-    model = launch.model_for(app, model or ModelSettings.from_env())
-    name = name or fresh("bus")
-    folder = folder or home() / "runs" / name
-    made = head.connect("local", name, num_cpus=max(16, os.cpu_count() or 1), include_dashboard=False)
-
-    async def stop() -> None:
-        await launch.remove(name)
-        if made:
-            ray.shutdown()
-
-    try:
-        await launch.place(app, code_of(app), name=name, home=folder, model=model)
-    except BaseException:
-        await stop()
-        raise
-    return AsyncBus(ClusterBackend(name, "local", stop))

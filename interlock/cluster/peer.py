@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,19 +12,13 @@ from interlock.actors.board import Board
 from interlock.actors.host import Replica
 from interlock.actors.loop import ModelLoop
 from interlock.actors.mailbox import Mailbox
-from interlock.actors.models.gateway import Gateway
-from interlock.actors.models.prices import Prices, read_overrides
-from interlock.actors.models.wire import ChatCompletions, Endpoint
 from interlock.actors.process import mark_self
 from interlock.actors.runner import Runner
 from interlock.actors.warden import Warden
-from interlock.clock import SystemClock
 from interlock.cluster.calls import answers, insist
 from interlock.cluster.code import Code
-from interlock.cluster.config import MODEL_KEY, SUPERVISOR, BusConfig, read_secrets, scrub
-from interlock.cluster.ports import RayBudgets
+from interlock.cluster.config import SUPERVISOR, BusConfig, scrub
 from interlock.cluster.process import begin
-from interlock.settings import DEFAULT_BASE_URL
 
 
 @ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)
@@ -45,7 +38,9 @@ class PeerActor:
 
     def _host_of(self, config: BusConfig, kind: str, pool: str, incarnation: str, code: Code, secrets: dict[str, str]) -> Mailbox:
         if kind == "models":
-            return _gateway(config, incarnation)
+            from interlock.cluster.gateway import gateway  # the SDK takes a second to load, which nobody else needs
+
+            return gateway(config, incarnation)
         app = code.load()
         if kind == "runner":
             return Runner({name: workflow.definition for name, workflow in app.workflows.items()}, self._board)
@@ -68,15 +63,6 @@ class PeerActor:
     @answers
     async def cancel(self, task: str) -> bool:
         return self._host is None or await self._host.cancel(task)
-
-
-def _gateway(config: BusConfig, incarnation: str) -> Gateway:
-    model = config.model
-    key = read_secrets(config.home, [MODEL_KEY]).get(MODEL_KEY, "")
-    supervisor = ray.get_actor(SUPERVISOR, namespace=config.name)
-    wire = ChatCompletions(Endpoint(model.base_url or DEFAULT_BASE_URL, key or "none"))
-    prices = Prices(wire.endpoint.base_url, SystemClock(), read_overrides(model.prices))
-    return Gateway(RayBudgets(supervisor), wire, prices, random.Random(incarnation))
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)

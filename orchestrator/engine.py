@@ -13,7 +13,6 @@ from interlock.orchestrator.admission import Admission
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.dispatches import Dispatches
 from interlock.orchestrator.effects import Effects
-from interlock.orchestrator.history import happened
 from interlock.orchestrator.inbox import Inbox
 from interlock.orchestrator.marks import Marks
 from interlock.orchestrator.router import Router
@@ -117,10 +116,7 @@ class Engine:
             self.inbox.resume(task)
             if task.outcome:
                 continue
-            for n, fires in list(task.timers.items()):
-                self._arm(task, n, fires)
-            if task.runner is None:
-                self.workflows.load(task)
+            self.workflows.resume(task)
             for dispatch in list(task.dispatches.values()):
                 self.dispatches.resume(dispatch)
         self.workflows.adopt_orphans()
@@ -369,29 +365,6 @@ class Engine:
         """Take a human's decision, durably."""
         self.inbox.decide(item, approve=approve, by=by, note=note)
         await self.durable()
-
-    # --- timers of workflows ---------------------------------------------------------------------------------------------------------
-
-    def sleep(self, task: TaskState, n: int, seconds: float) -> None:
-        """A workflow's sleep, its command `n`."""
-        fires = self.clock.now() + int(seconds * 1e6)
-        self.record(task, e.TimerSet(n, seconds, fires))
-        self._arm(task, n, fires)
-
-    def _arm(self, task: TaskState, n: int, fires: int) -> None:
-        self.timers.set(task.id, f"timer {n}", fires, lambda: self._fire(task, n))
-
-    def _fire(self, task: TaskState, n: int) -> None:
-        if task.outcome or n not in task.timers:
-            return
-        fact, number = e.TimerFired(n), task.events + 1
-
-        def deliver() -> None:
-            event = happened(task.id, number, fact, at)
-            if event is not None:
-                self.workflows.deliver(task, event)
-
-        at = self.record(task, fact, deliver)
 
     # --- watching --------------------------------------------------------------------------------------------------------------------
 

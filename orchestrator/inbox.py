@@ -88,6 +88,14 @@ class Inbox:
         engine.record(task, fact)
         self.watch(task, task.items[id])
 
+    def ask_diverged(self, task: TaskState) -> None:
+        """Ask what to do with a task whose workflow does not make the recorded asks: approve replays it, deny ends it as failed."""
+        engine, id = self._engine, derived("itm", "diverged", task.id, len(task.items))
+        escalate = engine.router.workflows[task.type].escalate
+        text = f"{task.divergence} Then approve, and it is replayed; deny ends the task as failed."
+        engine.record(task, e.ItemAsked(id, "diverged", escalate.to, text, engine.clock.now() + int(escalate.seconds * 1e6)))
+        self.watch(task, task.items[id])
+
     def know(self, task: TaskState) -> None:
         """A restored task: its items can be decided from now on."""
         self._tasks.update(dict.fromkeys(task.items, task.id))
@@ -138,6 +146,12 @@ class Inbox:
         if item.kind == "approval" and item.decision == "denied":
             engine.end(task, Outcome.REJECTED, f"{item.by} denied {item.id}" + (f": {item.note}" if item.note else ""))
             return
+        if item.kind == "diverged":
+            if item.decision == "denied":
+                engine.end(task, Outcome.FAILED, f"diverged: {task.divergence}")
+            elif task.runner is None:
+                engine.store.barrier(lambda: engine.workflows.load(task) if task.runner is None else None)
+            return
         dispatch = task.dispatches.get(item.dispatch)
         if dispatch is None:
             return
@@ -153,6 +167,8 @@ class Inbox:
                 self.watch(task, item)
             elif not task.outcome:
                 self._act(task, item)
+        if task.diverged and not any(item.kind == "diverged" for item in task.open_items):
+            self.ask_diverged(task)
 
     def _expire(self, task: TaskState, item: Item) -> None:
         if task.outcome or item.decision:

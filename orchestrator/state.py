@@ -115,6 +115,7 @@ class TaskState:
     items: dict[str, Item] = field(default_factory=dict)
     cancelled: set[int] = field(default_factory=set)
     diverged: bool = False
+    divergence: str = ""
     outcome: str = ""
     ended: e.TaskEnded | None = None
     runner: Channel | None = None
@@ -289,6 +290,8 @@ def _decided(task: TaskState, fact: e.ItemDecided, at: int) -> None:
     item.decision, item.by, item.note = fact.decision, fact.by, fact.note
     if fact.n and fact.decision != "expired":
         task.events += 1
+    if item.kind == "diverged" and fact.decision == "approved":
+        task.diverged = False
     dispatch = task.dispatches.get(item.dispatch)
     effect = dispatch.effects.get(item.effect) if dispatch is not None else None
     if effect is not None and effect.status == "unknown" and fact.decision == "denied":
@@ -296,7 +299,7 @@ def _decided(task: TaskState, fact: e.ItemDecided, at: int) -> None:
 
 
 def _diverged(task: TaskState, fact: e.TaskDiverged, at: int) -> None:
-    task.diverged = True
+    task.diverged, task.divergence = True, fact.error["message"]
 
 
 def _ended(task: TaskState, fact: e.TaskEnded, at: int) -> None:

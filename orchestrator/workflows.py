@@ -7,7 +7,7 @@ are numbered, so a frame that comes twice, from the same runner or from one that
 from typing import TYPE_CHECKING, Any
 
 from interlock.orchestrator.channel import Channel
-from interlock.orchestrator.history import history
+from interlock.orchestrator.history import happened, history
 from interlock.orchestrator.state import TaskState
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import decode
@@ -42,6 +42,13 @@ class Workflows:
             return
         frames, _ = history(task.id, self._engine.store.entries(task.id))
         self._hand(task, frames)
+
+    def resume(self, task: TaskState) -> None:
+        """A new orchestrator: its timers run again, and some runner holds it."""
+        for n, fires in list(task.timers.items()):
+            self._arm(task, n, fires)
+        if task.runner is None:
+            self.load(task)
 
     def _hand(self, task: TaskState, frames: list[list[Any]]) -> None:
         runner = self.pick()
@@ -124,12 +131,19 @@ class Workflows:
             return
         task.rested = max(task.rested, frame.after)
         if frame.diverged:
-            self._engine.record(task, e.TaskDiverged(decode(frame.diverged)))
+            self._diverged(task, runner, decode(frame.diverged))
             return
         for wire in frame.commands:
             self._carry_out(task, untagged(wire) if isinstance(wire[0], int) else Command(*wire))
             if task.state is State.ENDED:
                 return
+
+    def _diverged(self, task: TaskState, runner: Channel, error: dict[str, Any]) -> None:
+        """The code is not the one that began the task: nothing is sent, a human decides."""
+        runner.load -= 1
+        task.runner = None
+        self._engine.record(task, e.TaskDiverged(error))
+        self._engine.inbox.ask_diverged(task)
 
     def _carry_out(self, task: TaskState, command: Command) -> None:
         engine = self._engine
@@ -151,9 +165,29 @@ class Workflows:
             except InterlockError as error:  # the bus refuses the message: the workflow hears it, as a failure of this ask
                 engine.dispatches.refuse(task, command, error)
         elif command.kind == "sleep":
-            engine.sleep(task, command.n, decode(command.data))
+            self._sleep(task, command.n, decode(command.data))
         else:
             engine.inbox.question(task, command.n, decode(command.data))
+
+    def _sleep(self, task: TaskState, n: int, seconds: float) -> None:
+        fires = self._engine.clock.now() + int(seconds * 1e6)
+        self._engine.record(task, e.TimerSet(n, seconds, fires))
+        self._arm(task, n, fires)
+
+    def _arm(self, task: TaskState, n: int, fires: int) -> None:
+        self._engine.timers.set(task.id, f"timer {n}", fires, lambda: self._fire(task, n))
+
+    def _fire(self, task: TaskState, n: int) -> None:
+        if task.outcome or n not in task.timers:
+            return
+        fact, number = e.TimerFired(n), task.events + 1
+
+        def deliver() -> None:
+            event = happened(task.id, number, fact, at)
+            if event is not None:
+                self.deliver(task, event)
+
+        at = self._engine.record(task, fact, deliver)
 
     def _cancel(self, task: TaskState, n: int) -> None:
         if n in task.cancelled:

@@ -317,7 +317,8 @@ class ModelCutOff(Fact):
 
 @dataclass(frozen=True, slots=True)
 class ItemAsked(Fact):
-    """`kind`: `approval` (of exactly the call whose digest this is), `question` (a workflow's), `unknown` (did it happen?).
+    """`kind`: `approval` (of exactly the call whose digest this is), `question` (a workflow's), `unknown` (did it happen?), `diverged`
+    (replay it with the code that is there now?).
 
     `n` is the question's command, 0 elsewhere; `expires` microseconds since the epoch.
     """

@@ -183,7 +183,8 @@ def _decided(entry: e.Entry, fact: e.ItemDecided, known: Known) -> list[Row]:
     if item is None:
         return []
     decided = item._replace(decision=fact.decision, by=fact.by, note=fact.note, decided_at=entry.at)
-    return [decided, *_standing(known.task, waits=len(known.open) > 1)]
+    again = item.kind == "diverged" and fact.decision == "approved"
+    return [decided, *_standing(known.task, waits=len(known.open) > 1, again=again)]
 
 
 def _cancelled(entry: e.Entry, fact: e.CommandCancelled, known: Known) -> list[Row]:
@@ -197,10 +198,11 @@ def _withdrawn(item: InboxRow, at: int) -> InboxRow:
     return item._replace(decision=WITHDRAWN, decided_at=at)
 
 
-def _standing(task: TaskRow | None, waits: bool) -> list[Row]:
-    """The task's row with the state that its open items leave it in; none where that is no change."""
+def _standing(task: TaskRow | None, waits: bool, again: bool = False) -> list[Row]:
+    """The task's row with the state that its open items leave it in; none where that is no change. One that diverged stays so unless it
+    is to be tried `again`."""
     state = (State.WAITING if waits else State.RUNNING).value
-    if task is None or task.state == state or task.state == State.DIVERGED.value:
+    if task is None or task.state == state or (task.state == State.DIVERGED.value and not again):
         return []
     return [task._replace(state=state)]
 

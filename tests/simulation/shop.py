@@ -213,8 +213,9 @@ def declare_agents(app: App, tools: SimpleNamespace) -> None:
 
     @app.agent("cashier", version="1.0.0", tools=[tools.mark, tools.stamp, tools.pay], replicas=(2, 4))
     async def cashier(request: Settle, ctx: AgentContext) -> Receipt:
-        _, _ = await asyncio.gather(ctx.call(tools.mark, order=request.order, state="open"), ctx.call(tools.stamp, order=request.order))
-        paid = await ctx.call(tools.pay, order=request.order, amount=request.total)
+        await ctx.call(tools.mark, order=request.order, state="open")
+        stamping, paying = ctx.call(tools.stamp, order=request.order), ctx.call(tools.pay, order=request.order, amount=request.total)
+        _, paid = await asyncio.gather(stamping, paying)
         await ctx.call(tools.mark, order=request.order, state="paid")
         return Receipt(receipt=paid if isinstance(paid, str) else "confirmed")
 

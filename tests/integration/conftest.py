@@ -26,11 +26,10 @@ def shared_ray() -> Iterator[None]:
 def invoicing(tmp_path_factory: pytest.TempPathFactory) -> tuple[App, Path]:
     """The invoicing app on a new orders database, and the database's path."""
     path = tmp_path_factory.mktemp("orders") / "orders.db"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("INVOICING_DB", str(path))
-        app = load_app(f"{EXAMPLES / 'invoicing' / 'app.py'}:app")
-    import_module(app.workflows["invoice_generation"].definition.function.__module__).make_database(path)
-    return app, path
+    loaded = load_app(f"{EXAMPLES / 'invoicing' / 'app.py'}:app")
+    module = import_module(loaded.workflows["invoice_generation"].definition.function.__module__)
+    module.make_database(path)
+    return module.make_app(path), path
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,8 @@ class AsyncInbox:
 
 
 class AsyncBus:
-    """A handle on a running bus. Make one with `AsyncBus.connect`, `AsyncBus.start` or `AsyncLocalBus`; use it as a context manager."""
+    """A handle on a running bus, as a context manager: `async with await connect() as bus`. `connect` and `start` in
+    `interlock.cluster.driver` give one on Ray, `AsyncLocalBus.start` in `interlock.local` one in this process."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend

@@ -68,7 +68,8 @@ class AsyncLocalBus(AsyncBus):
 
 
 class LocalBus(Bus):
-    """A bus in this process: `with LocalBus(app) as bus: ...`. Arguments as of `AsyncLocalBus.start`."""
+    """A bus in this process, without Ray: `with LocalBus(app) as bus: ...`. `model`: where the models are (default: the environment);
+    `folder` keeps ledger and journal on disk (default: in memory). Raises `NoModel` where an agent needs a model and none is configured."""
 
     def __init__(self, app: App, *, model: ModelSettings | None = None, folder: Path | None = None) -> None:
         super().__init__(lambda: AsyncLocalBus.start(app, model=model, folder=folder))

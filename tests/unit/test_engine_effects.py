@@ -81,7 +81,7 @@ def test_a_new_replica_attaches_to_the_call_that_runs() -> None:
 @pytest.mark.parametrize("also", ["", "replica", "supervisor"])
 def test_a_new_orchestrator_attaches_to_the_call_that_runs_also_among_several_gateways(also: str) -> None:
     async def main(sim: Simulation) -> None:
-        await sim.bus.scale("models", 3)
+        sim.supervisor_cell.post(sim.supervisor.pools.scale, "models", 3)
         await asyncio.sleep(1)
         others = {"": [], "replica": [lose(sim, "replica")], "supervisor": [sim.crash_supervisor]}[also]
         assert await think(sim, sim.crash_engine, *others) == Gone(said="thought")

@@ -2,17 +2,19 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from interlock.app import Workflow
+from interlock.app import App, Workflow
 from interlock.backend import Backend, Wire
 from interlock.gather import Gather
 from interlock.orchestrator.admission import Submission
-from interlock.schemas.budget import Budget
+from interlock.schemas.budget import Budget, named_limits
 from interlock.schemas.canonical import encode
 from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.ids import fresh
 from interlock.schemas.message import Message, contract_of
+from interlock.settings import ModelSettings
 from interlock.task import AsyncTask, principal
 
 Req = TypeVar("Req", bound=Message)
@@ -61,13 +63,35 @@ class AsyncInbox:
 
 
 class AsyncBus:
-    """A handle on a running bus, as a context manager: `async with await connect() as bus`. `connect` and `start` in
-    `interlock.cluster.driver` give one on Ray, `AsyncLocalBus.start` in `interlock.local` one in this process."""
+    """A handle on a running bus, for code on an event loop. Make one with `connect`, `start` or `local`; use it as a context manager."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._gather = Gather(backend)
         self.contracts, self.inbox = AsyncContracts(backend), AsyncInbox(backend)
+
+    @classmethod
+    async def connect(cls, address: str | None = None, *, name: str = "interlock") -> "AsyncBus":
+        """A handle on the bus called `name` on a Ray cluster (default: the one that `interlock up` started here). Raises `NotRunning`."""
+        from interlock.cluster.driver import connect  # Ray is loaded only where it is used
+
+        return await connect(address, name=name)
+
+    @classmethod
+    async def start(
+        cls, app: App, *, model: ModelSettings | None = None, folder: Path | None = None, name: str | None = None
+    ) -> "AsyncBus":
+        """A bus for `app` on a Ray of its own on this machine, for as long as the handle is open; arguments as of `Bus.start`."""
+        from interlock.cluster.driver import start
+
+        return await start(app, model=model, folder=folder, name=name)
+
+    @classmethod
+    async def local(cls, app: App, *, model: ModelSettings | None = None, folder: Path | None = None) -> "AsyncBus":
+        """A bus for `app` in this process, without Ray; arguments as of `LocalBus`."""
+        from interlock.local import start
+
+        return await start(app, model=model, folder=folder)
 
     async def submit(
         self, workflow: Workflow[Req, Res], request: Req, *, id: str | None = None, budget: Budget | None = None
@@ -76,7 +100,7 @@ class AsyncBus:
 
         `budget` may only lower the workflow's. Raises `Refused` errors: nothing was started then.
         """
-        limits = budget.limits() if budget is not None else {}
+        limits = named_limits(budget) if budget is not None else {}
         task = task_id(id)
         _, version = contract_of(type(request))
         wire_limits = {meter: str(amount) for meter, amount in limits.items()}

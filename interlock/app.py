@@ -67,7 +67,7 @@ class App:
         accepts: Contracts,
         returns: Contracts,
         tools: Iterable[Tool[..., Any]] = (),
-        replicas: tuple[int, int] = (1, 1),
+        replicas: tuple[int, int] = (1, 8),
         concurrency: int = 64,
         model: str | None = None,
         resources: Callable[[], Mapping[str, Any]] | None = None,
@@ -82,7 +82,7 @@ class App:
         accepts: Contracts = (),
         returns: Contracts = (),
         tools: Iterable[Tool[..., Any]] = (),
-        replicas: tuple[int, int] = (1, 1),
+        replicas: tuple[int, int] = (1, 8),
         concurrency: int = 64,
         resources: Callable[[], Mapping[str, Any]] | None = None,
     ) -> Callable[[Callable[[Req, Any], Awaitable[Res]]], Callable[[Req, Any], Awaitable[Res]]]: ...
@@ -96,7 +96,7 @@ class App:
         accepts: Contracts = (),
         returns: Contracts = (),
         tools: Iterable[Tool[..., Any]] = (),
-        replicas: tuple[int, int] = (1, 1),
+        replicas: tuple[int, int] = (1, 8),
         concurrency: int = 64,
         model: str | None = None,
         resources: Callable[[], Mapping[str, Any]] | None = None,
@@ -105,6 +105,9 @@ class App:
         whose hints say which contracts it takes and returns. `replicas` is (at the start, at the most), `concurrency` dispatches at
         a time in each; `resources` makes, once per replica, what its tools find in `ctx.resources`.
         """
+        if not 0 <= replicas[0] <= replicas[1]:
+            remedy = "Write replicas=(1, 8): one at the start, eight at the most."
+            raise BadDeclaration(what=f"agent {name}", problem=f"replicas={replicas} are no bounds", remedy=remedy)
         if name in _RESERVED:
             raise BadDeclaration(what=f"agent {name}", problem="the bus has a pool of its own of this name", remedy="Give it another name.")
         if name in self.agents:

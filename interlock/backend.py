@@ -1,4 +1,4 @@
-"""What a driver's handle needs of a bus, wherever it runs: in this process (`interlock/local.py`) or on Ray (`interlock/cluster.py`)."""
+"""What a driver's handle needs of a bus: one in this process (`interlock/local.py`) or on Ray (`interlock/cluster/backend.py`)."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol

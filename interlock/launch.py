@@ -24,7 +24,7 @@ from interlock.cluster.calls import insist
 from interlock.cluster.code import Code, code_at
 from interlock.cluster.config import MODEL_KEY, ORCHESTRATOR, REGISTRY, SUPERVISOR, WARDEN, BusConfig, write_secrets
 from interlock.cluster.orchestrator import OrchestratorActor
-from interlock.cluster.peer import WardenActor
+from interlock.cluster.peer import make_wardens
 from interlock.cluster.registry import RegistryActor
 from interlock.cluster.supervisor import SupervisorActor
 from interlock.loading import load_app
@@ -88,8 +88,7 @@ async def place(app: App, code: Code, *, name: str, home: Path, model: ModelSett
     _keep_secrets(home, app, model)
     node = ray.get_runtime_context().get_node_id()
     config = BusConfig(name, str(home), str(run_dir(home, name)), node, _public(model))
-    for number, place in enumerate(one for one in ray.nodes() if one["Alive"]):
-        await insist(_make(WardenActor, config, f"{WARDEN}-{number}", place["NodeID"]).start)
+    make_wardens(config)
     supervisor = _make(SupervisorActor, config, SUPERVISOR, node)
     orchestrator = _make(OrchestratorActor, config, ORCHESTRATOR, node)
     await insist(orchestrator.ping, seconds=READY_SECONDS)

@@ -1,6 +1,6 @@
 """A bus in one process, without Ray: for a user's own tests, and for small jobs that need no cluster.
 
-`LocalBus` and `AsyncLocalBus` run the same engine, supervisor, runners, replicas and gateway as a cluster does. What needs processes of
+`LocalBus` and `AsyncBus.local` run the same engine, supervisor, runners, replicas and gateway as a cluster does. What needs processes of
 its own (ending a busy loop) cannot be had here.
 """
 
@@ -42,6 +42,8 @@ class LocalBackend:
         return await self._assembly.ask_supervisor(lambda supervisor: supervisor.budgets.used(task))
 
     async def scale(self, agent: str, replicas: int) -> None:
+        await self._assembly.ask("check_scale", agent, replicas)
+
         async def scale(supervisor: Supervisor) -> None:
             supervisor.pools.scale(agent, replicas)
 
@@ -51,20 +53,13 @@ class LocalBackend:
         await self._assembly.close()
 
 
-class AsyncLocalBus(AsyncBus):
-    """`LocalBus` for code that runs on an event loop: `async with await AsyncLocalBus.start(app) as bus`."""
-
-    @classmethod
-    async def start(
-        cls, app: App, *, model: ModelSettings | None = None, wire: ModelWire | None = None, folder: Path | None = None
-    ) -> "AsyncLocalBus":
-        """Start a bus for `app`. `model`: where the models are (default: the environment); `wire` takes its place in tests;
-        `folder` keeps ledger and journal on disk. Raises `NoModel` where an agent needs a model and none is configured."""
-        setup("interlock")
-        model = model or ModelSettings.from_env()
-        assembly = Assembly(app, SystemClock(), wire=wire or model_wire(app, model), model=model, folder=folder)
-        await assembly.start()
-        return cls(LocalBackend(assembly))
+async def start(app: App, *, model: ModelSettings | None = None, wire: ModelWire | None = None, folder: Path | None = None) -> AsyncBus:
+    """A bus for `app`; `AsyncBus.local` has the words. `wire` takes the place of the way to the models in tests."""
+    setup("interlock")
+    model = model or ModelSettings.from_env()
+    assembly = Assembly(app, SystemClock(), wire=wire or model_wire(app, model), model=model, folder=folder)
+    await assembly.start()
+    return AsyncBus(LocalBackend(assembly))
 
 
 class LocalBus(Bus):
@@ -72,4 +67,4 @@ class LocalBus(Bus):
     `folder` keeps ledger and journal on disk (default: in memory). Raises `NoModel` where an agent needs a model and none is configured."""
 
     def __init__(self, app: App, *, model: ModelSettings | None = None, folder: Path | None = None) -> None:
-        super().__init__(lambda: AsyncLocalBus.start(app, model=model, folder=folder))
+        super().__init__(lambda: start(app, model=model, folder=folder))

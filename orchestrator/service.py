@@ -13,7 +13,7 @@ from interlock.orchestrator.ledger.folds import run_record
 from interlock.orchestrator.ledger.reader import Reads
 from interlock.orchestrator.watches import Watches
 from interlock.schemas import entries as e
-from interlock.schemas.errors import InterlockError, UnknownTask
+from interlock.schemas.errors import InterlockError, TooManyReplicas, UnknownAgent, UnknownTask
 from interlock.schemas.record import State
 from interlock.schemas.specs import AppSpec
 
@@ -102,6 +102,15 @@ class Service:
     async def verify(self) -> int:
         """How many entries the ledger has, all intact. Raises `LedgerDamaged`."""
         return await asyncio.to_thread(self._reads.verify)
+
+    async def check_scale(self, agent: str, replicas: int) -> None:
+        """Raises `UnknownAgent` or `TooManyReplicas` where an agent's pool may not have this size."""
+        pools = self._engine.router.pools
+        if agent not in pools:
+            raise UnknownAgent(agent=agent, known=", ".join(sorted(pools)) or "none")
+        bound = pools[agent].agent.replicas[1]
+        if replicas > bound:
+            raise TooManyReplicas(agent=agent, bound=bound, asked=replicas)
 
     async def status(self) -> Wire:
         """Counts of what is live now."""

@@ -98,3 +98,12 @@ def lowered(declared: Amounts, asked: Amounts) -> dict[str, Amount]:
         if allowed is not None and amount > allowed:
             raise BudgetRaised(limit=meter, allowed=str(allowed), asked=str(amount))
     return {**declared, **asked}
+
+
+_PLAIN = Budget()
+
+
+def named_limits(budget: Budget) -> dict[str, Amount]:
+    """The limits that a budget names itself: a submit that lowers one says nothing about the others."""
+    plain = _PLAIN.limits()
+    return {meter: amount for meter, amount in budget.limits().items() if plain.get(meter) != amount}

@@ -106,6 +106,11 @@ class UnknownAgent(Refused):
     template = "No agent is called {agent!r}. This bus runs: {known}."
 
 
+class TooManyReplicas(Refused):
+    code = "too_many_replicas"
+    template = "Agent {agent} has at most {bound} replicas and {asked} were asked. Raise replicas= in its declaration, or ask for fewer."
+
+
 class UnknownItem(Refused):
     code = "unknown_item"
     template = "Nothing called {item} waits in the inbox. `interlock inbox` lists what does."
@@ -335,9 +340,7 @@ class NotRunning(InterlockError):
 
 class AlreadyRunning(InterlockError):
     code = "already_running"
-    template = (
-        "A bus is running there already, so {name} was not started. Stop it with `interlock down` (its tasks are kept), or set INTERLOCK_HOME to another folder."
-    )
+    template = "A bus is running there already, so {name} was not started. Stop it with `interlock down` (its tasks are kept), or set INTERLOCK_HOME to another folder."
 
 
 class RayFailed(InterlockError):

@@ -28,10 +28,8 @@ class ContractRef:
 
 @dataclass(frozen=True, slots=True)
 class RepeatSpec:
-    """How a write tool repeats. `key`: the argument that names the deed (keyed) or the state it sets (natural).
-
-    `probe` names the read tool that answers whether a keyed write happened; without one the outside enforces the key.
-    """
+    """How a write tool repeats. `key`: the argument that names the deed (keyed; the system
+    behind it honours the key) or the state it sets (natural)."""
 
     kind: RepeatKind
     key: str = ""
@@ -65,7 +63,7 @@ class AgentSpec:
     returns: tuple[ContractRef, ...]
     tools: tuple[str, ...] = ()
     kind: Literal["model", "code"] = "code"
-    replicas: tuple[int, int] = (1, 1)
+    replicas: tuple[int, int] = (1, 8)
     concurrency: int = 64
 
 

@@ -78,7 +78,8 @@ def make_database(path: Path) -> None:
         db.executescript(SCHEMA)
         db.executemany("INSERT OR IGNORE INTO orders VALUES (?, ?, ?)", [("7294", "Ada", "confirmed"), ("7295", "Grace", "open")])
         items = [("7294", "Desk", 1, "120.00"), ("7294", "Lamp", 2, "19.50"), ("7295", "Chair", 4, "45.00")]
-        db.executemany("INSERT INTO items SELECT ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM items WHERE order_id = ?1 AND title = ?2)", items)
+        once = "INSERT INTO items SELECT ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM items WHERE order_id = ?1 AND title = ?2)"
+        db.executemany(once, items)
 
 
 def make_app(path: Path) -> App:

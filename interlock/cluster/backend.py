@@ -97,6 +97,7 @@ class ClusterBackend:
         return dict(used) if ok else {}
 
     async def scale(self, agent: str, replicas: int) -> None:
+        await self._call("check_scale", agent, replicas)
         await self._insist(self._supervisor.scale, agent, replicas)
 
     async def status(self) -> Wire:

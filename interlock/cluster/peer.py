@@ -5,8 +5,10 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from interlock.actors.board import Board
 from interlock.actors.host import Replica
@@ -17,7 +19,7 @@ from interlock.actors.runner import Runner
 from interlock.actors.warden import Warden
 from interlock.cluster.calls import answers, insist
 from interlock.cluster.code import Code
-from interlock.cluster.config import SUPERVISOR, BusConfig, scrub
+from interlock.cluster.config import SUPERVISOR, WARDEN, BusConfig, scrub
 from interlock.cluster.process import begin
 
 
@@ -102,3 +104,15 @@ class WardenActor:
     @answers
     async def end_task(self, task: str) -> str:
         return await self._warden.end_task(task)
+
+
+def make_wardens(config: BusConfig) -> list[Any]:
+    """The wardens of all nodes that are there now, made where a node has none yet."""
+    wardens = []
+    for node in ray.nodes():
+        if not node["Alive"]:
+            continue
+        strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        options = {"name": f"{WARDEN}-{node['NodeID'][:12]}", "namespace": config.name, "lifetime": "detached", "get_if_exists": True}
+        wardens.append(WardenActor.options(**options, scheduling_strategy=strategy).remote(config))  # type: ignore[attr-defined]
+    return wardens

@@ -14,8 +14,8 @@ from interlock.actors.supervisor.journal import SqliteJournal
 from interlock.clock import SystemClock
 from interlock.cluster.calls import answers, ask, insist
 from interlock.cluster.code import Code
-from interlock.cluster.config import ORCHESTRATOR, WARDEN, BusConfig, read_secrets
-from interlock.cluster.peer import PeerActor
+from interlock.cluster.config import ORCHESTRATOR, BusConfig, read_secrets
+from interlock.cluster.peer import PeerActor, make_wardens
 from interlock.cluster.ports import Handle, RayHosts, RayOrders, RayProcesses
 from interlock.cluster.process import begin
 from interlock.cluster.store import read_code, write_code
@@ -65,9 +65,12 @@ class SupervisorActor:
             os._exit(1)
 
     async def _watch(self) -> None:
-        """Keep the orchestrator awake: one that Ray has just started again begins its work with the first call."""
+        """Keep the others awake: who has just been started again, by Ray, begins its work with the first call. A node that has come
+        gets a warden."""
         while True:
-            self._known_wardens = []
+            self._known_wardens = make_wardens(self._config)
+            for warden in self._known_wardens:
+                warden.start.remote()
             try:
                 await ask(self._orchestrator().ping)
             except (PeerGone, OSError, ValueError, InterlockError):
@@ -80,11 +83,9 @@ class SupervisorActor:
         return ray.get_actor(ORCHESTRATOR, namespace=self._config.name)
 
     def _wardens(self) -> list[Handle]:
-        """The wardens of all nodes, looked up anew by `_watch`: a node may have come."""
+        """The wardens of all nodes, as `_watch` saw them last."""
         if not self._known_wardens:
-            named = ray.util.list_named_actors(all_namespaces=True)
-            names = [one["name"] for one in named if one["namespace"] == self._config.name and one["name"].startswith(WARDEN)]
-            self._known_wardens = [ray.get_actor(name, namespace=self._config.name) for name in names]
+            self._known_wardens = make_wardens(self._config)
         return self._known_wardens
 
     def _handle(self, incarnation: str) -> Handle:

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from interlock import App, Message, Refused, WorkflowContext
-from interlock.local import AsyncLocalBus
+from interlock import App, AsyncBus, Message, Refused, WorkflowContext
 from interlock.schemas.budget import asked_amounts
 from interlock.schemas.errors import BadDeclaration, InvalidMessage, TaskConflict
 
@@ -25,7 +24,7 @@ async def w(request: Request, ctx: WorkflowContext) -> Request:
 
 def test_one_bad_submit_refuses_nobody_else() -> None:
     async def main() -> list[Any]:
-        async with await AsyncLocalBus.start(app) as bus:
+        async with await AsyncBus.local(app) as bus:
             await bus.submit_json("w", {"n": 0}, id="known")
             coming = [
                 bus.submit_json("w", b"{oops", id="known"),

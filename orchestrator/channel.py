@@ -107,7 +107,8 @@ class Channel:
         if not self.alive:
             return
         unsent = self._unsent < self._queue_first + len(self._queue)
-        if (unsent and self._calls < OPEN_AT_MOST) or (self._busy and self._calls == 0) or (self._lost and self._calls < OPEN_AT_MOST):
+        at_most = OPEN_AT_MOST if self.open else 1  # what the peer holds comes with the first answer: no other may overtake it
+        if ((unsent or self._lost) and self._calls < at_most) or (self._busy and self._calls == 0):
             asyncio.get_running_loop().create_task(self._exchange(self._request()))
 
     def _request(self) -> bytes:

@@ -49,7 +49,7 @@ class Channel:
         self._queue_first = 1
         self._unsent = 1
         self._calls = 0
-        self._busy = True
+        self._busy, self._newest = True, (0, 0)
         self._lost = False
         self._received = 0
         self._acknowledged = 0
@@ -145,7 +145,10 @@ class Channel:
 
     def _accept(self, answer: bytes) -> None:
         (_, first, applied, busy, holds), frames = unpack(answer)
-        self._busy = busy
+        age = (first + len(frames), applied)
+        if age >= self._newest:  # an answer that was overtaken says nothing about now
+            self._busy = busy or (age == self._newest and self._busy)
+            self._newest = age
         while self._queue and self._queue_first <= applied:
             self._queue.popleft()
             self._queue_first += 1

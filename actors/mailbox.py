@@ -70,7 +70,7 @@ class Mailbox(ABC):
             self._announce = self._announce or received == 0
         self._apply(first, frames, acknowledged)
         await asyncio.sleep(0)
-        if epoch == self.epoch and not self._ready():
+        if epoch == self.epoch and self.busy() and not self._ready():
             await self._wait()
         return self._answer(epoch)
 

@@ -27,10 +27,11 @@ from interlock.actors.warden import OwnProcess
 from interlock.app import App
 from interlock.backend import check_not_ended
 from interlock.cell import Cell, LocalPeer
-from interlock.orchestrator.engine import Engine, PeerRef
+from interlock.orchestrator.engine import Engine
 from interlock.orchestrator.ledger.memory import MemoryLedger
 from interlock.orchestrator.ledger.sqlite import SqliteLedger
 from interlock.orchestrator.ledger.writer import Writer
+from interlock.orchestrator.peers import PeerRef
 from interlock.orchestrator.service import Service
 from interlock.schemas.budget import Amount, Amounts
 from interlock.schemas.errors import InterlockError
@@ -241,11 +242,11 @@ class Assembly:
                     raise
 
     async def _leave(self, name: str) -> None:
-        await self.ask_engine(lambda: self.engine.leave(name))
+        await self.ask_engine(lambda: self.engine.peers.leave(name))
 
     def _joined(self, pool: str, name: str) -> None:
         if name in self.peers:
-            self.engine_cell.post(self.engine.join, self.peers[name][0])
+            self.engine_cell.post(self.engine.peers.join, self.peers[name][0])
         else:
             self._lost(name)
 

@@ -145,7 +145,7 @@ class Admission:
     # --- the entry condition is user code: a runner evaluates it -----------------------------------------------------------
 
     async def _check_entry(self, submission: Submission, spec: WorkflowSpec) -> None:
-        runner = await self._engine.some_runner()
+        runner = await self._engine.peers.some_runner()
         check = self._checks[submission.id] = asyncio.get_running_loop().create_future()
         runner.send(CheckEntry(submission.id, spec.name, submission.request))
         try:

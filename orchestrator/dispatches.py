@@ -288,7 +288,7 @@ class Dispatches:
             return
         if not dispatch.agent:
             self.fail(dispatch, self._refusal(dispatch))
-        elif dispatch.writing and self._engine.expects(dispatch.agent):
+        elif dispatch.writing and self._engine.peers.expects(dispatch.agent):
             self._unclear.append(dispatch)
         elif self._engine.effects.orphaned(dispatch, RESTARTED):
             self.again(dispatch, RESTARTED)

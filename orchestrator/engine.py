@@ -7,14 +7,14 @@ durable. The desks do the work: admission (drivers), workflows (runners), dispat
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from interlock.orchestrator.admission import Admission
-from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.dispatches import Dispatches
 from interlock.orchestrator.effects import Effects
 from interlock.orchestrator.inbox import Inbox
 from interlock.orchestrator.marks import Marks
+from interlock.orchestrator.peers import PeerRef, Peers
 from interlock.orchestrator.router import Router
 from interlock.orchestrator.state import TaskState, apply, fold
 from interlock.orchestrator.timers import Timers
@@ -23,28 +23,16 @@ from interlock.schemas import entries as e
 from interlock.schemas import frames as f
 from interlock.schemas.budget import SECONDS
 from interlock.schemas.canonical import Fragment, decode
-from interlock.schemas.errors import InvalidMessage, StaleEpoch
+from interlock.schemas.errors import InvalidMessage
 from interlock.schemas.labels import Label
-from interlock.schemas.ports import Budgets, Clock, Failed, Peer, Store, Told
+from interlock.schemas.ports import Budgets, Clock, Failed, Store, Told
 from interlock.schemas.record import Outcome, Receipt
 from interlock.schemas.registry.builtin import builtin
 from interlock.schemas.registry.catalog import Catalog
 from interlock.schemas.specs import AppSpec
 from interlock.schemas.times import rfc3339
 
-GREET_SECONDS = 5.0
-"""How long a new engine waits for peers that it was told of before it goes on without them."""
-
 VERSION = "0.1.0"
-
-
-class PeerRef(NamedTuple):
-    """A peer to talk to. `kind`: `replica`, `runner` or `models`; `pool`: the agent, the app or `models`."""
-
-    name: str
-    kind: str
-    pool: str
-    peer: Peer
 
 
 class Engine:
@@ -58,21 +46,18 @@ class Engine:
         self, store: Store, clock: Clock, budgets: Budgets, lost: Callable[[str], None], failed: Failed, told: Told = lambda *_: None
     ) -> None:
         self.store, self.clock, self.budgets = store, clock, budgets
-        self._lost, self._failed, self._told = lost, failed, told
+        self._failed, self._told = failed, told
         self.tasks: dict[str, TaskState] = {}
         self.catalog, self.router, self.timers = Catalog(), Router(), Timers(clock)
         self.registered: list[tuple[str, str, dict[str, Any]]] = []
         self._marks = Marks(self.catalog)
         self.workflows, self.dispatches = Workflows(self), Dispatches(self)
         self.effects, self.inbox, self.admission = Effects(self), Inbox(self), Admission(self)
-        self.channels: dict[str, Channel] = {}
+        self.peers = Peers(self, lost)
         self.detached = False
         self.resumed = False
         self._attempts = 0
-        self._greeting: dict[str, str] = {}  # peers that have not answered yet, by name, and their pools
         self._background: set[asyncio.Task[None]] = set()
-        self._greeted = asyncio.Event()
-        self._runner_came = asyncio.Event()
         self._waiting: dict[str, list[Callable[[e.TaskEnded], None]]] = {}
         self._watching: dict[str, list[asyncio.Future[None]]] = {}
 
@@ -82,16 +67,7 @@ class Engine:
         """Take up what is stored, greet the peers, resume. Returns when every live task goes on."""
         restored = self._restore()
         self.record(None, e.EpochStarted(self.store.epoch, VERSION))
-        peers = list(peers)
-        self._greeting = {ref.name: ref.pool for ref in peers}
-        for ref in peers:
-            self.join(ref)
-        self._check_greeted()
-        try:
-            async with asyncio.timeout(GREET_SECONDS):
-                await self._greeted.wait()
-        except TimeoutError:
-            pass  # who answers later is known then: see `expects`
+        await self.peers.greet(peers)
         self._resume(restored)
 
     def _restore(self) -> list[TaskState]:
@@ -122,10 +98,6 @@ class Engine:
         self.workflows.adopt_orphans()
         self.effects.call_waiting()
 
-    def expects(self, pool: str) -> bool:
-        """Whether a peer of this pool has not answered this orchestrator yet: it may hold what nobody else seems to."""
-        return pool in self._greeting.values()
-
     def background(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something beside; a failure of it is a fault of this engine."""
         task = asyncio.get_running_loop().create_task(work)
@@ -135,9 +107,10 @@ class Engine:
     def _background_done(self, task: "asyncio.Task[None]") -> None:
         self._background.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fault(error)
+            self.fault(error)
 
-    def _fault(self, error: BaseException) -> None:
+    def fault(self, error: BaseException) -> None:
+        """Stop: state may be half changed, and only a new engine, from the ledger, is right again."""
         if not self.detached:
             self.detach()
             self._failed(error)
@@ -146,8 +119,7 @@ class Engine:
         """Stop at once and for ever, as a crash would: nothing is sent, nothing is recorded, nobody is told."""
         self.detached = True
         self.timers.cancel_all()
-        for channel in self.channels.values():
-            channel.detach()
+        self.peers.detach()
 
     # --- recording -----------------------------------------------------------------------------------------------------------
 
@@ -176,110 +148,6 @@ class Engine:
     def deadline_of(self, task: TaskState) -> str:
         seconds = task.limits.get(SECONDS)
         return rfc3339(task.accepted + int(float(seconds) * 1e6)) if seconds is not None else ""
-
-    # --- peers -----------------------------------------------------------------------------------------------------------------
-
-    def join(self, ref: PeerRef) -> None:
-        """Open a channel to a peer process; a name that is known already is left alone."""
-        if ref.name in self.channels or self.detached:
-            return
-        receive, opened, closed = {
-            "replica": (self._from_replica, self.dispatches.opened, self.dispatches.closed),
-            "runner": (self._from_runner, self._runner_opened, self._runner_closed),
-            "models": (self._from_models, self.effects.gateway_opened, self.effects.gateway_closed),
-        }[ref.kind]
-
-        def on_open(channel: Channel, holds: list[str]) -> None:
-            if not self.detached:
-                opened(channel, holds)
-                self._met(channel)
-
-        def on_close(channel: Channel, stale: bool) -> None:
-            if self.detached:
-                return
-            if stale:
-                self._fault(StaleEpoch(epoch=self.store.epoch, current="a newer one"))
-                return
-            self.channels.pop(channel.name, None)
-            closed(channel)
-            self._met(channel)
-            self._lost(channel.name)
-
-        def on_frames(channel: Channel, frames: list[Any]) -> None:
-            if self.detached:
-                return
-            try:
-                for frame in frames:
-                    receive(channel, frame)
-            except Exception as fault:  # noqa: BLE001 - state may be half changed: only a new engine, from the ledger, is right again
-                self._fault(fault)
-                return
-            number = channel.received
-            self.store.barrier(lambda: channel.acknowledge(number))
-
-        channel = Channel(ref.name, ref.pool, ref.peer, self.store.epoch, receive=on_frames, opened=on_open, closed=on_close)
-        self.channels[ref.name] = channel
-        channel.start()
-
-    async def leave(self, name: str) -> None:
-        """Send nothing new to a peer that is about to be stopped; returns once it has finished what it has."""
-        channel = self.channels.get(name)
-        if channel is None:
-            return
-        for place in (self.workflows.runners, self.effects.gateways, *(pool.channels for pool in self.router.pools.values())):
-            if channel in place:
-                place.remove(channel)
-        self.workflows.move_away(channel)
-        await channel.idle()
-
-    def _met(self, channel: Channel) -> None:
-        """A peer has answered, or has none to give any more."""
-        if self._greeting.pop(channel.name, None) is not None:
-            self._check_greeted()
-            if self.resumed:
-                self.dispatches.greeted(channel.pool)
-
-    def _check_greeted(self) -> None:
-        if not self._greeting:
-            self._greeted.set()
-
-    def _from_replica(self, channel: Channel, frame: Any) -> None:
-        match frame:
-            case f.Replied():
-                self.dispatches.replied(channel, frame)
-            case f.EffectAsked():
-                self.effects.asked(channel, frame)
-            case f.ToolEnded():
-                self.effects.ended(channel, frame)
-            case f.DispatchFailure():
-                self.dispatches.failed(channel, frame)
-            case f.LetGo():
-                self.dispatches.let_go(channel, frame)
-
-    def _from_runner(self, channel: Channel, frame: Any) -> None:
-        match frame:
-            case f.Commands():
-                self.workflows.commanded(channel, frame)
-            case f.EntryChecked():
-                self.admission.checked(frame)
-
-    def _from_models(self, channel: Channel, frame: f.CallEnded) -> None:
-        self.effects.called(channel, frame)
-
-    def _runner_opened(self, channel: Channel, holds: list[str]) -> None:
-        self.workflows.opened(channel, holds)
-        self._runner_came.set()
-
-    def _runner_closed(self, channel: Channel) -> None:
-        self.workflows.closed(channel)
-        self.admission.runner_closed()
-
-    async def some_runner(self) -> Channel:
-        """A runner, as soon as there is one."""
-        while (runner := self.workflows.pick()) is None:
-            self._runner_came.clear()
-            await self._runner_came.wait()
-        return runner
 
     # --- what is deployed --------------------------------------------------------------------------------------------------------
 

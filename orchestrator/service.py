@@ -121,5 +121,5 @@ class Service:
             "waiting_tasks": sum(1 for task in engine.tasks.values() if task.open_items),
             "live_dispatches": len(engine.dispatches.live),
             "queues": {name: len(pool.queue) for name, pool in engine.router.pools.items()},
-            "peers": [{"name": channel.name, "pool": channel.pool, "load": channel.load} for channel in engine.channels.values()],
+            "peers": [{"name": channel.name, "pool": channel.pool, "load": channel.load} for channel in engine.peers.channels.values()],
         }

@@ -14,8 +14,9 @@ from interlock.cluster.config import SUPERVISOR, BusConfig
 from interlock.cluster.ports import Handle, RayBudgets, RayPeer
 from interlock.cluster.process import begin
 from interlock.orchestrator.admission import Submission
-from interlock.orchestrator.engine import Engine, PeerRef
+from interlock.orchestrator.engine import Engine
 from interlock.orchestrator.ledger.sqlite import SqliteLedger
+from interlock.orchestrator.peers import PeerRef
 from interlock.orchestrator.service import Service
 from interlock.schemas.record import Receipt
 from interlock.telemetry import task_span
@@ -81,11 +82,11 @@ class OrchestratorActor:
 
     @answers
     async def join(self, name: str, kind: str, pool: str, handle: Handle) -> None:
-        (await self._running()).join(PeerRef(name, kind, pool, RayPeer(handle)))
+        (await self._running()).peers.join(PeerRef(name, kind, pool, RayPeer(handle)))
 
     @answers
     async def leave(self, name: str) -> None:
-        await (await self._running()).leave(name)
+        await (await self._running()).peers.leave(name)
 
     @answers
     async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:

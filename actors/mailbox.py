@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from interlock.schemas.errors import StaleEpoch
-from interlock.schemas.frames import Frame, pack, unpack
+from interlock.schemas.frames import FRAMES_AT_MOST, Frame, pack, unpack
 
 
 class Mailbox(ABC):
@@ -126,7 +126,9 @@ class Mailbox(ABC):
         if epoch != self.epoch:  # relieved because another orchestrator came
             raise StaleEpoch(epoch=epoch, current=self.epoch)
         start = max(self._unsent, self._first)
-        frames = list(islice(self._outbox, start - self._first, None))
+        offset = start - self._first
+        frames = list(islice(self._outbox, offset, offset + FRAMES_AT_MOST))
         self._unsent = start + len(frames)
+        more = self._unsent < self._first + len(self._outbox)
         holds, self._announce = (self.holds() if self._announce else None), False
-        return pack([epoch, start, self._applied, self.busy(), holds], frames)
+        return pack([epoch, start, self._applied, more or self.busy(), holds], frames)

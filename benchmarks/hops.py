@@ -1,7 +1,8 @@
 """Hops on the bus against plain Ray calls, in one run on one Ray.
 
 A hop is one ask, sent and received: validated on both ways, durable before the workflow goes on. A plain call is an actor method that
-returns its argument of the same size.
+returns its argument of the same size. A hop alone is what one more ask adds to a task: the difference between a task of four asks and
+one of none, submitted in turn, divided by four.
 """
 
 import asyncio
@@ -27,14 +28,15 @@ async def measure() -> dict[str, Any]:
         async with await start(relay.app, folder=Path(folder)) as bus:
             await _crowd(bus, 20)
             plain = _plain()
-            alone = await _alone(bus)
+            alone, bare = await _alone(bus)
             crowds = {str(size): await _crowd(bus, size) for size in CROWDS}
-    hop_ms = (alone - plain["plain_call_ms"]) / relay.STAGES
+    hop_ms = (alone - bare) / relay.STAGES
     hops_per_s = crowds[str(CROWDS[-1])]
     return {
         **plain,
         "hops_per_s": hops_per_s,
         "hop_ms": hop_ms,
+        "task_ms": alone,
         "hops_per_s_by_tasks": crowds,
         "rate_ratio": hops_per_s / plain["plain_calls_per_s"],
         "latency_ratio": hop_ms / plain["plain_call_ms"],
@@ -61,14 +63,15 @@ def _plain() -> dict[str, float]:
     return {"plain_calls_per_s": rate, "plain_call_ms": statistics.median(times) * 1e3}
 
 
-async def _alone(bus: AsyncBus) -> float:
-    """Milliseconds from submit to result of one task alone, the median."""
-    times = []
+async def _alone(bus: AsyncBus) -> tuple[float, float]:
+    """Milliseconds from submit to result of one task alone, the medians: with four asks, and without any."""
+    times: dict[int, list[float]] = {relay.STAGES: [], 0: []}
     for _ in range(ALONE_TASKS):
-        began = time.perf_counter()
-        await _one(bus)
-        times.append(time.perf_counter() - began)
-    return statistics.median(times) * 1e3
+        for stages, measured in times.items():
+            began = time.perf_counter()
+            await _one(bus, stages)
+            measured.append(time.perf_counter() - began)
+    return statistics.median(times[relay.STAGES]) * 1e3, statistics.median(times[0]) * 1e3
 
 
 async def _crowd(bus: AsyncBus, size: int) -> float:
@@ -78,6 +81,6 @@ async def _crowd(bus: AsyncBus, size: int) -> float:
     return size * relay.STAGES / (time.perf_counter() - began)
 
 
-async def _one(bus: AsyncBus) -> None:
-    task = await bus.submit(relay.app.workflows["relay"], relay.parcel())
+async def _one(bus: AsyncBus, stages: int = relay.STAGES) -> None:
+    task = await bus.submit(relay.app.workflows["relay"], relay.parcel(stages))
     await task.result()

@@ -12,7 +12,7 @@ class File(Message):
 
 class Parcel(Message, contract="bench.parcel", version="1.0.0"):
     goal: str
-    stage: int
+    stages: int
     files: list[File]
 
 
@@ -36,10 +36,10 @@ def make_app() -> App:
     @app.workflow("relay", version="1.0.0", budget=Budget(tokens=1, steps=1, seconds=600))
     async def relay(request: Parcel, ctx: WorkflowContext) -> Parcel:
         files = request.files
-        for request_class, reply_class in CONTRACTS:
+        for request_class, reply_class in CONTRACTS[: request.stages]:
             reply = await ctx.ask(request_class(goal=request.goal, files=files), returns=reply_class)
             files = reply.files
-        return Parcel(goal=request.goal, stage=STAGES, files=files)
+        return Parcel(goal=request.goal, stages=0, files=files)
 
     return app
 
@@ -53,6 +53,6 @@ def _declare(app: App, number: int, request_class: type[Message], reply_class: t
 app = make_app()
 
 
-def parcel() -> Parcel:
-    """About 700 bytes of JSON."""
-    return Parcel(goal="pass it on", stage=0, files=[File(path="a.py", diff="x" * 300), File(path="b.py", diff="y" * 300)])
+def parcel(stages: int = STAGES) -> Parcel:
+    """About 700 bytes of JSON, to go through so many stages."""
+    return Parcel(goal="pass it on", stages=stages, files=[File(path="a.py", diff="x" * 300), File(path="b.py", diff="y" * 300)])

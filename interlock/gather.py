@@ -5,7 +5,7 @@ Whatever is asked for while a call stands goes with the next one, so batches gro
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from interlock.backend import Backend, Wire
 from interlock.orchestrator.admission import Submission
@@ -15,6 +15,9 @@ from interlock.schemas.ids import fresh
 WAIT_SECONDS = 20.0
 """How long one waiting call stands; a longer wait is a row of such calls, so that a lost one is noticed."""
 
+SUBMITS_AT_MOST, CALLS_AT_MOST = 128, 4
+"""How many submits go in one call, and how many such calls stand at once: a crowd begins to flow before its last task is accepted."""
+
 
 class Gather:
     """Submits and outcomes of one driver."""
@@ -22,26 +25,29 @@ class Gather:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._submits: list[tuple[Submission, asyncio.Future[None]]] = []
-        self._submitting: asyncio.Task[None] | None = None
+        self._submitting: set[asyncio.Task[None]] = set()
         self._driver = fresh("drv")
         self._awaited: dict[str, asyncio.Future[Wire]] = {}
         self._fresh: list[str] = []
         self._got: list[str] = []
         self._calls: set[asyncio.Task[None]] = set()
         self._first = True
+        self._coming = False
 
     async def submit(self, submission: Submission) -> None:
         """Return once the task is accepted, durably; raises what the bus refuses it with."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._submits.append((submission, done))
-        if self._submitting is None:
-            self._submitting = asyncio.create_task(self._submit_all())
+        if len(self._submitting) < CALLS_AT_MOST and len(self._submits) > len(self._submitting) * SUBMITS_AT_MOST:
+            row = asyncio.create_task(self._submit_some())
+            self._submitting.add(row)
         await done
 
-    async def _submit_all(self) -> None:
+    async def _submit_some(self) -> None:
+        """Calls for what waits, one after another, while anything does; a crowd goes as several rows of calls side by side."""
         await asyncio.sleep(0)  # whoever submits in this turn of the loop comes along
         while self._submits:
-            batch, self._submits = self._submits, []
+            batch, self._submits = self._submits[:SUBMITS_AT_MOST], self._submits[SUBMITS_AT_MOST:]
             try:
                 answers = await self._backend.submit([one for one, _ in batch])
             except Exception as error:  # noqa: BLE001 - it goes to everyone who waits for this call
@@ -52,7 +58,7 @@ class Gather:
                     _fail([done], from_wire(wire))
                 elif not done.done():
                     done.set_result(None)
-        self._submitting = None
+        self._submitting.discard(asyncio.current_task())  # type: ignore[arg-type]  # at once: who comes now needs a row of his own
 
     async def outcome(self, task: str) -> Wire:
         """How a task ended, once it has. Raises `UnknownTask`."""
@@ -60,34 +66,44 @@ class Gather:
         if end is None:
             end = self._awaited[task] = asyncio.get_running_loop().create_future()
             self._fresh.append(task)
-            if len(self._fresh) == 1:
+            if not self._coming:
                 self._call()
         return await asyncio.shield(end)
 
     def _call(self) -> None:
+        self._coming = True
         call = asyncio.create_task(self._wait())
         self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
 
     async def _wait(self) -> None:
         """Calls for all that is awaited, one after another, while anything is; a newer row of calls relieves this one."""
         await asyncio.sleep(0)
-        while self._awaited:
-            named, self._fresh = self._fresh, []
-            got, self._got = self._got, []
-            first, self._first = self._first, False
-            try:
-                ends = await self._backend.outcomes(self._driver, list(self._awaited) if first else named, got, first, WAIT_SECONDS)
-            except Exception as error:  # noqa: BLE001 - it goes to everyone who waits
-                awaited, self._awaited, self._first = self._awaited, {}, True
-                _fail(awaited.values(), error)
-                return
-            if ends is None:
-                self._first = True
-                continue
-            self._settle(ends)
-            if not ends and len(self._calls) > 1:
-                return
+        self._coming = False
+        try:
+            while self._awaited:
+                relieved = await self._wait_once() and len(self._calls) > 1
+                if relieved:
+                    return
+        finally:
+            # At once, so that no two rows take each other for the one that goes on.
+            self._calls.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _wait_once(self) -> bool:
+        """One call; true where it brought nothing."""
+        named, self._fresh = self._fresh, []
+        got, self._got = self._got, []
+        first, self._first = self._first, False
+        try:
+            ends = await self._backend.outcomes(self._driver, list(self._awaited) if first else named, got, first, WAIT_SECONDS)
+        except Exception as error:  # noqa: BLE001 - it goes to everyone who waits
+            awaited, self._awaited, self._fresh, self._first = self._awaited, {}, [], True
+            _fail(awaited.values(), error)
+            return False
+        if ends is None:
+            self._first = True
+            return False
+        self._settle(ends)
+        return not ends
 
     def _settle(self, ends: dict[str, Wire]) -> None:
         for task, end in ends.items():

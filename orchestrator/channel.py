@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from interlock.schemas.errors import StaleEpoch
-from interlock.schemas.frames import Frame, pack, unpack
+from interlock.schemas.frames import FRAMES_AT_MOST, Frame, pack, unpack
 from interlock.schemas.ports import Peer, PeerGone
 
 OPEN_AT_MOST = 2
@@ -110,10 +110,12 @@ class Channel:
         at_most = OPEN_AT_MOST if self.open else 1  # what the peer holds comes with the first answer: no other may overtake it
         if ((unsent or self._lost) and self._calls < at_most) or (self._busy and self._calls == 0):
             asyncio.get_running_loop().create_task(self._exchange(self._request()))
+            self._kick()
 
     def _request(self) -> bytes:
         first = self._unsent
-        frames = list(islice(self._queue, first - self._queue_first, None))
+        start = first - self._queue_first
+        frames = list(islice(self._queue, start, start + FRAMES_AT_MOST))
         self._unsent = first + len(frames)
         self._calls += 1
         lost, self._lost = self._lost, False
@@ -134,8 +136,13 @@ class Channel:
         else:
             self._calls -= 1
             if self.alive:
-                self._accept(answer)
+                opened = self.open
+                first, frames = self._accept(answer)
                 self._kick()
+                if opened:  # what comes with what the peer holds belongs to it: the engine goes on from both together
+                    await asyncio.sleep(0)  # the next exchange leaves before these frames are worked on
+                if self.alive:
+                    self._sequence(first, frames)
 
     def _close(self, *, stale: bool) -> None:
         if self.alive:
@@ -143,7 +150,8 @@ class Channel:
             self._settle_idle()
             self._on_close(self, stale)
 
-    def _accept(self, answer: bytes) -> None:
+    def _accept(self, answer: bytes) -> tuple[int, list[Any]]:
+        """Take note of how the peer stands; its frames and the number of the first."""
         (_, first, applied, busy, holds), frames = unpack(answer)
         age = (first + len(frames), applied)
         if age >= self._newest:  # an answer that was overtaken says nothing about now
@@ -156,7 +164,7 @@ class Channel:
         if holds is not None and not self.open:
             self.open = True
             self._on_open(self, holds)
-        self._sequence(first, frames)
+        return first, frames
 
     def _sequence(self, first: int, frames: list[Any]) -> None:
         if first > self._received + 1:

@@ -225,6 +225,9 @@ FRAMES: tuple[type[Any], ...] = (
     CancelCall,
     CallEnded,
 )
+FRAMES_AT_MOST = 128
+"""How many frames one exchange carries each way: a crowd of messages flows through the actors side by side instead of wave by wave."""
+
 _TAGS = {cls: tag for tag, cls in enumerate(FRAMES)}
 
 Frame = tuple[Any, ...]

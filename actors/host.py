@@ -43,13 +43,13 @@ Agent = Callable[[Message, AgentContext], Awaitable[Message]]
 
 @dataclass(slots=True)
 class Work:
-    """One dispatch in progress. `said` holds, by effect, what was said last and not heard on: a new orchestrator is told it again.
-    `seen` counts equal effects; `slot` is its place on the board."""
+    """One dispatch in progress. `asked` holds effects that neither a grant nor an answer has come for; `seen` counts equal effects; `slot`
+    is its place on the board."""
 
     frame: Dispatch
     envelope: Envelope
     records: dict[str, tuple[bool, bytes]]
-    said: dict[str, EffectAsked | ToolEnded] = field(default_factory=dict)
+    asked: dict[str, EffectAsked] = field(default_factory=dict)
     waiting: dict[str, "asyncio.Future[Granted | Answered]"] = field(default_factory=dict)
     seen: dict[tuple[str, str, str], int] = field(default_factory=dict)
     degraded: bool = False
@@ -90,8 +90,8 @@ class Replica(Mailbox):
 
     def reopen(self) -> None:
         for work in self._work.values():
-            for frame in work.said.values():
-                self.emit(frame)
+            for asked in work.asked.values():
+                self.emit(asked)
 
     def holds(self) -> list[str]:
         return [f"{work.frame.dispatch} {attempt}" for attempt, work in self._work.items()]
@@ -170,7 +170,7 @@ class Replica(Mailbox):
 
     def _let_go(self, work: Work) -> None:
         work.dropped = True
-        work.said.clear()
+        work.asked.clear()
         if work.task is not None:
             work.task.cancel()
 
@@ -228,7 +228,7 @@ class Replica(Mailbox):
     async def _ask(self, work: Work, asked: EffectAsked) -> Granted | Answered:
         if work.dropped:
             raise Fenced(task=work.frame.task, why="its dispatch was dropped")
-        work.said[asked.effect] = asked
+        work.asked[asked.effect] = asked
         answer = self._expect(work, asked.effect)
         self.emit(asked)
         return await answer
@@ -256,17 +256,16 @@ class Replica(Mailbox):
                 fail(current, decode(result.value)["code"])
         answered = self._expect(work, asked.effect)
         work.degraded = work.degraded or result.cut
-        ended = ToolEnded(frame.dispatch, frame.attempt, asked.effect, asked.name, result.ok, result.value, result.latency_ms, result.cut)
-        work.said[asked.effect] = ended
-        self.emit(ended)
+        self.emit(
+            ToolEnded(frame.dispatch, frame.attempt, asked.effect, asked.name, result.ok, result.value, result.latency_ms, result.cut)
+        )
         return await answered
 
     def _hear(self, frame: Granted | Answered) -> None:
         for work in self._work.values():
-            said = work.said.get(frame.effect)
-            if work.frame.dispatch != frame.dispatch or (isinstance(frame, Granted) and not isinstance(said, EffectAsked)):
+            if work.frame.dispatch != frame.dispatch or (isinstance(frame, Granted) and frame.effect not in work.asked):
                 continue  # a grant that comes twice: the tool runs already
-            work.said.pop(frame.effect, None)
+            work.asked.pop(frame.effect, None)
             waiting = work.waiting.pop(frame.effect, None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(frame)

@@ -292,10 +292,6 @@ def _decided(task: TaskState, fact: e.ItemDecided, at: int) -> None:
         task.events += 1
     if item.kind == "diverged" and fact.decision == "approved":
         task.diverged = False
-    dispatch = task.dispatches.get(item.dispatch)
-    effect = dispatch.effects.get(item.effect) if dispatch is not None else None
-    if effect is not None and effect.status == "unknown" and fact.decision == "denied":
-        effect.status = "asked"  # it did not happen: it may be begun again
 
 
 def _diverged(task: TaskState, fact: e.TaskDiverged, at: int) -> None:

@@ -33,8 +33,7 @@ class Workflows:
 
     def start(self, task: TaskState) -> None:
         """Activate a task that was just accepted."""
-        if task.runner is None and not task.outcome:
-            self._hand(task, [])
+        self._hand(task, [])
 
     def load(self, task: TaskState) -> None:
         """Give a task that no runner holds to one, with all that was recorded so far."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from interlock.actors.mailbox import Mailbox
 from interlock.orchestrator.channel import Channel
 from interlock.schemas.errors import StaleEpoch
-from interlock.schemas.frames import Forget, LetGo
+from interlock.schemas.frames import Forget, LetGo, pack
 from interlock.schemas.ports import PeerGone
 from interlock.testing.virtual_time import run
 
@@ -92,7 +92,7 @@ class End:
 
     def _acknowledge(self, number: int, durable: list[str]) -> None:
         if self.channel.alive:
-            self.durable = durable
+            self.durable = max(self.durable, durable, key=len)
             self.channel.acknowledge(number)
 
 
@@ -142,6 +142,51 @@ def test_a_new_orchestrator_hears_all_that_the_one_before_did_not_keep(
         assert len(set(second.received)) == len(second.received)
 
     run(main(), limit=10_000)
+
+
+def packed(first: int, acknowledged: int, *tasks: str) -> bytes:
+    return pack([1, first, acknowledged, 0, False], [Forget(task) for task in tasks])
+
+
+def test_an_acknowledgement_that_overtook_its_frames_waits_for_them() -> None:
+    async def main() -> None:
+        host = Echo(random.Random(1))
+        await host.exchange(packed(1, 0))
+        host.emit(LetGo("said", "1"))
+        overtaking = asyncio.create_task(host.exchange(packed(2, 1, "second")))
+        await asyncio.sleep(1)
+        assert len(host._outbox) == 1
+        await host.exchange(packed(1, 0, "first"))
+        await overtaking
+        assert host.taken == ["first", "second"]
+        assert [frame.dispatch for frame in host._outbox if frame.dispatch == "said"] == []
+
+    run(main())
+
+
+def test_an_empty_exchange_that_comes_late_does_not_take_the_place_of_a_full_one() -> None:
+    async def main() -> None:
+        host = Echo(random.Random(1))
+        await host.exchange(packed(1, 0))
+        calls = [packed(2, 0, "second"), packed(2, 0), packed(1, 0, "first")]
+        for call in calls:
+            calls[calls.index(call)] = asyncio.create_task(host.exchange(call))  # type: ignore[call-overload]
+            await asyncio.sleep(0)
+        await asyncio.sleep(1)
+        assert host.taken == ["first", "second"]
+
+    run(main())
+
+
+def test_an_empty_answer_that_comes_late_does_not_take_the_place_of_a_full_one() -> None:
+    async def main() -> list[str]:
+        end = End(Line(Echo(random.Random(1)), random.Random(1), 0.0, 0.0), 1, None)
+        await asyncio.sleep(1)
+        for first, said in ((2, ["second"]), (2, []), (1, ["first"])):
+            end.channel._sequence(first, [LetGo(name, "1") for name in said])
+        return end.received
+
+    assert run(main()) == ["first", "second"]
 
 
 def test_an_idle_channel_is_silent() -> None:

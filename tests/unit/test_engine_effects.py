@@ -91,6 +91,23 @@ def test_a_new_orchestrator_attaches_to_the_call_that_runs_also_among_several_ga
     simulate(main, thinking(), SLOW)
 
 
+def test_a_call_is_not_made_again_by_a_gateway_that_has_less_to_do() -> None:
+    async def main(sim: Simulation) -> None:
+        sim.supervisor_cell.post(sim.supervisor.pools.scale, "models", 3)
+        await asyncio.sleep(1)
+        first = await begin(sim)
+        await asyncio.sleep(1.5)
+        second = await sim.bus.submit(sim.app.workflows["flow"], Go(), id="b")
+        await first.result()
+        assert [sim.peers[name][1].host.busy() for name in sim.living("models")] == [False, True, False]
+        sim.crash_engine()
+        assert await second.result() == Gone(said="thought")
+        assert sim.script is not None
+        assert sim.script.count == 2
+
+    simulate(main, thinking(), SLOW)
+
+
 def test_a_call_whose_gateway_died_is_charged_and_made_once_more() -> None:
     async def main(sim: Simulation) -> None:
         assert await think(sim, lose(sim, "models")) == Gone(said="thought")
@@ -245,13 +262,26 @@ def test_a_reply_that_was_ready_before_its_orchestrator_came_counts() -> None:
 
     async def main(sim: Simulation) -> None:
         task = await begin(sim)
-        await asyncio.sleep(0.7)
-        sim.crash_engine(down=0.2)  # it is away when the reply is ready: what was granted is done without it
+        await asyncio.sleep(0.5)
+        sim.crash_engine(down=2)
         await task.result()
+        assert runs == ["once"]
         assert of(sim, e.DispatchAttempted) == []
         assert [entry for entry in sim.store.disk.log if entry.kind == "reply.refused"] == []  # type: ignore[attr-defined]
 
-    simulate(main, working(runs))
+    app = App("alone")
+
+    @app.agent("lone", version="1.0.0")
+    async def lone(request: Go, ctx: AgentContext) -> Gone:
+        runs.append("once")
+        await asyncio.sleep(1)
+        return Gone()
+
+    @app.workflow("flow", version="1.0.0")
+    async def flow(request: Go, ctx: WorkflowContext) -> Gone:
+        return await ctx.ask(request, returns=Gone)
+
+    simulate(main, app)
 
 
 def test_a_replica_that_answers_late_is_waited_for_where_it_may_be_writing() -> None:

@@ -183,6 +183,26 @@ def test_a_kill_while_the_orchestrator_is_away_holds_when_it_returns() -> None:
     simulate(main, make(outside, Budget(steps=10_000)))
 
 
+def test_an_order_that_comes_while_its_task_is_coming_in_ends_it() -> None:
+    async def main(sim: Simulation) -> None:
+        task = await sim.bus.submit_json("flow", {"calls": 1000}, id="a", limits={"seconds": "0.000001"})
+        failed = await asyncio.wait_for(failure(task), 10)
+        assert failed.outcome == "budget_exceeded"
+
+    simulate(main, make(Outside(), Budget(steps=10_000)))
+
+
+def test_a_receipt_is_kept_once_however_often_it_is_handed_over() -> None:
+    async def main(sim: Simulation) -> None:
+        await begin(sim, 1000)
+        receipt = await sim.kill("tsk_a", "ann", "enough")
+        await sim.engine_cell.call(sim.engine.receipt(receipt))
+        await sim.engine_cell.call(sim.engine.receipt(receipt))
+        assert len(of(sim, e.ReceiptRecorded)) == 1
+
+    simulate(main, make(Outside(), Budget(steps=10_000)))
+
+
 def test_who_is_not_there_or_has_ended_cannot_be_killed() -> None:
     async def main(sim: Simulation) -> None:
         with pytest.raises(UnknownTask):

@@ -243,6 +243,21 @@ def test_a_restart_finds_everyone_and_reuses_no_name(moment: float) -> None:
     run(main())
 
 
+def test_a_new_supervisor_says_again_who_is_ready() -> None:
+    async def main() -> None:
+        ground = Ground()
+        async with Life(ground) as pools:
+            pools.declare("coder", "agent", 2)
+            await asyncio.sleep(1)
+        ground.joined.clear()
+        async with Life(ground) as pools:
+            await asyncio.sleep(0.1)
+            assert sorted(ground.joined) == sorted(pools.members("coder"))
+            assert len(ground.joined) == 2
+
+    run(main())
+
+
 def test_an_unknown_pool_is_refused_by_name() -> None:
     async def main() -> None:
         async with Life(Ground()) as pools:

@@ -5,7 +5,7 @@ Whatever is asked for while a call stands goes with the next one, so batches gro
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from interlock.backend import Backend, Wire
 from interlock.orchestrator.admission import Submission
@@ -58,7 +58,7 @@ class Gather:
                     _fail([done], from_wire(wire))
                 elif not done.done():
                     done.set_result(None)
-        self._submitting.discard(asyncio.current_task())  # type: ignore[arg-type]  # at once: who comes now needs a row of his own
+        self._submitting.discard(asyncio.current_task())  # at once: who comes now needs a row of his own
 
     async def outcome(self, task: str) -> Wire:
         """How a task ended, once it has. Raises `UnknownTask`."""
@@ -86,7 +86,7 @@ class Gather:
                     return
         finally:
             # At once, so that no two rows take each other for the one that goes on.
-            self._calls.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self._calls.discard(asyncio.current_task())
 
     async def _wait_once(self) -> bool:
         """One call; true where it brought nothing."""

@@ -88,17 +88,28 @@ class Batcher:
         return await answer
 
     async def _send_all(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            try:
-                results = await self._send([call for call, _ in batch])
-            except InterlockError as error:
-                results = [(False, error.to_wire())] * len(batch)
-            for (_, answer), (ok, value) in zip(batch, results, strict=True):
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._send_one([call for call, _ in batch], [answer for _, answer in batch])
+        finally:
+            self._sending = None
+
+    async def _send_one(self, calls: list[tuple[Any, ...]], answers: list["asyncio.Future[Any]"]) -> None:
+        """One batch: whatever becomes of it, each that waits hears of it, and the next batch leaves."""
+        try:
+            results = await self._send(calls)
+            for answer, (ok, value) in list(zip(answers, results, strict=True)):
                 if answer.done():
                     continue
                 if ok:
                     answer.set_result(value)
                 else:
                     answer.set_exception(from_wire(value))
-        self._sending = None
+        except Exception as error:  # noqa: BLE001 - it goes to everyone who waits
+            for answer in answers:
+                if not answer.done():
+                    answer.set_exception(from_wire(error.to_wire()) if isinstance(error, InterlockError) else error)
+        finally:
+            for answer in answers:
+                answer.cancel()

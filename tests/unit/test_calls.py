@@ -1,0 +1,65 @@
+"""Calls that travel together: whatever becomes of one batch, everyone hears of it and the next one leaves."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from interlock.cluster.calls import Batcher, NeverCame
+from interlock.gather import Gather
+from interlock.schemas.errors import Overloaded
+from interlock.testing.virtual_time import run
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the cluster"), NeverCame("creation task"), Overloaded(live=1, bound=1, retry_after=1)])
+def test_a_batch_that_fails_fails_alone(error: Exception) -> None:
+    async def main() -> None:
+        answers: list[Any] = [error, [(True, 1)], [(True, 1), (True, 2)], [(True, 3)]]
+
+        async def send(calls: list[tuple[Any, ...]]) -> list[tuple[bool, Any]]:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return list(answer)
+
+        batcher = Batcher(send)
+        both = await asyncio.gather(batcher("x"), batcher("y"), return_exceptions=True)
+        assert [type(one) for one in both] == [type(error)] * 2
+        assert await asyncio.wait_for(batcher("x"), 1) == 1
+        with pytest.raises(ValueError, match="zip"):  # more answers than calls
+            await asyncio.wait_for(batcher("x"), 1)
+        assert await asyncio.wait_for(batcher("x"), 1) == 3
+
+    run(main())
+
+
+class Backend:
+    """Answers the first call when it is told to, all others at once."""
+
+    def __init__(self) -> None:
+        self.first: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self.calls = 0
+
+    async def outcomes(self, driver: str, fresh: list[str], got: list[str], first: bool, seconds: float) -> dict[str, Any]:
+        self.calls += 1
+        if self.calls == 1:
+            return await self.first
+        return {task: {"outcome": "success"} for task in fresh}
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2])
+def test_who_asks_while_a_call_fails_is_told_and_the_next_is_answered(turns: int) -> None:
+    async def main() -> None:
+        backend = Backend()
+        gather = Gather(backend)  # type: ignore[arg-type]
+        one = asyncio.create_task(gather.outcome("1"))
+        await asyncio.sleep(0.05)
+        two = asyncio.create_task(gather.outcome("2"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        backend.first.set_exception(OSError("gone"))
+        ends = await asyncio.wait_for(asyncio.gather(one, two, return_exceptions=True), 5)
+        assert isinstance(ends[0], OSError)
+        assert await asyncio.wait_for(gather.outcome("3"), 1) == {"outcome": "success"}
+
+    run(main())

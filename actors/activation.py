@@ -15,6 +15,9 @@ from interlock.actors.replay import ReplayLoop
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.errors import Diverged, ExitFailed, InterlockError, Stopped, WorkflowFailed
 from interlock.schemas.frames import Command, Happened, Start, untagged
+from interlock.schemas.words import clean, told, words_of
+
+_ERROR_BYTES = 65_536
 
 
 class Activation:
@@ -26,6 +29,11 @@ class Activation:
         self._desk = Desk(start.task, start.at)
         self._loop = ReplayLoop(self._desk)
         self._request = read_message(definition.request, start.request)
+
+    @property
+    def name(self) -> str:
+        """Of the workflow."""
+        return self._definition.name
 
     @property
     def problems(self) -> list[str]:
@@ -78,14 +86,14 @@ class Activation:
             self._check_exit(result)
             return Command(0, "done", result.contract, result.contract_version, result.encoded(), [])
         except BaseException as error:  # noqa: BLE001 - whatever a workflow raises is its outcome
-            return failed(_as_failure(self._definition.name, error))
+            return failed(as_failure(self._definition.name, error))
 
     def _check_exit(self, result: Any) -> None:
         condition = condition_name(self._definition.exit)
         try:
             holds = self._definition.exit_holds(self._request, result, self._desk.evidence, self._desk.degraded)
         except (Exception, SystemExit) as error:
-            raise ExitFailed(condition=f"{condition} (it raised {_said(error)})") from error
+            raise ExitFailed(condition=f"{condition} (it raised {told(error)})") from error
         if not holds:
             raise ExitFailed(condition=condition)
 
@@ -157,14 +165,14 @@ def _say(command: Command) -> str:
     return f"{command.kind} {command.data.decode()}"
 
 
-def _as_failure(workflow: str, error: BaseException) -> InterlockError:
+def as_failure(workflow: str, error: BaseException) -> InterlockError:
     """What a workflow raised, as the error that its task ends with: an error of the bus as itself, anything else wrapped."""
     leaves = list(_leaves(error))
     stopped = [leaf for leaf in leaves if isinstance(leaf, Stopped)]
     cause = stopped[0] if stopped else leaves[0] if len(leaves) == 1 else error
-    if isinstance(cause, InterlockError) and _is_json(cause.facts):
+    if isinstance(cause, InterlockError) and _travels(cause):
         return cause
-    problem = "; ".join(map(_said, leaves)) if cause is error and len(leaves) > 1 else str(cause) or "it says no more"
+    problem = clean("; ".join(map(told, leaves))) if cause is error and len(leaves) > 1 else words_of(cause) or "it says no more"
     return WorkflowFailed(workflow=workflow, error=type(cause).__name__, problem=problem)
 
 
@@ -176,13 +184,9 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _is_json(value: Any) -> bool:
+def _travels(error: InterlockError) -> bool:
+    """Whether the error comes out of its wire form as itself."""
     try:
-        encode(value)
-    except TypeError:
+        return len(encode(error.to_wire())) <= _ERROR_BYTES
+    except Exception:  # noqa: BLE001 - a subclass of the user's own may refuse to be told in any way
         return False
-    return True
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

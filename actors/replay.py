@@ -24,6 +24,7 @@ from interlock.actors.desk import Desk
 from interlock.actors.refusals import Refusals
 from interlock.schemas.canonical import encode
 from interlock.schemas.errors import Unsupported
+from interlock.schemas.words import told
 
 Ts = TypeVarTuple("Ts")
 Coro = Coroutine[Any, Any, Any] | Generator[Any, None, Any]
@@ -206,7 +207,7 @@ class ReplayLoop(Refusals):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        self.problems.append(context["message"] if error is None else f"{context['message']}: {type(error).__name__}: {error}")
+        self.problems.append(context["message"] if error is None else f"{context['message']}: {told(error)}")
 
     default_exception_handler = call_exception_handler
 

@@ -8,13 +8,14 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from interlock.actors.activation import Activation, failed
+from interlock.actors.activation import Activation, as_failure, failed
 from interlock.actors.context import read_message
 from interlock.actors.definitions import WorkflowDefinition
 from interlock.actors.mailbox import Mailbox
 from interlock.schemas.canonical import encode
 from interlock.schemas.errors import Diverged, InterlockError, UnknownTaskType, Unreadable
 from interlock.schemas.frames import CheckEntry, Command, Commands, EntryChecked, Forget, Happened, Start, tagged
+from interlock.schemas.words import told, words_of
 
 log = logging.getLogger("interlock.runner")
 
@@ -46,13 +47,25 @@ class Runner(Mailbox):
     def take(self, frame: Any) -> None:
         """Run user code for one frame, to its end or until it waits, with the task on the board."""
         if self._board is None:
-            self._takes[type(frame)](frame)
+            self._take(frame)
             return
         slot = self._board.enter(frame.task)
         try:
-            self._takes[type(frame)](frame)
+            self._take(frame)
         finally:
             self._board.leave(slot)
+
+    def _take(self, frame: Any) -> None:
+        """Whatever goes wrong is one task's failure: an exception that got out of here would stop the channel for all the others."""
+        try:
+            self._takes[type(frame)](frame)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - user code runs below in many places, and none of them may stop the rest
+            log.exception("%s: it cannot go on and fails", frame.task)
+            activation = self._live.get(frame.task)
+            workflow = frame.workflow if isinstance(frame, Start) else activation.name if activation is not None else ""
+            after = frame.event if isinstance(frame, Happened) else 0 if activation is None else activation.last
+            self._send(frame.task, after, [failed(as_failure(workflow, error))])
+            self._drop(frame.task)
 
     def reopen(self) -> None:
         """What was acknowledged is durable, what was not is sent again: a new orchestrator only has to hear who is at rest, and where."""
@@ -112,9 +125,9 @@ class Runner(Mailbox):
             request = read_message(definition.request, frame.request)
             problem = "" if definition.entry is None or definition.entry(request) else "does not hold"
         except InterlockError as error:
-            problem = f"could not be checked: {error}"
+            problem = f"could not be checked: {words_of(error)}"
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a condition raises, it does not hold
-            problem = f"raised {type(error).__name__}: {error}"
+            problem = f"raised {told(error)}"
         self.emit(EntryChecked(frame.task, not problem, problem))
 
     def _definition(self, workflow: str) -> WorkflowDefinition:

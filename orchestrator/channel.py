@@ -5,6 +5,7 @@ batches grow by themselves. What the peer sent is acknowledged once it is durabl
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
@@ -17,6 +18,8 @@ from interlock.schemas.ports import Peer, PeerGone
 OPEN_AT_MOST = 2
 RETRY_SECONDS = 0.05
 
+log = logging.getLogger("interlock.channel")
+
 Receive = Callable[["Channel", list[Any]], None]
 
 
@@ -25,7 +28,7 @@ class Channel:
 
     `receive(channel, frames)` gets what came, in order; it calls `acknowledge` once all of it is durable. `opened(channel, holds)` runs
     once, with what the peer held when this epoch reached it. `closed(channel, stale)` runs once: the process is gone, or (`stale`) it
-    serves a newer orchestrator.
+    serves a newer orchestrator. A peer that fails in an unforeseen way counts as gone: what it applied is not known any more.
     """
 
     def __init__(
@@ -123,7 +126,7 @@ class Channel:
 
     async def _exchange(self, request: bytes) -> None:
         try:
-            answer = await self._peer.exchange(request)
+            answer = unpack(await self._peer.exchange(request))
         except PeerGone:
             self._close(stale=False)
         except StaleEpoch:
@@ -133,6 +136,9 @@ class Channel:
             self._unsent, self._lost = self._queue_first, True
             await asyncio.sleep(RETRY_SECONDS)
             self._kick()
+        except Exception:
+            log.exception("%s failed in an exchange and is given up; its work goes elsewhere", self.name)
+            self._close(stale=False)
         else:
             self._calls -= 1
             if self.alive:
@@ -150,9 +156,9 @@ class Channel:
             self._settle_idle()
             self._on_close(self, stale)
 
-    def _accept(self, answer: bytes) -> tuple[int, list[Any]]:
+    def _accept(self, answer: tuple[Any, list[Any]]) -> tuple[int, list[Any]]:
         """Take note of how the peer stands; its frames and the number of the first."""
-        (_, first, applied, busy, holds), frames = unpack(answer)
+        (_, first, applied, busy, holds), frames = answer
         age = (first + len(frames), applied)
         if age >= self._newest:  # an answer that was overtaken says nothing about now
             self._busy = busy or (age == self._newest and self._busy)

@@ -230,3 +230,21 @@ def test_a_process_that_has_ended_closes_its_channel_once() -> None:
         return end.closed
 
     assert run(main()) == [False]
+
+
+@pytest.mark.parametrize("trouble", [UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed"), KeyError("task"), None])
+def test_a_peer_that_fails_in_an_unforeseen_way_counts_as_gone(trouble: Exception | None) -> None:
+    class Broken:
+        async def exchange(self, request: bytes) -> bytes:
+            if trouble is not None:
+                raise trouble
+            return b"no frames at all"
+
+    async def main() -> list[bool]:
+        end = End(Broken(), 1, None)
+        await asyncio.sleep(1)
+        end.channel.send(Forget("1"))
+        await asyncio.sleep(1)
+        return end.closed
+
+    assert run(main()) == [False]

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import field_validator
 
 from interlock.actors.context import WorkflowContext
 from interlock.actors.definitions import WorkflowDefinition
 from interlock.actors.runner import Runner
 from interlock.schemas.canonical import decode, encode
+from interlock.schemas.errors import InterlockError
 from interlock.schemas.frames import CheckEntry, Command, Commands, EntryChecked, Forget, Happened, Start, pack, tagged, unpack, untagged
 from interlock.schemas.message import Message
 
@@ -213,6 +215,69 @@ def test_a_workflow_that_is_not_here_or_cannot_read_its_request_fails() -> None:
     assert error_of([untagged(wire) for wire in frame.commands])["facts"]["pointer"] == "/value"
 
 
+# --- whatever user code raises ----------------------------------------------------------------------------------------
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Moody(Message, contract="test.moody", version="1.0.0"):
+    value: int
+
+    @field_validator("value")
+    @classmethod
+    def _judge(cls, value: int) -> int:
+        if value > 2:
+            raise RuntimeError("\udcff")
+        return value
+
+
+def raising(error: BaseException) -> Workflow:
+    async def workflow(request: Number, ctx: WorkflowContext) -> Number:
+        raise error
+
+    return workflow
+
+
+MUTE = "its words cannot be told: str() of it raised RuntimeError"
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (ValueError("\udcff"), "?"),
+        (Mute(), MUTE),
+        (InterlockError(detail="\udcff"), "?"),
+        (ExceptionGroup("two", [ValueError("\udcff"), Mute()]), f"ValueError: ?; Mute: {MUTE}"),
+        (ValueError("x" * 100_000), "x" * 4_000),
+        (InterlockError(detail="x" * 100_000), "x" * 4_000),
+    ],
+)
+def test_what_a_workflow_raises_always_travels(error: BaseException, problem: str) -> None:
+    found = error_of(TestRunner(raising(error)).start())
+    assert (found["code"], found["facts"]["problem"]) == ("workflow_failed", problem)
+
+
+async def moody(request: Moody, ctx: WorkflowContext) -> Moody:
+    return await ctx.ask(request, returns=Moody)
+
+
+def test_a_message_class_that_raises_anything_fails_its_own_task_only() -> None:
+    runner = TestRunner(doubling)
+    runner._workflows = {"w": WorkflowDefinition("w", "1.0.0", moody, Moody, Moody)}
+    assert error_of(runner.start(request=3))["facts"]["error"] == "RuntimeError"
+    runner.start(request=1)
+    assert runner.holds() == [f"{TASK} 0"]
+    value = {"contract": "test.moody", "version": "1.0.0", "data": {"value": 9}, "degraded": False}
+    (frame,) = runner.give(Happened(TASK, 1, 1, "reply", encode(value), 0, b""))
+    assert frame.after == 1
+    assert error_of([untagged(wire) for wire in frame.commands])["facts"] == {"workflow": "w", "error": "RuntimeError", "problem": "?"}
+    assert runner.holds() == []
+    assert runner.give(Happened(TASK, 2, 1, "reply", b"{}", 0, b"")) == []
+
+
 # --- entry ------------------------------------------------------------------------------------------------------------
 
 
@@ -228,6 +293,10 @@ def breaking(result: Number) -> bool:
     raise ValueError("no idea")
 
 
+def surrogate(result: Number) -> bool:
+    raise ValueError("\udcff")
+
+
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
@@ -236,6 +305,7 @@ def breaking(result: Number) -> bool:
         (lambda request: request.value > 5, "does not hold"),
         (breaking, "raised ValueError: no idea"),
         (lambda request: sys.exit(1), "raised SystemExit: 1"),
+        (surrogate, "raised ValueError: ?"),
     ],
 )
 def test_an_entry_condition_is_checked(entry: Any, problem: str) -> None:

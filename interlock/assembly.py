@@ -171,7 +171,9 @@ class Assembly:
         self.supervisor_cell.post(self._mourn, self.supervisor, name)
 
     def _mourn(self, supervisor: Supervisor, name: str) -> None:
-        self.peers.pop(name, None)
+        found = self.peers.pop(name, None)
+        if found is not None:
+            found[1].end()  # it may live and only hang
         supervisor.pools.lost(name, "its process ended")
 
     async def ask(self, method: str, *args: Any) -> Any:

@@ -8,6 +8,7 @@ import asyncio
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.state import TaskState, raw
 from interlock.schemas import entries as e
 from interlock.schemas.budget import Amount, asked_amounts, lowered
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 LIVE_AT_MOST = 100_000
 RETRY_AFTER_SECONDS = 5
+ENTRY_SECONDS = 10.0
+"""How long an entry condition may take; one that takes longer hangs, and its runner with it."""
 
 
 class Submission(NamedTuple):
@@ -50,7 +53,7 @@ class Admission:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._coming: dict[str, asyncio.Future[str]] = {}
-        self._checks: dict[str, asyncio.Future[EntryChecked]] = {}
+        self._checks: dict[str, tuple[Channel, asyncio.Future[EntryChecked]]] = {}
 
     async def submit(self, submission: Submission) -> str:
         """Accept a task, durably, and return its id. Raises `Refused` errors; a refusal of a known type is recorded."""
@@ -133,7 +136,11 @@ class Admission:
             durable.set_result(None)
             engine.workflows.start(task)
 
-        engine.record(task, fact, accepted)
+        try:
+            engine.record(task, fact, accepted)
+        except Exception:
+            del engine.tasks[id]
+            raise
         await durable
 
     async def settled(self, id: str) -> None:
@@ -146,24 +153,30 @@ class Admission:
 
     async def _check_entry(self, submission: Submission, spec: WorkflowSpec) -> None:
         runner = await self._engine.peers.some_runner()
-        check = self._checks[submission.id] = asyncio.get_running_loop().create_future()
+        check: asyncio.Future[EntryChecked] = asyncio.get_running_loop().create_future()
+        self._checks[submission.id] = runner, check
         runner.send(CheckEntry(submission.id, spec.name, submission.request))
         try:
-            answer = await check
+            async with asyncio.timeout(ENTRY_SECONDS):
+                answer = await check
+        except TimeoutError:
+            self._engine.peers.give_up(runner)
+            problem = f"gave no answer within {ENTRY_SECONDS:g} seconds; the runner that evaluated it is replaced"
+            raise EntryRefused(task_type=spec.name, condition=spec.entry, problem=problem) from None
         finally:
             del self._checks[submission.id]
         if not answer.ok:
             raise EntryRefused(task_type=spec.name, condition=spec.entry, problem=answer.problem)
 
     def checked(self, frame: EntryChecked) -> None:
-        check = self._checks.get(frame.task)
+        _, check = self._checks.get(frame.task, (None, None))
         if check is not None and not check.done():
             check.set_result(frame)
 
-    def runner_closed(self) -> None:
-        """A runner has gone, perhaps with a check: those who wait are told to submit again rather than left waiting."""
-        for check in self._checks.values():
-            if not check.done():
+    def runner_closed(self, runner: Channel) -> None:
+        """A runner has gone, perhaps with checks: those who wait are told to submit again rather than left waiting."""
+        for asked, check in self._checks.values():
+            if asked is runner and not check.done():
                 check.set_exception(
                     InterlockError(detail="The runner that checked the entry condition ended. Nothing was started; submit again.")
                 )

@@ -82,7 +82,7 @@ class Effects:
         if spec.effect != "read" and dispatch.waits:
             return  # it is about to be suspended; whoever gets it next asks again
         effect.status = "reserving"
-        self._engine.background(self._reserve(dispatch, effect, spec))
+        self._engine.background(self._reserve(dispatch, effect, spec), dispatch.task)
 
     async def _reserve(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> None:
         (grant,) = await self._engine.budgets.reserve([Reservation(effect.id, dispatch.task, cost_of(spec), {}, 0, 0)])

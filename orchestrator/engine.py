@@ -6,7 +6,9 @@ durable. The desks do the work: admission (drivers), workflows (runners), dispat
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any
 
 from interlock.orchestrator.admission import Admission
@@ -23,16 +25,19 @@ from interlock.schemas import entries as e
 from interlock.schemas import frames as f
 from interlock.schemas.budget import SECONDS
 from interlock.schemas.canonical import Fragment, decode
-from interlock.schemas.errors import InvalidMessage
+from interlock.schemas.errors import InterlockError, InvalidMessage, StaleEpoch, StoreFailed
 from interlock.schemas.labels import Label
 from interlock.schemas.ports import Budgets, Clock, Failed, Store, Told
 from interlock.schemas.record import Outcome, Receipt
 from interlock.schemas.registry.builtin import builtin
 from interlock.schemas.registry.catalog import Catalog
 from interlock.schemas.specs import AppSpec
-from interlock.schemas.times import rfc3339
+from interlock.schemas.times import after, rfc3339
 
 VERSION = "0.1.0"
+WORDS_AT_MOST = 500
+
+_LOG = logging.getLogger("interlock.engine")
 
 
 class Engine:
@@ -48,7 +53,7 @@ class Engine:
         self.store, self.clock, self.budgets = store, clock, budgets
         self._failed, self._told = failed, told
         self.tasks: dict[str, TaskState] = {}
-        self.catalog, self.router, self.timers = Catalog(), Router(), Timers(clock)
+        self.catalog, self.router, self.timers = Catalog(), Router(), Timers(clock, self.attempt)
         self.registered: list[tuple[str, str, dict[str, Any]]] = []
         self._marks = Marks(self.catalog)
         self.workflows, self.dispatches = Workflows(self), Dispatches(self)
@@ -89,25 +94,54 @@ class Engine:
     def _resume(self, restored: list[TaskState]) -> None:
         self.resumed = True
         for task in restored:
-            self.inbox.resume(task)
-            if task.outcome:
-                continue
-            self.workflows.resume(task)
-            for dispatch in list(task.dispatches.values()):
-                self.dispatches.resume(dispatch)
+            self.attempt(task.id, partial(self._resume_task, task))
         self.workflows.adopt_orphans()
         self.effects.call_waiting()
 
-    def background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something beside; a failure of it is a fault of this engine."""
+    def _resume_task(self, task: TaskState) -> None:
+        self.inbox.resume(task)
+        if task.outcome:
+            return
+        self.workflows.resume(task)
+        for dispatch in list(task.dispatches.values()):
+            self.dispatches.resume(dispatch)
+
+    def background(self, work: Coroutine[Any, Any, None], id: str = "") -> None:
+        """Do something beside, for the task `id` where it is for one; a failure of it ends that task, else this engine."""
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background_done)
+        task.add_done_callback(partial(self._background_done, id))
 
-    def _background_done(self, task: "asyncio.Task[None]") -> None:
+    def _background_done(self, id: str, task: "asyncio.Task[None]") -> None:
         self._background.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
+            self.stumble(id, error)
+
+    def attempt(self, id: str, work: Callable[[], None]) -> None:
+        """Do something for one task: whatever goes wrong there ends that task, never this engine and all others with it."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this task's own
+            self.stumble(id, error)
+
+    def stumble(self, id: str, error: BaseException) -> None:
+        """Something went wrong with one task: it has failed, and says so. Where it is nobody's, or the store's, the engine ends."""
+        if self.detached:
+            return
+        if not id or isinstance(error, StoreFailed | StaleEpoch) or not isinstance(error, Exception):
             self.fault(error)
+            return
+        _LOG.error("the bus could not carry out what task %s asked for", id, exc_info=error)
+        task = self.tasks.get(id)
+        if task is None or not task.type:
+            return
+        words = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()[:WORDS_AT_MOST]
+        detail = f"The bus could not carry out what this task asked for ({words}). It ends here; no other task is touched."
+        failed = InterlockError(detail=detail)
+        try:
+            self.end(task, Outcome.FAILED, str(failed), error=failed.to_wire())
+        except Exception as fault:  # noqa: BLE001 - not even that: only a new engine, from the ledger, is right again
+            self.fault(fault)
 
     def fault(self, error: BaseException) -> None:
         """Stop: state may be half changed, and only a new engine, from the ledger, is right again."""
@@ -129,7 +163,7 @@ class Engine:
         `task_id` names the task of a fact that comes after the task has left memory.
         """
         id = task.id if task is not None else task_id
-        at = self.store.append(id, fact, then)
+        at = self.store.append(id, fact, partial(self.attempt, id, then) if then is not None else None)
         if task is not None:
             apply(task, fact, at)
         if id in self._watching:
@@ -147,7 +181,7 @@ class Engine:
 
     def deadline_of(self, task: TaskState) -> str:
         seconds = task.limits.get(SECONDS)
-        return rfc3339(task.accepted + int(float(seconds) * 1e6)) if seconds is not None else ""
+        return rfc3339(after(task.accepted, float(seconds))) if seconds is not None else ""
 
     # --- what is deployed --------------------------------------------------------------------------------------------------------
 

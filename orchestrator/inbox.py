@@ -14,6 +14,7 @@ from interlock.schemas.errors import AlreadyDecided, UnknownItem
 from interlock.schemas.ids import derived
 from interlock.schemas.record import Outcome
 from interlock.schemas.specs import ToolSpec
+from interlock.schemas.times import after
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
@@ -56,7 +57,7 @@ class Inbox:
         engine, task = self._engine, self._engine.tasks[dispatch.task]
         if id not in task.items:
             escalate = engine.router.workflows[task.type].escalate
-            expires = engine.clock.now() + int(escalate.seconds * 1e6)
+            expires = after(engine.clock.now(), escalate.seconds)
             details = {"tool": effect.name, "agent": dispatch.agent, "arguments": args}
             binding = digest([effect.id, effect.name, args])
             engine.record(
@@ -83,7 +84,7 @@ class Inbox:
         """A workflow's question, its command `n`."""
         engine, id = self._engine, derived("itm", task.id, n)
         escalate = engine.router.workflows[task.type].escalate
-        expires = engine.clock.now() + int(escalate.seconds * 1e6)
+        expires = after(engine.clock.now(), escalate.seconds)
         fact = e.ItemAsked(id, "question", escalate.to, asked["text"], expires, n, details=asked["details"])
         engine.record(task, fact)
         self.watch(task, task.items[id])
@@ -93,7 +94,7 @@ class Inbox:
         engine, id = self._engine, derived("itm", "diverged", task.id, len(task.items))
         escalate = engine.router.workflows[task.type].escalate
         text = f"{task.divergence} Then approve, and it is replayed; deny ends the task as failed."
-        engine.record(task, e.ItemAsked(id, "diverged", escalate.to, text, engine.clock.now() + int(escalate.seconds * 1e6)))
+        engine.record(task, e.ItemAsked(id, "diverged", escalate.to, text, after(engine.clock.now(), escalate.seconds)))
         self.watch(task, task.items[id])
 
     def know(self, task: TaskState) -> None:

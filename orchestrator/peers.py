@@ -6,6 +6,7 @@ it is durable.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interlock.orchestrator.channel import Channel
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 GREET_SECONDS = 5.0
 """How long a new engine waits for peers that it was told of before it goes on without them."""
+
+ENDED = "(ended)"
+"""Whose frame it is where its dispatch is known no more: some task's that has gone on without it."""
 
 
 class PeerRef(NamedTuple):
@@ -84,16 +88,12 @@ class Peers:
             self._lost(channel.name)
 
         def on_frames(channel: Channel, frames: list[Any]) -> None:
-            if engine.detached:
-                return
-            try:
-                for frame in frames:
-                    receive(channel, frame)
-            except Exception as fault:  # noqa: BLE001 - state may be half changed: only a new engine, from the ledger, is right again
-                engine.fault(fault)
-                return
-            number = channel.received
-            engine.store.barrier(lambda: channel.acknowledge(number))
+            for frame in frames:
+                if not engine.detached:
+                    engine.attempt(self._task_of(frame), partial(receive, channel, frame))
+            if not engine.detached:
+                number = channel.received
+                engine.store.barrier(lambda: channel.acknowledge(number))
 
         channel = Channel(ref.name, ref.pool, ref.peer, engine.store.epoch, receive=on_frames, opened=on_open, closed=on_close)
         self.channels[ref.name] = channel
@@ -121,6 +121,21 @@ class Peers:
             self._runner_came.clear()
             await self._runner_came.wait()
         return runner
+
+    def give_up(self, runner: Channel) -> None:
+        """A runner hangs: it counts as ended, is reported so, and another takes over its tasks. Nothing is heard of it any more."""
+        if self.channels.pop(runner.name, None) is runner:
+            runner.detach()
+            self._runner_closed(runner)
+            self._met(runner)
+            self._lost(runner.name)
+
+    def _task_of(self, frame: Any) -> str:
+        """The task that a frame is about; none where nobody knows it."""
+        if isinstance(frame, f.Commands | f.EntryChecked | f.CallEnded):
+            return frame.task
+        dispatch = self._engine.dispatches.live.get(frame.dispatch)
+        return dispatch.task if dispatch is not None else ENDED
 
     def _met(self, channel: Channel) -> None:
         """A peer has answered, or has none to give any more."""
@@ -162,4 +177,4 @@ class Peers:
 
     def _runner_closed(self, channel: Channel) -> None:
         self._engine.workflows.closed(channel)
-        self._engine.admission.runner_closed()
+        self._engine.admission.runner_closed(channel)

@@ -13,7 +13,7 @@ from interlock.orchestrator.ledger.folds import run_record
 from interlock.orchestrator.ledger.reader import Reads
 from interlock.orchestrator.watches import Watches
 from interlock.schemas import entries as e
-from interlock.schemas.errors import InterlockError, TooManyReplicas, UnknownAgent, UnknownTask
+from interlock.schemas.errors import InterlockError, Refused, TooManyReplicas, UnknownAgent, UnknownTask
 from interlock.schemas.record import State
 from interlock.schemas.specs import AppSpec
 
@@ -38,6 +38,9 @@ class Service:
             await self._engine.admission.submit(submission)
         except InterlockError as error:
             return error.to_wire()
+        except (TypeError, ValueError, ArithmeticError) as error:  # one that cannot be written down must not fail those beside it
+            words = str(error).encode(errors="backslashreplace").decode()
+            return Refused(detail=f"This submit is nothing that can be recorded ({words}). Nothing was started; correct it.").to_wire()
         return None
 
     async def outcomes(self, driver: str, fresh: Sequence[str], got: Sequence[str], first: bool, seconds: float) -> dict[str, Wire] | None:

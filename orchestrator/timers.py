@@ -7,10 +7,12 @@ from interlock.schemas.ports import Clock
 
 
 class Timers:
-    """Named alarms at wall-clock times (microseconds). Setting a name again replaces its alarm."""
+    """Named alarms at wall-clock times (microseconds). Setting a name again replaces its alarm.
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    `attempt(task, fire)` is how one goes off."""
+
+    def __init__(self, clock: Clock, attempt: Callable[[str, Callable[[], None]], None]) -> None:
+        self._clock, self._attempt = clock, attempt
         self._handles: dict[tuple[str, str], asyncio.TimerHandle] = {}
 
     def set(self, task: str, name: str, at: int, fire: Callable[[], None]) -> None:
@@ -32,4 +34,4 @@ class Timers:
 
     def _fire(self, key: tuple[str, str], fire: Callable[[], None]) -> None:
         self._handles.pop(key, None)
-        fire()
+        self._attempt(key[0], fire)

@@ -14,6 +14,7 @@ from interlock.schemas.canonical import decode
 from interlock.schemas.errors import InterlockError
 from interlock.schemas.frames import Command, Commands, Forget, Happened, Start, untagged
 from interlock.schemas.record import Outcome, State
+from interlock.schemas.times import after
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
@@ -169,7 +170,7 @@ class Workflows:
             engine.inbox.question(task, command.n, decode(command.data))
 
     def _sleep(self, task: TaskState, n: int, seconds: float) -> None:
-        fires = self._engine.clock.now() + int(seconds * 1e6)
+        fires = after(self._engine.clock.now(), seconds)
         self._engine.record(task, e.TimerSet(n, seconds, fires))
         self._arm(task, n, fires)
 

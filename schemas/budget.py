@@ -11,11 +11,16 @@ from decimal import Decimal
 from typing import Any
 
 from interlock.schemas.errors import BadDeclaration, BudgetRaised
+from interlock.schemas.times import LONGEST_SECONDS
 
 Amount = int | Decimal
 Amounts = Mapping[str, Amount]
 
 TOKENS, STEPS, SECONDS, USD = "tokens", "steps", "seconds", "usd"
+AT_MOST: dict[str, int] = {SECONDS: LONGEST_SECONDS}
+"""The largest amount of a meter; of those that are not named, as large as a JSON number is exact."""
+EXACT = 2**53
+_PLACES = 30
 _METER = re.compile(f"{TOKENS}|{STEPS}|{SECONDS}|{USD}|writes/.+")
 
 
@@ -38,11 +43,25 @@ def asked_amounts(values: Mapping[str, Any]) -> dict[str, Amount]:
         if not _METER.fullmatch(meter):
             remedy = "Use tokens, steps, seconds, usd or writes/SYSTEM, as in tokens=5000,usd=0.10."
             raise BadDeclaration(what=f"budget {meter}={value}", problem=f"{meter} is no meter", remedy=remedy)
-        if not _is_amount(meter, str(value)):
+        remedy = "Write limits as in tokens=5000,usd=0.10."
+        text = str(value)
+        what = f"budget {meter}={text[:40]}"
+        if not _is_amount(meter, text):
             kind = "a number" if meter in (USD, SECONDS) else "a whole number"
-            remedy = "Write limits as in tokens=5000,usd=0.10."
-            raise BadDeclaration(what=f"budget {meter}={value}", problem=f"that is not {kind} of zero or more", remedy=remedy)
+            raise BadDeclaration(what=what, problem=f"that is not {kind} of zero or more", remedy=remedy)
+        if not is_sane(meter, Decimal(text)):
+            raise BadDeclaration(what=what, problem=f"the most that {meter} can be is {_most(meter)}", remedy=remedy)
     return parse_amounts(values)
+
+
+def is_sane(meter: str, amount: Amount) -> bool:
+    """Whether an amount is one that meters and clocks can count with: not beyond every bound, not finer than every money."""
+    exponent = Decimal(amount).as_tuple().exponent
+    return amount <= _most(meter) and isinstance(exponent, int) and exponent >= -_PLACES
+
+
+def _most(meter: str) -> int:
+    return AT_MOST.get(meter, EXACT)
 
 
 def _is_amount(meter: str, text: str) -> bool:
@@ -80,6 +99,9 @@ class Budget:
             # A NaN compares with nothing: whether it is a number comes first.
             if not Decimal(amount).is_finite() or amount < 0:
                 raise BadDeclaration(what=f"Budget {meter}={amount}", problem="a limit is zero or more", remedy="Use None for no limit.")
+            if not is_sane(meter, amount):
+                problem = f"the most that {meter} can be is {_most(meter)}"
+                raise BadDeclaration(what=f"Budget {meter}={amount}", problem=problem, remedy="Use None for no limit.")
 
     def limits(self) -> dict[str, Amount]:
         """The limits by meter, without those that are not set."""

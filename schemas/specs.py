@@ -9,6 +9,8 @@ from typing import Any, Literal, Self
 
 from interlock.schemas.budget import parse_amounts
 from interlock.schemas.canonical import digest
+from interlock.schemas.errors import BadDeclaration
+from interlock.schemas.times import LONGEST_SECONDS
 
 Effect = Literal["read", "write", "irreversible"]
 RepeatKind = Literal["keyed", "natural", "never"]
@@ -74,6 +76,11 @@ class Escalate:
     to: str
     seconds: float = 86_400.0
     default: Literal["deny"] = "deny"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds <= LONGEST_SECONDS:  # also false of a NaN
+            problem = f"a time is more than 0 seconds and at most {LONGEST_SECONDS}"
+            raise BadDeclaration(what=f"Escalate(seconds={self.seconds})", problem=problem, remedy="Write as in seconds=3600.")
 
 
 @dataclass(frozen=True, slots=True)

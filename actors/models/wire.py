@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
@@ -171,12 +171,20 @@ def read_answer(raw: bytes) -> Answer:
     return Answer(raw, body, _usage(body.get("usage")))
 
 
+_MOST_TOKENS = 2**32
+"""Whoever reports more for one call reports nonsense: it is charged as reserved."""
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+
+
 def _usage(usage: Any) -> tuple[int, int, int] | None:
     if not isinstance(usage, dict):
         return None
     input, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not isinstance(input, int) or not isinstance(output, int) or min(input, output) < 0:
+    if not (_is_count(input) and _is_count(output)):
         return None
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return input, output, min(max(cached, 0), input) if isinstance(cached, int) else 0
+    return input, output, min(cached, input) if _is_count(cached) else 0

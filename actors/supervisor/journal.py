@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from interlock.schemas.canonical import decode, encode
-from interlock.schemas.errors import StaleIncarnation, StoreFailed
+from interlock.schemas.errors import Refused, StaleIncarnation, StoreFailed
 from interlock.schemas.ids import derived
 from interlock.schemas.ports import Clock
+from interlock.schemas.words import clean
 
 ONCE = ("order", "receipt")
 """Kinds of which a task has one for ever: the first stands."""
@@ -28,6 +29,16 @@ class Change(NamedTuple):
     kind: str
     task: str
     data: dict[str, Any]
+    encoded: bytes = b""
+
+    def sealed(self) -> "Change":
+        """The same with its bytes: made before anything depends on it, so that what cannot be kept is refused and harms nobody else."""
+        if self.encoded:
+            return self
+        try:
+            return self._replace(encoded=encode(self.data))
+        except (TypeError, ValueError) as error:
+            raise Refused(detail=f"This cannot be kept ({self.kind} of {self.task}: {error}); nothing was changed.") from None
 
 
 class Row(NamedTuple):
@@ -53,6 +64,11 @@ class Order(NamedTuple):
     def id(self) -> str:
         return derived("ord", self.task)
 
+    @classmethod
+    def made(cls, task: str, what: str, by: str, why: str, requested: int) -> "Order":
+        """An order in words that can be kept, whatever somebody typed."""
+        return cls(task, what, clean(by), clean(why), requested)
+
     def change(self) -> Change:
         return Change("order", self.task, self._asdict())
 
@@ -76,13 +92,13 @@ class Journal:
         self._failed = asyncio.Event()
 
     def append(self, *changes: Change) -> None:
-        """Commit `changes`, and all that waits, now: durable on return."""
-        self._staged.extend(changes)
+        """Commit `changes`, and all that waits, now: durable on return. Raises `Refused` for what cannot be encoded."""
+        self._staged.extend([change.sealed() for change in changes])
         self._commit()
 
     async def durable(self, *changes: Change) -> None:
         """Commit `changes` with everything else that is due by the loop's next turn; durable on return."""
-        self._staged.extend(changes)
+        self._staged.extend([change.sealed() for change in changes])
         if self._flushed is None:
             loop = asyncio.get_running_loop()
             self._flushed = loop.create_future()
@@ -169,7 +185,7 @@ class MemoryJournal(Journal):
             if change.kind in ONCE and self._found.get((change.kind, change.task)):
                 continue
             # Through JSON, so that this journal reads back what the one on disk does.
-            row = Row(len(self.store) + 1, self._clock.now(), change.kind, change.task, decode(encode(change.data)))
+            row = Row(len(self.store) + 1, self._clock.now(), change.kind, change.task, decode(change.encoded))
             self.store.append(row)
             self._found[row.kind, row.task].append(row)
 
@@ -269,7 +285,7 @@ class SqliteJournal(Journal):
 
     def _write(self, changes: list[Change]) -> None:
         at = self._clock.now()
-        values = [(at, change.kind, change.task, encode(change.data), self.incarnation) for change in changes]
+        values = [(at, change.kind, change.task, change.encoded, self.incarnation) for change in changes]
         with _store_errors(self._path), _transaction(self._db):
             (latest,) = self._db.execute("SELECT max(writer) FROM journal WHERE kind = 'started'").fetchone()
             if latest != self.incarnation:

@@ -75,7 +75,7 @@ class Ladder:
 
     async def kill(self, task: str, by: str, why: str) -> Receipt:
         """Stop a task, whatever hangs; the receipt comes within a minute. Killing twice returns the first one's receipt."""
-        self.give(Order(task, "kill", by, why, self._clock.now()))
+        self.give(Order.made(task, "kill", by, why, self._clock.now()))
         return await self.receipt(task)
 
     def out_of_time(self, task: str, why: str) -> None:

@@ -8,15 +8,18 @@ while it is over a limit.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
+from decimal import ROUND_FLOOR, Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
 from typing import Any
 
 from interlock.actors.supervisor.journal import Change
 from interlock.schemas.budget import Amount, Amounts, parse_amounts
-from interlock.schemas.errors import BudgetExceeded, Fenced, Stopped
+from interlock.schemas.errors import BudgetExceeded, Fenced, Refused, Stopped
 from interlock.schemas.ports import Grant, Reservation
 
 _EXACT = Context(prec=200, traps=[Inexact, InvalidOperation, Overflow])
+# Within these, sums stay exact and whole numbers stay in the journal's 64 bits.
+_MOST, _MOST_WHOLE, _FINEST = Decimal(10) ** 40, 2**53, -80
+_GRAIN, _FLOOR = Decimal(1).scaleb(_FINEST), Context(prec=200, rounding=ROUND_FLOOR, traps=[InvalidOperation])
 
 
 @dataclass(slots=True)
@@ -50,7 +53,7 @@ class Meters:
     def open(self, task: str, limits: Amounts, accepted: int) -> list[Change]:
         if task in self._tasks:
             return []
-        return self._decide(Change("open", task, {"limits": _exact(limits), "accepted": accepted}))
+        return self._decide(Change("open", task, {"limits": _bounded(limits), "accepted": accepted}))
 
     def reserve(self, asked: Reservation) -> tuple[Grant, list[Change]]:
         """Hold `base` plus as many units as fit; a refusal holds nothing. The first answer stands for a repeated id, until the task
@@ -64,7 +67,10 @@ class Meters:
         if known is not None:
             return Grant(asked.id, known.units), []
         with localcontext(_EXACT):
-            base, unit = _exact(asked.base), _exact(asked.unit)
+            try:
+                base, unit = _exact(asked.base), _exact(asked.unit)
+            except Refused as error:
+                return Grant(asked.id, 0, error), []
             units, refusal = _fit(task, base, unit, asked)
             if refusal is not None:
                 return Grant(asked.id, 0, refusal), []
@@ -124,7 +130,7 @@ class Meters:
         """Take one journalled change into the state; kinds that are not about meters change nothing."""
         match kind:
             case "open":
-                self._tasks[task] = _Task(parse_amounts(data["limits"]), data["accepted"])
+                self._tasks[task] = _Task(_bounded(data["limits"]), data["accepted"])
             case "reserve":
                 self._hold(task, data["id"], _Held(data["units"], parse_amounts(data["amounts"])))
             case "settle":
@@ -135,7 +141,8 @@ class Meters:
                 self._forget_if_done(task, known)
 
     def _decide(self, change: Change) -> list[Change]:
-        self.apply(*change)
+        change = change.sealed()
+        self.apply(change.kind, change.task, change.data)
         return [change]
 
     def _hold(self, name: str, id: str, held: _Held) -> None:
@@ -159,11 +166,31 @@ class Meters:
 
 
 def _exact(amounts: Amounts) -> dict[str, Amount]:
+    """The amounts, exact. Raises `Refused` for what no meter can count."""
     exact = parse_amounts(amounts)
     for meter, amount in exact.items():
-        if not Decimal(amount).is_finite() or amount < 0:
-            raise ValueError(f"{meter}={amount}: an amount is a number of zero or more")
+        if not _is_countable(amount):
+            raise Refused(detail=f"{str(amount)[:60]} {meter} cannot be counted: an amount is a number of zero or more, within reason.")
     return exact
+
+
+def _is_countable(amount: Amount) -> bool:
+    if isinstance(amount, int):
+        return 0 <= amount <= _MOST_WHOLE
+    exponent = amount.as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= _FINEST and 0 <= amount <= _MOST
+
+
+def _bounded(limits: Amounts) -> dict[str, Amount]:
+    """Limits as meters can hold effects against them: one beyond all that can be counted is the most that can."""
+    bounded: dict[str, Amount] = {}
+    for meter, limit in parse_amounts(limits).items():
+        if isinstance(limit, int):
+            bounded[meter] = min(limit, _MOST_WHOLE)
+        else:
+            with localcontext(_FLOOR):
+                bounded[meter] = min(limit, _MOST).quantize(_GRAIN) if not _is_countable(limit) else limit
+    return _exact(bounded)
 
 
 def _add(to: dict[str, Amount], amounts: Amounts) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from interlock.clock import SystemClock
-from interlock.cluster.calls import answers, insist
+from interlock.cluster.calls import answers, insist, keep_awake
 from interlock.cluster.config import SUPERVISOR, BusConfig
 from interlock.cluster.ports import Handle, RayBudgets, RayPeer
 from interlock.cluster.process import begin
@@ -36,6 +36,7 @@ class OrchestratorActor:
         self._config = config
         self._starting: asyncio.Task[Service] | None = None
         self._engine: Engine | None = None
+        self._waking: asyncio.Task[None] | None = None
         begin("interlock-orchestrator")
 
     async def _service(self) -> Service:
@@ -53,6 +54,8 @@ class OrchestratorActor:
                 asyncio.get_running_loop().create_task(insist(supervisor.lost, name, "its process ended"))
 
             self._engine = engine = Engine(store, clock, RayBudgets(supervisor), lost, self._failed, task_span)
+            # The supervisor does the same for this actor: whichever of them is started again, the other wakes it.
+            self._waking = asyncio.get_running_loop().create_task(keep_awake(lambda: supervisor))
             found = await insist(supervisor.peers)
             await engine.open([PeerRef(name, kind, pool, RayPeer(handle)) for name, kind, pool, handle in found])
             return Service(engine, store.reader)

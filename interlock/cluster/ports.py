@@ -13,7 +13,12 @@ from interlock.schemas.record import Receipt
 
 _LOG = logging.getLogger("interlock.cluster")
 
-WARDEN_SECONDS = 7.0
+WARDEN_SECONDS = 2.0
+"""For one warden's look: three of them fit into one look of a sweep, so that what the others see is acted on."""
+
+END_SECONDS = 7.0
+"""For one warden to end processes: longer than it tries itself."""
+
 UNVERIFIED = "unverified"
 
 Handle = Any
@@ -87,37 +92,60 @@ class RayHosts:
 
 
 class RayProcesses:
-    """`Processes` over the wardens of all nodes. A warden that does not answer holds up none of the others."""
+    """`Processes` over the wardens of all nodes. A warden that does not answer holds up none of the others, and nothing is called gone
+    without its word: what the others see is acted on, and `end_task` stays unverified."""
 
     def __init__(self, wardens: Callable[[], list[Handle]]) -> None:
         self._wardens = wardens
 
     async def holders(self, task: str) -> list[str]:
-        return [name for found in await self._all("holders", task) for name in found]
+        said, _ = await self._all("holders", task)
+        return [name for found in said for name in found]
 
     async def strays(self, task: str) -> list[str]:
-        return [name for found in await self._all("strays", task) for name in found]
+        said, _ = await self._all("strays", task)
+        return [name for found in said for name in found]
 
     async def end(self, incarnations: Iterable[str]) -> dict[str, str]:
         """What the warden says on whose node it ran; the others know nothing of it and call it unverified."""
         names = list(incarnations)
         said: dict[str, str] = dict.fromkeys(names, UNVERIFIED)
-        for found in await self._all("end", names):
-            said.update({name: how for name, how in found.items() if how != UNVERIFIED})
+        calls = [asyncio.create_task(self._of(warden, "end", names, END_SECONDS)) for warden in self._all_wardens()]
+        try:
+            for call in asyncio.as_completed(calls):
+                said.update({name: how for name, how in ((await call) or {}).items() if how != UNVERIFIED})
+                if UNVERIFIED not in said.values():
+                    break
+        finally:
+            for one in calls:
+                one.cancel()
         return said
 
     async def end_task(self, task: str) -> str:
-        said = await self._all("end_task", task)
+        said, complete = await self._all("end_task", task)
+        if not complete:
+            return UNVERIFIED
         return next((how for how in (UNVERIFIED, "killed") if how in said), "gone")
 
-    async def _all(self, method: str, *args: Any) -> list[Any]:
+    def _all_wardens(self) -> list[Handle]:
         wardens = self._wardens()
-        calls = [asyncio.wait_for(ask(getattr(warden, method), *args), WARDEN_SECONDS) for warden in wardens]
-        answers = await asyncio.gather(*calls, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, PeerGone | Unreachable | TimeoutError):
-                raise answer
-        missing = [answer for answer in answers if isinstance(answer, BaseException)]
-        if missing and len(missing) == len(answers):
+        if not wardens:
+            raise Unreachable("no warden is known")
+        return wardens
+
+    async def _all(self, method: str, task: str) -> tuple[list[Any], bool]:
+        """The answers of those wardens that answer, and whether all did."""
+        answers = await asyncio.gather(*(self._of(warden, method, task, WARDEN_SECONDS) for warden in self._all_wardens()))
+        said = [answer for answer in answers if answer is not None]
+        if not said:
             raise Unreachable("no warden answers")
-        return [answer for answer in answers if not isinstance(answer, BaseException)]
+        return said, len(said) == len(answers)
+
+    @staticmethod
+    async def _of(warden: Handle, method: str, what: Any, seconds: float) -> Any:
+        """A warden's answer; None where none comes."""
+        try:
+            return await asyncio.wait_for(ask(getattr(warden, method), what), seconds)
+        except (PeerGone, Unreachable, TimeoutError) as error:
+            _LOG.warning("a warden does not answer to %s: %r", method, error)
+            return None

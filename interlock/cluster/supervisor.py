@@ -7,12 +7,13 @@ from dataclasses import asdict
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from interlock.actors.supervisor.core import Supervisor, World
 from interlock.actors.supervisor.journal import SqliteJournal
 from interlock.clock import SystemClock
-from interlock.cluster.calls import answers, ask, insist
+from interlock.cluster.calls import answers, ask, insist, keep_awake
 from interlock.cluster.code import Code
 from interlock.cluster.config import ORCHESTRATOR, BusConfig, read_secrets
 from interlock.cluster.peer import PeerActor, make_wardens
@@ -21,6 +22,7 @@ from interlock.cluster.process import begin
 from interlock.cluster.store import read_code, write_code
 from interlock.schemas.errors import InterlockError
 from interlock.schemas.ports import PeerGone, Reservation
+from interlock.schemas.words import told
 
 _LOG = logging.getLogger("interlock.supervisor")
 
@@ -53,7 +55,11 @@ class SupervisorActor:
             )
             self._supervisor = Supervisor(SqliteJournal(self._config.journal, clock), clock, world)
             loop = asyncio.get_running_loop()
-            self._tasks = [loop.create_task(self._run(self._supervisor)), loop.create_task(self._watch())]
+            self._tasks = [
+                loop.create_task(self._run(self._supervisor)),
+                loop.create_task(self._watch()),
+                loop.create_task(keep_awake(self._orchestrator)),
+            ]
         return self._supervisor
 
     async def _run(self, supervisor: Supervisor) -> None:
@@ -65,16 +71,14 @@ class SupervisorActor:
             os._exit(1)
 
     async def _watch(self) -> None:
-        """Keep the others awake: who has just been started again, by Ray, begins its work with the first call. A node that has come
-        gets a warden."""
+        """Keep the wardens awake; a node that has come gets one."""
         while True:
-            self._known_wardens = make_wardens(self._config)
-            for warden in self._known_wardens:
-                warden.start.remote()
             try:
-                await ask(self._orchestrator().ping)
-            except (PeerGone, OSError, ValueError, InterlockError):
-                _LOG.debug("the orchestrator does not answer")
+                self._known_wardens = make_wardens(self._config)
+                for warden in self._known_wardens:
+                    warden.start.remote()
+            except (RayError, OSError, ValueError, RuntimeError):
+                _LOG.warning("the nodes cannot be looked at", exc_info=True)
             await asyncio.sleep(WATCH_SECONDS)
 
     # --- whom it reaches -----------------------------------------------------------------------------------------------------------
@@ -135,6 +139,9 @@ class SupervisorActor:
             return True, await getattr(budgets, name)(*args)
         except InterlockError as error:
             return False, error.to_wire()
+        except Exception as error:  # noqa: BLE001 - one call's fault is its caller's, not that of all in the batch
+            _LOG.exception("a call of %s failed", name)
+            return False, InterlockError(detail=f"the supervisor failed at {name}: {told(error)}").to_wire()
 
     @answers
     async def kill(self, task: str, by: str, why: str) -> dict[str, Any]:

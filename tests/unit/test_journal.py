@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from interlock.actors.supervisor.journal import Change, Journal, MemoryJournal, Order, SqliteJournal, order_in, write_order
-from interlock.schemas.errors import StaleIncarnation, StoreFailed
+from interlock.schemas.errors import Refused, StaleIncarnation, StoreFailed
 from interlock.testing.virtual_time import VirtualClock, run
 
 
@@ -113,24 +113,49 @@ def test_an_order_does_not_overtake_what_waits() -> None:
     assert run(main()) == ["started", "note", "order"]
 
 
+class Broken(MemoryJournal):
+    broken = False
+
+    def _write(self, changes: list[Change]) -> None:
+        if self.broken:
+            raise StoreFailed(path="memory", problem="broken")
+        super()._write(changes)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("value", [object(), "\udcff", 10**30])
+def test_what_cannot_be_encoded_is_refused_alone(tmp_path: Path, kind: str, value: object) -> None:
+    async def main() -> None:
+        journal = MemoryJournal(VirtualClock()) if kind == "memory" else SqliteJournal(tmp_path / "s.db", VirtualClock(), create=True)
+        waiting = asyncio.ensure_future(journal.durable(change("tsk_a", 1)))
+        with pytest.raises(Refused, match="nothing was changed"):
+            journal.append(Change("note", "tsk_a", {"n": value}))
+        with pytest.raises(Refused):
+            await journal.durable(Change("note", "tsk_a", {"n": value}))
+        await waiting
+        journal.append(change("tsk_a", 2))
+        assert journal.find("note", "tsk_a") is not None
+
+    run(main())
+
+
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 def test_after_a_failed_commit_nothing_is_acknowledged(tmp_path: Path, kind: str) -> None:
     async def main() -> None:
         journal: Journal
         if kind == "memory":
-            journal = MemoryJournal(VirtualClock())
-            failure: type[Exception] = TypeError
+            journal = broken = Broken(VirtualClock())
+            broken.broken = True
         else:
             journal = SqliteJournal(tmp_path / "s.db", VirtualClock(), create=True)
-            failure = StoreFailed
             with sqlite3.connect(tmp_path / "s.db") as other:
                 other.execute("DROP TABLE journal")
-        bad = Change("note", "tsk_a", {"n": object()} if kind == "memory" else {"n": 1})
-        with pytest.raises(failure):
+        bad = Change("note", "tsk_a", {"n": 1})
+        with pytest.raises(StoreFailed):
             await journal.durable(bad)
-        with pytest.raises(failure):
+        with pytest.raises(StoreFailed):
             await journal.durable()
-        with pytest.raises(failure):
+        with pytest.raises(StoreFailed):
             journal.append()
 
     run(main())

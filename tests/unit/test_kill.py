@@ -292,3 +292,13 @@ def test_a_supervisor_may_die_after_any_row(crash: int, before: bool) -> None:
         return crashed
 
     assert run(main()) == (crash < 7)
+
+
+def test_words_that_no_encoding_takes_do_not_end_the_supervisor() -> None:
+    stage = Stage(a=Host())
+
+    async def main() -> Receipt:
+        async with Life(stage) as supervisor:
+            return await supervisor.ladder.kill(TASK, "ann\udcff", "\udcff" * 3)
+
+    assert run(main()).verified

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from interlock.actors.supervisor.journal import MemoryJournal
 from interlock.actors.supervisor.meters import Meters
 from interlock.schemas.budget import Amount
-from interlock.schemas.errors import BudgetExceeded, Fenced
+from interlock.schemas.errors import BudgetExceeded, Fenced, Refused
 from interlock.schemas.ports import Reservation
 
 LIMITS: dict[str, Amount] = {"tokens": 100, "steps": 6, "usd": Decimal("0.30"), "writes/db": 2}
@@ -94,8 +94,9 @@ def test_a_closed_task_under_an_order_is_kept_until_released() -> None:
 
 @pytest.mark.parametrize("amount", [-1, Decimal("NaN"), Decimal("-0.01"), Decimal("Infinity")])
 def test_an_amount_is_a_number_of_zero_or_more(amount: Amount) -> None:
-    with pytest.raises((ValueError, OverflowError)):
-        opened().reserve(reservation("e1", {"usd": amount, "tokens": 1}))
+    grant, changes = opened().reserve(reservation("e1", {"usd": amount, "tokens": 1}))
+    assert isinstance(grant.error, Refused)
+    assert changes == []
 
 
 money = st.integers(0, 40).map(lambda cents: Decimal(cents) / 100)
@@ -175,3 +176,21 @@ def test_the_journal_folds_to_the_live_state(script: list[Any]) -> None:
         folded.apply(row.kind, row.task, row.data)
     assert folded._tasks == meters._tasks
     assert folded._owner == meters._owner
+
+
+@pytest.mark.parametrize("limit", ["1e300", "1e-300", "9" * 60, "0.000000000000000000001"])
+def test_absurd_limits_and_amounts_stop_nobody_else(limit: str) -> None:
+    meters = Meters()
+    meters.open("tsk_a", {"usd": Decimal(limit), "writes/x": 10**30, "seconds": Decimal("1e300")}, 0)
+    meters.open("tsk_b", {"usd": Decimal(5)}, 0)
+    for task in ("tsk_a", "tsk_b"):
+        meters.reserve(Reservation(f"eff_{task}", task, {"usd": Decimal("0.000000001")}, {}))
+        meters.reserve(Reservation(f"eff_{task}2", task, {"usd": Decimal("0.1"), "writes/x": 1}, {}))
+        grant, changes = meters.reserve(Reservation(f"eff_{task}3", task, {"usd": Decimal("1e300")}, {}))
+        assert isinstance(grant.error, Refused)
+        assert changes == []
+    with pytest.raises(Refused):
+        meters.settle("eff_tsk_b", {"usd": Decimal("1e300")})
+    with pytest.raises(Refused):
+        meters.settle("eff_tsk_b", {"tokens": 2**64})
+    assert meters.used("tsk_b")["usd"] == (0, Decimal("0.100000001"), 5)

@@ -25,7 +25,9 @@ from interlock.schemas.frames import Answered, Dispatch, DispatchFailure, Drop, 
 from interlock.schemas.ids import derived
 from interlock.schemas.message import Message
 from interlock.schemas.specs import ContractRef, split_ref
+from interlock.schemas.words import told, words_of
 from interlock.tools.context import ToolContext
+from interlock.tools.results import Threads
 from interlock.tools.results import run as run_tool
 from interlock.tools.tool import Tool
 
@@ -41,10 +43,10 @@ class Notes(Protocol):
 Agent = Callable[[Message, AgentContext], Awaitable[Message]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Work:
-    """One dispatch in progress. `asked` holds effects that neither a grant nor an answer has come for; `seen` counts equal effects; `slot`
-    is its place on the board."""
+    """One dispatch in progress. `asked` holds effects that neither a grant nor an answer has come for; `seen` counts equal effects; `threads`
+    are its tools' that still run, waited for or not; `slot` is its place on the board, `left` once none of it runs here."""
 
     frame: Dispatch
     envelope: Envelope
@@ -52,8 +54,10 @@ class Work:
     asked: dict[str, EffectAsked] = field(default_factory=dict)
     waiting: dict[str, "asyncio.Future[Granted | Answered]"] = field(default_factory=dict)
     seen: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    threads: Threads = field(default_factory=set)
     degraded: bool = False
     dropped: bool = False
+    left: bool = False
     slot: int = -1
     task: "asyncio.Task[Replied | DispatchFailure | None] | None" = None
 
@@ -75,6 +79,7 @@ class Replica(Mailbox):
         self._resources: Mapping[str, Any] = definition.resources() if definition.resources is not None else {}
         self._accepts = {cls.contract: cls for cls in definition.accepts}
         self._work: dict[str, Work] = {}  # by attempt
+        self._answered: set[Work] = set()  # a tool of theirs that was given up on has not ended
         self._killed: set[str] = set()  # tasks that nothing is begun for any more
 
     # --- the mailbox -----------------------------------------------------------------------------------------------------------
@@ -122,19 +127,38 @@ class Replica(Mailbox):
         except InterlockError as error:
             return self._failure(work, error)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the agent's own code: its failure is an answer, not a crash of the replica
-            return self._failure(work, InterlockError(detail=f"{type(error).__name__}: {error}"))
+            return self._failure(work, InterlockError(detail=told(error)))
         except asyncio.CancelledError:
             if _is_being_cancelled():
                 raise
             return self._failure(work, InterlockError(detail="CancelledError: something that it awaited was cancelled"))
 
     def _ended(self, work: Work, done: "asyncio.Task[Replied | DispatchFailure | None]") -> None:
-        frame = work.frame
-        self._work.pop(frame.attempt, None)
+        """Say how it ended. That it was let go of is said, and its place on the board left, only once no thread of its tools runs."""
+        said = None if work.dropped or done.cancelled() else self._outcome(work, done)
+        if said is not None:
+            del self._work[work.frame.attempt]
+            self._answered.add(work)
+            self.emit(said)
+        for thread in work.threads:
+            thread.add_done_callback(lambda _: self._leave(work))
+        self._leave(work)
+
+    def _outcome(self, work: Work, done: "asyncio.Task[Replied | DispatchFailure | None]") -> Replied | DispatchFailure | None:
+        error = done.exception()
+        return done.result() if error is None else self._failure(work, InterlockError(detail=told(error)))
+
+    def _leave(self, work: Work) -> None:
+        if work.threads or work.left:
+            return
+        work.left = True
         if self._notes is not None:
             self._notes.leave(work.slot)
-        said = None if work.dropped or done.cancelled() else done.result()
-        self.emit(LetGo(frame.dispatch, frame.attempt) if said is None else said)
+        if work in self._answered:
+            self._answered.discard(work)
+        else:
+            del self._work[work.frame.attempt]
+            self.emit(LetGo(work.frame.dispatch, work.frame.attempt))
 
     async def _work_on(self, work: Work) -> Replied:
         contract, frame = work.envelope.contract, work.frame
@@ -158,7 +182,7 @@ class Replica(Mailbox):
         return Replied(frame.dispatch, frame.attempt, reply.contract, reply.contract_version, reply.encoded(), work.degraded)
 
     def _failure(self, work: Work, error: InterlockError) -> DispatchFailure:
-        failed = AgentFailed(agent=work.frame.agent, contract=str(work.envelope.contract), problem=str(error), cause=error.code)
+        failed = AgentFailed(agent=work.frame.agent, contract=str(work.envelope.contract), problem=words_of(error), cause=error.code)
         return DispatchFailure(work.frame.dispatch, work.frame.attempt, encode(failed.to_wire()))
 
     def _drop(self, frame: Drop) -> None:
@@ -175,7 +199,7 @@ class Replica(Mailbox):
             work.task.cancel()
 
     async def cancel(self, task: str) -> bool:
-        """Let go of everything that is done for a task, now and later; true once it has ended here."""
+        """Let go of everything that is done for a task, now and later; true once it has ended here, false while a tool's thread goes on."""
         self._killed.add(task)
         works = [work for work in self._work.values() if work.frame.task == task]
         for work in works:
@@ -183,7 +207,7 @@ class Replica(Mailbox):
         running = [work.task for work in works if work.task is not None]
         if running:
             await asyncio.wait(running)
-        return True
+        return not any(work.threads for work in [*works, *self._answered] if work.frame.task == task)
 
     # --- effects -------------------------------------------------------------------------------------------------------------------
 
@@ -251,7 +275,7 @@ class Replica(Mailbox):
         )
         attributes = {spans.OPERATION: "execute_tool", spans.TOOL_NAME: asked.name, spans.EFFECT: asked.effect}
         with span(spans.TOOL.format(name=asked.name), frame.task, parent=(frame.attempt,), attributes=attributes) as current:
-            result = await run_tool(tool, decode(asked.args), context)
+            result = await run_tool(tool, decode(asked.args), context, work.threads)
             if not result.ok:
                 fail(current, decode(result.value)["code"])
         answered = self._expect(work, asked.effect)
@@ -259,6 +283,8 @@ class Replica(Mailbox):
         self.emit(
             ToolEnded(frame.dispatch, frame.attempt, asked.effect, asked.name, result.ok, result.value, result.latency_ms, result.cut)
         )
+        if work.dropped:  # the tool made an outcome of its own out of being told to stop: recorded, but nobody answers
+            raise Fenced(task=frame.task, why="its dispatch was dropped")
         return await answered
 
     def _hear(self, frame: Granted | Answered) -> None:

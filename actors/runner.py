@@ -59,7 +59,7 @@ class Runner(Mailbox):
         """Whatever goes wrong is one task's failure: an exception that got out of here would stop the channel for all the others."""
         try:
             self._takes[type(frame)](frame)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - user code runs below in many places, and none of them may stop the rest
+        except (Exception, SystemExit) as error:
             log.exception("%s: it cannot go on and fails", frame.task)
             activation = self._live.get(frame.task)
             workflow = frame.workflow if isinstance(frame, Start) else activation.name if activation is not None else ""

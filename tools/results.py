@@ -2,7 +2,8 @@
 
 arguments → function, within its time → result as JSON → within its bytes. Trouble of the tool's own becomes a wire error that says what
 to do next, never an exception; only cancellation passes through. A plain function runs in a thread of its own: when its time is over
-nobody waits for it any more, but a thread cannot be stopped and may go on until it ends or its process does.
+its result is not waited for any more, but a thread cannot be stopped and may go on until it ends or its process does. So whoever
+answers for what runs here is told of every thread, and when it has ended.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from interlock.schemas.canonical import encode
 from interlock.schemas.errors import InterlockError, ToolFailed, ToolTimeout
+from interlock.schemas.words import words_of
 from interlock.tools.context import ToolContext
 from interlock.tools.describe import validate_args
 from interlock.tools.tool import Tool
@@ -37,12 +39,16 @@ class ToolResult(NamedTuple):
     cut: bool
 
 
-async def run(tool: Tool[..., Any], args: Mapping[str, Any], ctx: ToolContext) -> ToolResult:
-    """Call the tool once with JSON arguments. Raises nothing but `asyncio.CancelledError`."""
+Threads = set["asyncio.Future[Any]"]
+"""The calls of plain functions that still run, waited for or not; each leaves the set when its thread has ended."""
+
+
+async def run(tool: Tool[..., Any], args: Mapping[str, Any], ctx: ToolContext, threads: Threads | None = None) -> ToolResult:
+    """Call the tool once with JSON arguments, its thread (if it takes one) in `threads`. Raises nothing but `asyncio.CancelledError`."""
     clock = asyncio.get_running_loop().time
     started = clock()
     try:
-        value, cut = _bounded(_encoded(tool, await _called(tool, args, ctx)), tool.spec.max_bytes)
+        value, cut = _bounded(_encoded(tool, await _called(tool, args, ctx, set() if threads is None else threads)), tool.spec.max_bytes)
         return ToolResult(True, value, (clock() - started) * 1000, cut)
     except (Exception, SystemExit, asyncio.CancelledError) as error:
         # The tool's own trouble is an answer, not a crash of its process.
@@ -57,7 +63,7 @@ def _is_being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def _called(tool: Tool[..., Any], args: Mapping[str, Any], ctx: ToolContext) -> Any:
+async def _called(tool: Tool[..., Any], args: Mapping[str, Any], ctx: ToolContext, threads: Threads) -> Any:
     """What the function returned, within the tool's time."""
     kwargs = validate_args(tool, args)
     if tool.context:
@@ -67,7 +73,7 @@ async def _called(tool: Tool[..., Any], args: Mapping[str, Any], ctx: ToolContex
         async with limit:
             if inspect.iscoroutinefunction(tool.function):
                 return await tool.function(**kwargs)
-            return await _in_thread(tool.function, kwargs)
+            return await _in_thread(tool.function, kwargs, threads)
     except Exception:
         # Also where the tool, told to stop, made an error of its own out of it: whether it took effect is as open.
         if limit.expired():
@@ -75,7 +81,7 @@ async def _called(tool: Tool[..., Any], args: Mapping[str, Any], ctx: ToolContex
         raise
 
 
-async def _in_thread(function: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
+async def _in_thread(function: Callable[..., Any], kwargs: dict[str, Any], threads: Threads) -> Any:
     context = contextvars.copy_context()
 
     def work() -> tuple[Any, BaseException | None]:
@@ -84,7 +90,10 @@ async def _in_thread(function: Callable[..., Any], kwargs: dict[str, Any]) -> An
         except BaseException as trouble:  # noqa: BLE001 - it is raised again where the call is awaited
             return None, trouble
 
-    value, error = await asyncio.get_running_loop().run_in_executor(_THREADS, work)
+    running = asyncio.get_running_loop().run_in_executor(_THREADS, work)
+    threads.add(running)
+    running.add_done_callback(threads.discard)
+    value, error = await asyncio.shield(running)  # cancelling it would only forget it
     if error is not None:
         raise error
     return value
@@ -135,7 +144,7 @@ def _failure(tool: Tool[..., Any], error: BaseException) -> bytes:
     if isinstance(error, InterlockError):
         try:
             wire = encode(error.to_wire())
-        except (TypeError, ValueError):
+        except Exception:  # noqa: BLE001 - a subclass of the user's own may refuse to be told in any way
             wire = b""
         if 0 < len(wire) <= max(_ERROR_BYTES, tool.spec.max_bytes):
             return wire
@@ -148,6 +157,4 @@ def _failure(tool: Tool[..., Any], error: BaseException) -> bytes:
 
 
 def _words(error: BaseException) -> str:
-    """What an exception says, bounded and such that JSON can carry it."""
-    text = str(error).strip() or "it gave no reason"
-    return text[:_WORDS_CHARS].encode(errors="replace").decode()
+    return words_of(error, _WORDS_CHARS) or "it gave no reason"

@@ -45,8 +45,8 @@ Agent = Callable[[Message, AgentContext], Awaitable[Message]]
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """One dispatch in progress. `asked` holds effects that neither a grant nor an answer has come for; `seen` counts equal effects; `threads`
-    are its tools' that still run, waited for or not; `slot` is its place on the board, `left` once none of it runs here."""
+    """One dispatch in progress. `asked` holds effects that neither a grant nor an answer has come for; `seen` counts equal effects;
+    `threads` are its tools' that still run, waited for or not; `slot` is its place on the board, `left` once none of it runs here."""
 
     frame: Dispatch
     envelope: Envelope

@@ -16,6 +16,9 @@ from interlock.tools.toolbox import Toolbox
 
 TURNS_AT_MOST = 50
 
+_NAME_CHARS = 100
+_FORM = 'Call it again as {"function": {"name": "...", "arguments": "..."}}, its arguments a JSON object written as text.'
+
 
 class ModelLoop:
     """Runs requests of one agent. `default_model` is used where the agent names none."""
@@ -35,11 +38,11 @@ class ModelLoop:
         messages = self._opening(request, ctx)
         repaired = False
         for _ in range(TURNS_AT_MOST):
-            said = await self._turn(messages, ctx)
+            said, problems = await self._turn(messages, ctx)
             messages.append(said)
             if said.get("tool_calls"):
-                for call in said["tool_calls"]:
-                    messages.append(await self._use_tool(call, ctx))
+                for call, problem in zip(said["tool_calls"], problems, strict=True):
+                    messages.append(await self._use_tool(call, problem, ctx))
                 continue
             reply = self._read(said.get("content") or "", ctx)
             if isinstance(reply, Message):
@@ -58,7 +61,8 @@ class ModelLoop:
         )
         return [{"role": "system", "content": system}, {"role": "user", "content": request.encoded().decode()}]
 
-    async def _turn(self, messages: list[dict[str, Any]], ctx: AgentContext) -> dict[str, Any]:
+    async def _turn(self, messages: list[dict[str, Any]], ctx: AgentContext) -> tuple[dict[str, Any], list[str]]:
+        """What the model says, in the form in which it may be sent back, and what was wrong with the form of each of its tool calls."""
         body: dict[str, Any] = {"model": self._model, "messages": messages}
         tools = self._toolbox.schemas()
         if tools:
@@ -71,12 +75,21 @@ class ModelLoop:
         said = response["choices"][0]["message"]
         # Only what the wire format lets a client send back: providers add fields of their own.
         kept = {key: said[key] for key in ("content", "tool_calls", "refusal") if said.get(key) is not None}
-        return {"role": "assistant", "content": None, **kept}
+        if "content" in kept:
+            kept["content"] = _text(kept["content"])
+        read = [_call(call, n) for n, call in enumerate(_calls(kept.get("tool_calls")))]
+        if read:
+            kept["tool_calls"] = [call for call, _ in read]
+        else:
+            kept.pop("tool_calls", None)
+        return {"role": "assistant", "content": None, **kept}, [problem for _, problem in read]
 
-    async def _use_tool(self, call: dict[str, Any], ctx: AgentContext) -> dict[str, Any]:
+    async def _use_tool(self, call: dict[str, Any], problem: str, ctx: AgentContext) -> dict[str, Any]:
         """One tool call of the model; whatever goes wrong with it is told to the model as data."""
         function = call["function"]
         try:
+            if problem:
+                raise ToolRefused(tool=function["name"][:_NAME_CHARS], problem=problem, remedy=_FORM)
             tool, args = self._toolbox.resolve(function["name"], function["arguments"])
         except ToolRefused as error:
             return _tool_message(call["id"], encode({"error": error.to_wire()}))
@@ -99,6 +112,48 @@ class ModelLoop:
     def _bad_reply(self, ctx: AgentContext, pointer: str, problem: str) -> BadReply:
         cls = ctx.awaited[0] if ctx.awaited else Message
         return BadReply(agent=self._definition.name, contract=cls.contract, version=cls.contract_version, pointer=pointer, problem=problem)
+
+
+def _calls(tool_calls: Any) -> list[Any]:
+    return tool_calls if isinstance(tool_calls, list) else [] if tool_calls is None else [tool_calls]
+
+
+def _call(call: Any, n: int) -> tuple[dict[str, Any], str]:
+    """A tool call in the form that endpoints take back, unchanged if it had it, and what was wrong with its form."""
+    whole = call if isinstance(call, dict) else {}
+    function = whole.get("function")
+    parts = function if isinstance(function, dict) else {}
+    id, name, arguments = whole.get("id"), parts.get("name"), parts.get("arguments")
+    if isinstance(id, str) and isinstance(name, str) and isinstance(arguments, str):
+        return whole, ""
+    if not parts:
+        problem = "the call has no function"
+    elif not isinstance(name, str):
+        problem = "the call names no function"
+    elif not isinstance(arguments, str):
+        problem = f"its arguments are not text but {_kind(arguments)}"
+    else:
+        problem = "the call has no id"
+    shown = {
+        "name": name if isinstance(name, str) else "unknown",
+        "arguments": arguments if isinstance(arguments, str) else _json(arguments),
+    }
+    return {"id": id if isinstance(id, str) else f"call_{n}", "type": "function", "function": shown}, problem
+
+
+def _kind(value: Any) -> str:
+    return {type(None): "null", dict: "an object", list: "an array", bool: "a boolean"}.get(type(value), "a number")
+
+
+def _json(value: Any) -> str:
+    return encode({} if value is None else value).decode()
+
+
+def _text(content: Any) -> str:
+    """Content as text, also where an endpoint gives it in parts."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else _json(content)
 
 
 def _tool_message(id: str, content: bytes) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from interlock.actors.agent_context import AgentContext
 from interlock.actors.definitions import AgentDefinition
 from interlock.actors.host import Replica
-from interlock.schemas.canonical import decode, encode
+from interlock.schemas.canonical import decode
 from interlock.schemas.envelope import Envelope
 from interlock.schemas.errors import InterlockError, ToolTimeout
 from interlock.schemas.frames import Answered, Dispatch, DispatchFailure, Drop, EffectAsked, Granted, LetGo, Replied, ToolEnded
@@ -42,6 +43,14 @@ class Board:
         self.held.remove(TASK)
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    for _ in range(20_000):
+        if holds():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it never holds")
+
+
 class TestReplica(Replica):
     """A replica whose orchestrator grants everything at once and finds everything durable at once."""
 
@@ -65,9 +74,7 @@ class TestReplica(Replica):
         self.take(Dispatch("dsp_1", TASK, "1-1", "a", envelope.head(), b"{}", ["test.done 1.0.0"], []))
 
     async def last(self, kind: type[Any]) -> Any:
-        async with asyncio.timeout(20):
-            while not self.sent or not isinstance(self.sent[-1], kind):
-                await asyncio.sleep(0.001)
+        await until(lambda: bool(self.sent) and isinstance(self.sent[-1], kind))
         return self.sent[-1]
 
 
@@ -125,16 +132,13 @@ class Stage:
         self.replica = TestReplica(self.agent, self.tool)
 
     async def agent(self, request: Order, ctx: AgentContext) -> Done:
-        try:
+        with suppress(ToolTimeout):
             await ctx.call(self.tool)
-        except ToolTimeout:
-            pass
         return Done()
 
     async def begin(self) -> None:
         self.replica.begin()
-        while not self.started.is_set():
-            await asyncio.sleep(0.001)
+        await until(self.started.is_set)
 
     async def settle(self) -> None:
         for _ in range(50):
@@ -186,9 +190,8 @@ def test_an_answer_is_not_held_back_by_a_tool_that_was_given_up_on_but_a_kill_is
         assert stage.replica.board.held == [TASK]
         assert not await stage.replica.cancel(TASK)
         stage.go.set()
-        while not await stage.replica.cancel(TASK):
-            await asyncio.sleep(0.001)
-        assert stage.replica.board.held == []
+        await until(lambda: stage.replica.board.held == [])
+        assert await stage.replica.cancel(TASK)
         assert not any(isinstance(frame, LetGo) for frame in stage.replica.sent)
 
     asyncio.run(main())

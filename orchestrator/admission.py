@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.state import TaskState, raw
 from interlock.schemas import entries as e
-from interlock.schemas.budget import Amount, asked_amounts, lowered
+from interlock.schemas.budget import SECONDS, STEPS, TOKENS, USD, Amount, asked_amounts, lowered
 from interlock.schemas.canonical import Fragment, decode
 from interlock.schemas.errors import (
     BudgetTooSmall,
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 LIVE_AT_MOST = 100_000
 RETRY_AFTER_SECONDS = 5
+TOKENS_AT_LEAST = 100
+"""No model call with its instructions and an answer is smaller."""
 ENTRY_SECONDS = 10.0
 """How long an entry condition may take; one that takes longer hangs, and its runner with it."""
 
@@ -99,7 +101,7 @@ class Admission:
         submission = submission._replace(version=submission.version or spec.request.version)
         value = self._valid(submission, spec)
         limits = lowered(spec.limits, asked_amounts(submission.limits))
-        _check_start(limits)
+        _check_start(limits, models=engine.router.uses_models(spec.name))
         if spec.entry:
             await self._check_entry(submission, spec)
         await engine.budgets.open(submission.id, limits, engine.clock.now())
@@ -189,8 +191,12 @@ def _same(before: bytes, request: bytes) -> bool:
         return False
 
 
-def _check_start(limits: dict[str, Amount]) -> None:
-    for limit in ("steps", "tokens", "seconds"):
+def _check_start(limits: dict[str, Amount], *, models: bool) -> None:
+    """Refuse what cannot even begin; `models`: the app's agents call models, which cost tokens and money."""
+    for limit in (STEPS, TOKENS, SECONDS, *((USD,) if models else ())):
         amount = limits.get(limit)
         if amount is not None and amount <= 0:
             raise BudgetTooSmall(limit=limit, allowed=str(amount), needed="more than 0")
+    tokens = limits.get(TOKENS)
+    if models and tokens is not None and tokens < TOKENS_AT_LEAST:
+        raise BudgetTooSmall(limit=TOKENS, allowed=str(tokens), needed=f"{TOKENS_AT_LEAST} or more, for its agents call a model")

@@ -102,8 +102,27 @@ class Dispatches:
         engine.record(task, e.DispatchAttempted(dispatch.id, attempt, why, lost), place)
 
     def _place_again(self, dispatch: DispatchState, attempt: str) -> None:
-        if self.live.get(dispatch.id) is dispatch and dispatch.attempt == attempt:
-            self._place(self._engine.router.pools[dispatch.agent], dispatch)
+        if not self._may_place(dispatch) or dispatch.attempt != attempt:
+            return
+        pool = self._engine.router.pools.get(dispatch.agent)
+        if pool is None:
+            self._fail_undeployed(dispatch)
+        else:
+            self._place(pool, dispatch)
+
+    def disband(self, pool: Pool) -> None:
+        """Nobody declares this agent any more: what its replicas work on they finish, what waits for them has failed."""
+        for dispatch in pool.queue:
+            if self._may_place(dispatch):
+                self._fail_undeployed(dispatch)
+
+    def _fail_undeployed(self, dispatch: DispatchState) -> None:
+        problem = "no app that is deployed declares it any more"
+        self.fail(dispatch, AgentFailed(agent=dispatch.agent, contract="its message", problem=problem))
+
+    def _may_place(self, dispatch: DispatchState) -> bool:
+        """Whether it waits for a replica: open, with nobody, and with nothing that waits for a human."""
+        return self.live.get(dispatch.id) is dispatch and dispatch.replica is None and not dispatch.suspended
 
     # --- back: what the replica says -----------------------------------------------------------------------------------
 
@@ -149,7 +168,7 @@ class Dispatches:
         for effect in dispatch.effects.values():
             if effect.kind == "model" or effect.status != "ended":
                 continue
-            spec = self._engine.router.tools.get((dispatch.agent, effect.name))
+            spec = self._engine.router.known_tools.get((dispatch.agent, effect.name))
             if spec is None or not spec.trusted_because:
                 label = label.join(untrusted(f"tool/{effect.name}"))
         return label
@@ -224,7 +243,7 @@ class Dispatches:
             if replica is None:
                 return
             dispatch = pool.queue.popleft()
-            if self.live.get(dispatch.id) is dispatch and dispatch.replica is None and not dispatch.suspended:
+            if self._may_place(dispatch):
                 self._hand(replica, dispatch)
 
     # --- ends ------------------------------------------------------------------------------------------------------------

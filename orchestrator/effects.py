@@ -119,7 +119,7 @@ class Effects:
     def _grant(self, dispatch: DispatchState, effect: EffectState) -> None:
         if dispatch.replica is None or dispatch.attempt != effect.attempt or self._engine.dispatches.live.get(dispatch.id) is not dispatch:
             return
-        spec = self._engine.router.tools[dispatch.agent, effect.name]
+        spec = self._engine.router.known_tools[dispatch.agent, effect.name]
         dispatch.replica.send(Granted(dispatch.id, effect.id, key_of(dispatch, effect, spec)))
 
     def _refuse(self, dispatch: DispatchState, effect: EffectState, error: InterlockError) -> None:
@@ -140,7 +140,7 @@ class Effects:
         if effect.status == "ended":
             self._engine.store.barrier(partial(self._answer, dispatch, effect))
             return
-        spec = self._engine.router.tools[dispatch.agent, effect.name]
+        spec = self._engine.router.known_tools[dispatch.agent, effect.name]
         if not frame.ok and spec.effect != "read" and self._stays_unknown(spec, frame.value):
             self._unknown(dispatch, effect, "it did not end in time")
             self._engine.inbox.advance(dispatch)
@@ -155,7 +155,7 @@ class Effects:
     def _granted(self, dispatch: DispatchState, frame: ToolEnded) -> EffectState | None:
         """The effect that has ended. A read has no intent on the ledger: one that an earlier orchestrator granted is taken as it comes."""
         effect = dispatch.effects.get(frame.effect)
-        spec = self._engine.router.tools.get((dispatch.agent, frame.tool))
+        spec = self._engine.router.known_tools.get((dispatch.agent, frame.tool))
         if spec is None or spec.effect != "read" or (effect is not None and effect.status not in ("asked", "reserving")):
             return effect
         effect = dispatch.effects.setdefault(frame.effect, EffectState(frame.effect, "read", frame.tool, frame.attempt))
@@ -239,9 +239,13 @@ class Effects:
 
     def _cut_off(self, dispatch: DispatchState, effect: EffectState, gateway: Channel) -> None:
         engine, task = self._engine, self._engine.tasks[dispatch.task]
-        effect.status = "asked"
-        engine.record(task, e.ModelCutOff(effect.id, dispatch.id, gateway.name, effect.number))
-        self._call(dispatch, effect)
+        effect.status = "reserving"  # who asks meanwhile attaches: the second call begins once it is durable that the first one was lost
+        engine.record(task, e.ModelCutOff(effect.id, dispatch.id, gateway.name, effect.number), partial(self._call_again, dispatch, effect))
+
+    def _call_again(self, dispatch: DispatchState, effect: EffectState) -> None:
+        if self._engine.dispatches.live.get(dispatch.id) is dispatch and effect.status == "reserving":
+            effect.status = "asked"
+            self._call(dispatch, effect)
 
     # --- holders that are gone ---------------------------------------------------------------------------------------------
 
@@ -257,7 +261,7 @@ class Effects:
     def _unknown(self, dispatch: DispatchState, effect: EffectState, why: str) -> None:
         """Record that nobody knows whether it happened, and ask a human where it may not simply be repeated."""
         engine, task = self._engine, self._engine.tasks[dispatch.task]
-        spec = engine.router.tools[dispatch.agent, effect.name]
+        spec = engine.router.known_tools[dispatch.agent, effect.name]
         repeat = spec.repeat is not None and spec.repeat.kind != "never"
         if not repeat and engine.inbox.is_asked(dispatch, effect):
             return
@@ -268,7 +272,7 @@ class Effects:
 
     def confirm(self, dispatch: DispatchState, effect: EffectState, note: str) -> None:
         """A human has said that it did happen; a note that is JSON such as the tool returns is its result."""
-        spec = self._engine.router.tools[dispatch.agent, effect.name]
+        spec = self._engine.router.known_tools[dispatch.agent, effect.name]
         value = _result_in(note, spec)
         fact = e.EffectEnded(effect.id, dispatch.id, effect.attempt, effect.name, True, value, 0.0)
         self._engine.record(self._engine.tasks[dispatch.task], fact)

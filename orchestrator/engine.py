@@ -33,9 +33,9 @@ from interlock.schemas.registry.builtin import builtin
 from interlock.schemas.registry.catalog import Catalog
 from interlock.schemas.specs import AppSpec
 from interlock.schemas.times import after, rfc3339
+from interlock.schemas.words import told
 
 VERSION = "0.1.0"
-WORDS_AT_MOST = 500
 
 _LOG = logging.getLogger("interlock.engine")
 
@@ -135,8 +135,7 @@ class Engine:
         task = self.tasks.get(id)
         if task is None or not task.type:
             return
-        words = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()[:WORDS_AT_MOST]
-        detail = f"The bus could not carry out what this task asked for ({words}). It ends here; no other task is touched."
+        detail = f"The bus could not carry out what this task asked for ({told(error)}). It ends here; no other task is touched."
         failed = InterlockError(detail=detail)
         try:
             self.end(task, Outcome.FAILED, str(failed), error=failed.to_wire())
@@ -190,7 +189,8 @@ class Engine:
         for name in app.schemas:
             self.catalog.get(*name.split(" "))
         self.record(None, e.AppDeployed(app.name, app.version, app.to_wire(), by))
-        self.router.deploy(app)
+        for pool in self.router.deploy(app):
+            self.dispatches.disband(pool)
         await self.durable()
 
     async def admit(self, contract: str, version: str, schema: dict[str, Any], by: str, revision: int) -> bool:

@@ -56,7 +56,7 @@ class Inbox:
     def _ask_about(self, dispatch: DispatchState, effect: EffectState, kind: str, id: str, text: str, args: Any) -> None:
         engine, task = self._engine, self._engine.tasks[dispatch.task]
         if id not in task.items:
-            escalate = engine.router.workflows[task.type].escalate
+            escalate = engine.router.escalate(task.type)
             expires = after(engine.clock.now(), escalate.seconds)
             details = {"tool": effect.name, "agent": dispatch.agent, "arguments": args}
             binding = digest([effect.id, effect.name, args])
@@ -83,7 +83,7 @@ class Inbox:
     def question(self, task: TaskState, n: int, asked: dict[str, Any]) -> None:
         """A workflow's question, its command `n`."""
         engine, id = self._engine, derived("itm", task.id, n)
-        escalate = engine.router.workflows[task.type].escalate
+        escalate = engine.router.escalate(task.type)
         expires = after(engine.clock.now(), escalate.seconds)
         fact = e.ItemAsked(id, "question", escalate.to, asked["text"], expires, n, details=asked["details"])
         engine.record(task, fact)
@@ -92,7 +92,7 @@ class Inbox:
     def ask_diverged(self, task: TaskState) -> None:
         """Ask what to do with a task whose workflow does not make the recorded asks: approve replays it, deny ends it as failed."""
         engine, id = self._engine, derived("itm", "diverged", task.id, len(task.items))
-        escalate = engine.router.workflows[task.type].escalate
+        escalate = engine.router.escalate(task.type)
         text = f"{task.divergence} Then approve, and it is replayed; deny ends the task as failed."
         engine.record(task, e.ItemAsked(id, "diverged", escalate.to, text, after(engine.clock.now(), escalate.seconds)))
         self.watch(task, task.items[id])
@@ -141,7 +141,7 @@ class Inbox:
         """What follows from a decision; done again where an orchestrator died before all of it was durable."""
         engine = self._engine
         if item.decision == "expired":
-            to = engine.router.workflows[task.type].escalate.to
+            to = engine.router.escalate(task.type).to
             engine.end(task, Outcome.EXPIRED, f"nobody at {to} decided {item.id} in time")
             return
         if item.kind == "approval" and item.decision == "denied":

@@ -40,7 +40,7 @@ class Peers:
         self._engine, self._lost = engine, lost
         self.channels: dict[str, Channel] = {}
         self._greeting: dict[str, str] = {}  # peers that have not answered yet, by name, and their pools
-        self._greeted = asyncio.Event()
+        self._greeted, self._met_one = asyncio.Event(), asyncio.Event()
         self._runner_came = asyncio.Event()
 
     async def greet(self, refs: Iterable[PeerRef]) -> None:
@@ -101,7 +101,11 @@ class Peers:
 
     async def leave(self, name: str) -> None:
         """Send nothing new to a peer that is about to be stopped; returns once it has finished what it has."""
-        channel, engine = self.channels.get(name), self._engine
+        engine = self._engine
+        while name in self._greeting:  # a new engine does not know yet what it works on
+            self._met_one.clear()
+            await self._met_one.wait()
+        channel = self.channels.get(name)
         if channel is None:
             return
         for place in (engine.workflows.runners, engine.effects.gateways, *(pool.channels for pool in engine.router.pools.values())):
@@ -140,6 +144,7 @@ class Peers:
     def _met(self, channel: Channel) -> None:
         """A peer has answered, or has none to give any more."""
         if self._greeting.pop(channel.name, None) is not None:
+            self._met_one.set()
             self._check_greeted()
             if self._engine.resumed:
                 self._engine.dispatches.greeted(channel.pool)

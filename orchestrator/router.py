@@ -14,7 +14,7 @@ import semver
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.state import DispatchState
 from interlock.schemas.errors import AmbiguousRoute, NoRoute
-from interlock.schemas.specs import AgentSpec, AppSpec, ContractRef, ToolSpec, WorkflowSpec, split_ref
+from interlock.schemas.specs import AgentSpec, AppSpec, ContractRef, Escalate, ToolSpec, WorkflowSpec, split_ref
 
 
 @dataclass(slots=True)
@@ -41,17 +41,52 @@ class Router:
         self.workflows: dict[str, WorkflowSpec] = {}
         self.tools: dict[tuple[str, str], ToolSpec] = {}
         self.pools: dict[str, Pool] = {}
+        self._apps: dict[str, AppSpec] = {}
+        self._owners: dict[str, AppSpec] = {}
         self._routes: dict[tuple[str, str, tuple[str, ...]], Pool] = {}
+        # Also what is declared no more: work that began before goes on by it.
+        self.known_tools: dict[tuple[str, str], ToolSpec] = {}
+        self._known_workflows: dict[str, WorkflowSpec] = {}
+        self._known_agents: set[str] = set()
 
-    def deploy(self, app: AppSpec) -> None:
-        """Take an app's declarations; those of a name that was there before are replaced."""
-        tools = {tool.name: tool for tool in app.tools}
-        for agent in app.agents:
-            pool = self.pools.setdefault(agent.name, Pool(agent))
+    def deploy(self, app: AppSpec) -> list[Pool]:
+        """Take an app's declarations in place of those that it had before; of two apps that declare one name the later one has it.
+        The pools of agents that nobody declares any more."""
+        self._apps.pop(app.name, None)
+        self._apps[app.name] = app
+        agents: dict[str, AgentSpec] = {}
+        self.tools, self.workflows, self._owners = {}, {}, {}
+        for one in self._apps.values():
+            tools = {tool.name: tool for tool in one.tools}
+            for agent in one.agents:
+                agents[agent.name] = agent
+                self.tools = {key: tool for key, tool in self.tools.items() if key[0] != agent.name}
+                self.tools.update({(agent.name, name): tools[name] for name in agent.tools})
+            self.workflows.update({workflow.name: workflow for workflow in one.workflows})
+            self._owners.update({workflow.name: one for workflow in one.workflows})
+        gone = [pool for name, pool in self.pools.items() if name not in agents]
+        before, self.pools = self.pools, {}
+        for name, agent in agents.items():
+            pool = self.pools[name] = before.get(name) or Pool(agent)
             pool.agent = agent
-            self.tools.update({(agent.name, name): tools[name] for name in agent.tools})
-        self.workflows.update({workflow.name: workflow for workflow in app.workflows})
+        self.known_tools.update(self.tools)
+        self._known_workflows.update(self.workflows)
+        self._known_agents.update(agents)
         self._routes.clear()
+        return gone
+
+    @property
+    def vanished(self) -> list[str]:
+        """Agents that were declared once and are no more: their pools shall be empty."""
+        return sorted(self._known_agents - self.pools.keys())
+
+    def escalate(self, workflow: str) -> Escalate:
+        """Whom a task of this type asks, and how long it waits."""
+        return self._known_workflows[workflow].escalate
+
+    def uses_models(self, workflow: str) -> bool:
+        """Whether the app that declares this workflow has agents that call models."""
+        return any(agent.kind == "model" for agent in self._owners[workflow].agents)
 
     def route(self, contract: str, version: str, returns: Iterable[str]) -> Pool:
         """The pool that takes `contract version` and answers with one of `returns`; raises `NoRoute` or `AmbiguousRoute`."""

@@ -16,6 +16,7 @@ from interlock.schemas import entries as e
 from interlock.schemas.errors import InterlockError, Refused, TooManyReplicas, UnknownAgent, UnknownTask
 from interlock.schemas.record import State
 from interlock.schemas.specs import AppSpec
+from interlock.schemas.words import told
 
 Wire = dict[str, Any]
 
@@ -39,8 +40,9 @@ class Service:
         except InterlockError as error:
             return error.to_wire()
         except (TypeError, ValueError, ArithmeticError) as error:  # one that cannot be written down must not fail those beside it
-            words = str(error).encode(errors="backslashreplace").decode()
-            return Refused(detail=f"This submit is nothing that can be recorded ({words}). Nothing was started; correct it.").to_wire()
+            return Refused(
+                detail=f"This submit is nothing that can be recorded ({told(error)}). Nothing was started; correct it."
+            ).to_wire()
         return None
 
     async def outcomes(self, driver: str, fresh: Sequence[str], got: Sequence[str], first: bool, seconds: float) -> dict[str, Wire] | None:
@@ -87,9 +89,11 @@ class Service:
 
     # --- what is deployed --------------------------------------------------------------------------------------------------------
 
-    async def deploy(self, app: Wire, by: str) -> None:
-        """Take an app's declarations; its contracts are registered before. Raises `UnknownContract` where one is not."""
+    async def deploy(self, app: Wire, by: str) -> list[str]:
+        """Take an app's declarations; its contracts are registered before. Raises `UnknownContract` where one is not. Names the agents
+        that nobody declares any more: their pools shall be emptied."""
         await self._engine.deploy(AppSpec.from_wire(app), by)
+        return self._engine.router.vanished
 
     async def admit(self, contract: str, version: str, schema: Wire, by: str, revision: int) -> bool:
         """From the registry: record a version that it has proved against `revision`; false where that is not the last one."""

@@ -143,7 +143,7 @@ def test_an_entry_condition_that_hangs_is_refused_and_its_runner_replaced() -> N
         (name,) = sim.living("runner")
         peer = sim.peers[name][1]
 
-        async def frozen(_: bytes) -> bytes:
+        async def frozen(request: bytes) -> bytes:
             await asyncio.sleep(100_000)
             raise AssertionError("nobody waits for it")
 

@@ -39,6 +39,12 @@ _SETTINGS = {
     "maintenance.auto": "false",
     "safe.directory": "*",
 }
+# Programs that a repository's configuration names for files of its choice; git runs them where it checks out, stages or compares.
+_PROGRAMS = {
+    "filter": {"smudge": "", "clean": "", "process": "", "required": "false"},
+    "diff": {"command": "", "textconv": ""},
+    "merge": {"driver": ""},
+}
 _DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
 
 
@@ -208,24 +214,41 @@ class Repository:
         variables = {"GIT_DIR": str(self._git_dir), **(extra or {})}
         if worktree is not None:
             variables |= {"GIT_WORK_TREE": str(worktree.path), "GIT_INDEX_FILE": str(worktree.index)}
+            variables |= _configuration(_SETTINGS | await self._without_programs())
         return await git(*arguments, stdin=stdin, variables=variables, cwd=worktree.path if worktree else None)
+
+    async def _without_programs(self) -> dict[str, str]:
+        """Settings under which no filter or driver runs that the repository's configuration names. Read anew each time: it may change."""
+        listed = await git("config", "--name-only", "--null", "--list", variables={"GIT_DIR": str(self._git_dir)})
+        drivers = {key.rpartition(".")[0] for key in listed.decode(errors="surrogateescape").split("\0")}
+        return {
+            f"{driver}.{setting}": value
+            for driver in drivers
+            for setting, value in _PROGRAMS.get(driver.partition(".")[0], {}).items()
+            if "." in driver
+        }
+
+
+def _configuration(settings: Mapping[str, str]) -> dict[str, str]:
+    """Settings as variables, above those of any file."""
+    variables = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for n, (key, value) in enumerate(settings.items()):
+        variables |= {f"GIT_CONFIG_KEY_{n}": key, f"GIT_CONFIG_VALUE_{n}": value}
+    return variables
 
 
 def environment() -> dict[str, str]:
     """A whole environment for git: of nobody's configuration but the repository's own, and that without its hooks."""
     name, email = AUTHOR
-    settings: dict[str, str] = {}
-    for n, (key, value) in enumerate(_SETTINGS.items()):
-        settings |= {f"GIT_CONFIG_KEY_{n}": key, f"GIT_CONFIG_VALUE_{n}": value}
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LC_ALL": "C.UTF-8",
         "HOME": "/nonexistent",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": "/dev/null",
-        "GIT_CONFIG_COUNT": str(len(_SETTINGS)),
-        **settings,
+        **_configuration(_SETTINGS),
         "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ALLOW_PROTOCOL": "none",  # what a partial clone does not have is not fetched: that runs programs too
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_LITERAL_PATHSPECS": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",

@@ -136,6 +136,52 @@ def test_a_worktree_holds_the_commit_and_nothing_of_git(root: Path) -> None:
     assert shell(root, "worktree", "list").count("\n") == 0
 
 
+def ran(root: Path) -> str:
+    """A command that says that it ran and hands its input on."""
+    return f"sh -c 'echo $1 >>{root.parent}/filter-ran; cat' --"
+
+
+@pytest.mark.parametrize("included", [False, True])
+def test_no_program_of_the_configuration_runs(root: Path, included: bool) -> None:
+    programs = {"filter.evil.smudge": "smudge", "filter.evil.clean": "clean", "filter.evil.process": "process"}
+    programs |= {"diff.evil.textconv": "textconv", "diff.evil.command": "command", "merge.evil.driver": "driver"}
+    (root / ".gitattributes").write_text('*.txt filter=evil diff=evil merge=evil\n"*.py" filter=evil\n')
+    (root / "a.txt").write_text("a\n")
+    shell(root, "-c", "core.fsmonitor=false", "add", ".gitattributes", "a.txt")
+    shell(root, "-c", "core.fsmonitor=false", "commit", "-q", "-m", "filters", "--", ".gitattributes", "a.txt")
+    if included:
+        shell(root, "config", "include.path", "more")
+    for name, said in programs.items():
+        where = ("--file", str(root / ".git" / "more")) if included else ()
+        shell(root, "config", *where, name, f"{ran(root)} {said}")
+    shell(root, "config", "filter.evil.required", "true")
+
+    async def work(repository: Repository, worktree: Worktree) -> None:
+        assert (worktree.path / "a.txt").read_text() == "a\n"
+        (worktree.path / "a.txt").write_text("b\n")
+        assert "+b\n" in await repository.changes(worktree)
+        commit = await change(repository, worktree)
+        assert await repository.read(commit, "a.txt") == "b\n"
+        assert "+b\n" in await repository.diff(worktree.base, commit)
+
+    within(root, "HEAD", work)
+    assert not (root.parent / "filter-ran").exists()
+
+
+def test_nothing_is_fetched(tmp_path: Path, root: Path) -> None:
+    shell(root, "config", "uploadpack.allowFilter", "true")
+    shell(tmp_path, "clone", "-q", "--no-checkout", "--filter=blob:none", f"file://{root}", "partial")
+    shell(tmp_path / "partial", "config", "remote.origin.uploadpack", f"touch {tmp_path}/fetch-ran; git-upload-pack")
+
+    async def main() -> None:
+        repository = await Repository.open(tmp_path / "partial")
+        with pytest.raises(GitFailed):
+            await repository.read("HEAD", "code.py")
+
+    asyncio.run(main())
+    assert not (tmp_path / "fetch-ran").exists()
+
+
 def test_a_worktree_goes_whatever_happened_in_it(root: Path) -> None:
     async def spoil(_: Repository, worktree: Worktree) -> None:
         deep = worktree.path / "locked" / "deeper"

@@ -63,7 +63,7 @@ class Person:
         tools = {tool.spec.name: tool.spec for tool in self._app.agents[item.details["agent"]].tools}
         diffs: list[str] = arguments.get("diffs", [])
         self._say(f"{item.details['agent']} asks for approval of exactly this act:")
-        self._say(describe_act(tools[item.details["tool"]], arguments))
+        self._say(describe_act(tools[item.details["tool"]], arguments, apart=("diffs",)))
         for line in diffstat(diffs):
             self._say(f"  {line}")
         while True:
@@ -78,7 +78,8 @@ class Person:
         details = item.details or {}
         tests = str(details.get("tests", "")).rstrip().split("\n")
         self._say("Review said: " + output.one_line(str(details.get("comments", ""))))
-        self._say("\n".join(["The tests said:", *(f"  {line}" for line in tests[-_TAIL:])]))
+        earlier = f" (the last {_TAIL} of {len(tests)} lines)" if len(tests) > _TAIL else ""
+        self._say("\n".join([f"The tests said{earlier}:", *(f"  {line}" for line in tests[-_TAIL:])]))
         approve = self._choose("Try again? [y]es, [n]o", ("y", "n")) == "y"
         note = str(click.prompt("A note for the team (may be empty)", default="", show_default=False, err=self._err)) if approve else ""
         return approve, note

@@ -38,7 +38,11 @@ class Narration:
         self._agents: dict[str, str] = {}
 
     def take(self, fact: e.Fact) -> Told | None:
-        """What to tell of it; nothing where it only prepares what is told next."""
+        """What to tell of it; nothing where it only prepares what is told next. Whoever wrote it, nothing is hidden in it."""
+        told = self._told(fact)
+        return None if told is None else Told(*map(one_line, told))
+
+    def _told(self, fact: e.Fact) -> Told | None:
         agent = self._agents.get(getattr(fact, "dispatch", ""), "agent")
         tell = _TELL.get(type(fact))
         if tell is not None:
@@ -54,11 +58,11 @@ class Narration:
 
     def _sent(self, fact: e.MessageSent, _: str) -> Told:
         self.messages += 1
-        self._agents[fact.dispatch] = fact.agent
+        agent = self._agents[fact.dispatch] = one_line(fact.agent)
         data = fact.envelope["data"]
         asked = _ASKED.get(fact.envelope["type"])
-        what = self.at_work[fact.agent] = _brief(asked(data)) if asked else fact.envelope["type"]
-        return Told("workflow", f"asks {fact.agent}: {what}")
+        what = self.at_work[agent] = _brief(asked(data) if asked else fact.envelope["type"])
+        return Told("workflow", f"asks {agent}: {what}")
 
     def _received(self, fact: e.MessageReceived, agent: str) -> Told:
         self.messages += 1

@@ -26,9 +26,9 @@ def one_line(text: str) -> str:
 
 
 def lines(text: str, err: bool = False) -> None:
-    """Print a text of several lines, each with nothing hidden in it."""
+    """Print a text of several lines, all of it and with nothing hidden in it."""
     for line in text.split("\n"):
-        click.echo(visible(line, LONGEST), err=err)
+        click.echo(visible(line), err=err)
 
 
 def as_json(value: Any) -> None:
@@ -36,9 +36,9 @@ def as_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
-def value(content: Any) -> str:
+def value(content: Any, most: int | None = LONGEST) -> str:
     """A JSON value on one line for people."""
-    return visible(json.dumps(content, ensure_ascii=False, default=str), LONGEST)
+    return visible(json.dumps(content, ensure_ascii=False, default=str), most)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from interlock.cli.narration import Narration, Told
+from interlock.cli.output import one_line
 
 Used = Mapping[str, tuple[Any, Any, Any]]
 
@@ -104,7 +105,7 @@ class Panel:
             bar: RenderableType = ""
             if limit:
                 bar = ProgressBar(total=float(limit), completed=float(used) + float(reserved), width=_BAR)
-            budget.add_row(Text(meter, style="bold"), bar, Text(f"{shown:,}" + (f" of {limit:,}" if limit is not None else "")))
+            budget.add_row(Text(one_line(meter), style="bold"), bar, Text(f"{shown:,}" + (f" of {limit:,}" if limit is not None else "")))
         work = Table.grid(padding=(0, 2))
         for agent, what in list(self._narration.at_work.items()):
             work.add_row(Text(agent, style=_STYLES.get(agent, "")), Text(what, overflow="ellipsis", no_wrap=True))

@@ -48,7 +48,7 @@ def item_lines(item: dict[str, Any]) -> Iterator[str]:
     details = output.wire(item)["details"]
     arguments = details.get("arguments") if isinstance(details, dict) else None
     shown = arguments if isinstance(arguments, dict) else {"details": details} if details is not None else {}
-    yield from (f"    {output.one_line(name)} = {output.value(argument)}" for name, argument in shown.items())
+    yield from (f"    {output.one_line(name)} = {output.value(argument, None)}" for name, argument in shown.items())
     yield f"  interlock approve {item['item']}   or   interlock deny {item['item']}"
 
 

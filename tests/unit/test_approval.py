@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.schemas.specs import ToolSpec
-from interlock.tools.approval import ACT_CHARS, VALUE_CHARS, approval_digest, describe_act, visible
+from interlock.tools.approval import approval_digest, describe_act, visible
 
 MERGE = ToolSpec("merge", "Merge a branch.", {}, {}, "irreversible", system="git")
 
@@ -22,18 +22,24 @@ def test_an_argument_cannot_forge_a_line_or_hide_text() -> None:
     assert text.splitlines()[1:] == ['  branch = "x\\n  force = false\\u001b[2K\\u202eevil\\u200b"', "  a\\u000db = 1"]
 
 
-def test_what_is_left_out_is_counted() -> None:
-    text = describe_act(MERGE, {"diff": "x" * (VALUE_CHARS + 100)})
-    assert "(102 more characters)" in text
-    many = describe_act(MERGE, {f"argument{number}": "x" * 300 for number in range(100)})
-    assert len(many) < ACT_CHARS + 200
-    shown = many.count("argument") - 1
-    assert f"and {100 - shown} more arguments, which are not shown" in many
+def test_all_of_an_act_is_shown() -> None:
+    text = describe_act(MERGE, {f"argument{number}": "x" * 9_000 + "end" for number in range(100)})
+    assert text.count('end"') == 100
+
+
+def test_what_is_shown_apart_is_counted() -> None:
+    text = describe_act(MERGE, {"branch": "b", "diffs": ["+x\n" * 500]}, apart=("diffs",))
+    assert text.splitlines()[1:] == ['  branch = "b"', "  diffs = (2,004 characters, shown on their own)"]
+
+
+def test_what_is_cut_says_by_how_much() -> None:
+    assert visible("x" * 15, 10) == "xxxxxxxxxx… (5 more characters)"
+    assert visible("x" * 10, 10) == "x" * 10
 
 
 @given(st.text(max_size=600))
 def test_nothing_shown_moves_hides_or_reorders(text: str) -> None:
-    shown = visible(text, VALUE_CHARS)
+    shown = visible(text, 400)
     assert not [char for char in shown if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")]
     assert shown.isprintable() or " " in shown or any(unicodedata.category(char) == "Zs" for char in shown)
 

@@ -82,3 +82,28 @@ def test_diffstat_sums_over_diffs() -> None:
     one = "--- a/x.py\n+++ b/x.py\n@@ -1 +1,2 @@\n-a\n+b\n+c\n"
     two = "--- a/x.py\n+++ b/x.py\n@@ -1 +1 @@\n-b\n+d\n--- /dev/null\n+++ b/new.py\n@@ -0,0 +1 @@\n+e\n"
     assert diffstat([one, two]) == ["new.py  +1 -0", "x.py  +3 -2"]
+
+
+EVIL = "\x1b]0;owned\x07\u202e"
+PLAIN = "\\u001b]0;owned\\u0007\\u202e"
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        e.ModelCalled("eff_1", "dsp_1", "1-1", EVIL, EVIL, "", "", None, None, {"input_tokens": 1, "output_tokens": 1}, None, 1.0, 1),
+        sent(EVIL, EVIL),
+        received(EVIL),
+        ended(EVIL, 7),
+        ended(EVIL, {"message": EVIL}, ok=False),
+        e.DispatchFailed(1, "dsp_1", "1-1", {"message": EVIL}),
+    ],
+)
+def test_no_line_and_no_name_hides_anything(fact: e.Fact) -> None:
+    narration = Narration()
+    narration.take(sent("x", EVIL))
+    told = narration.take(fact)
+    assert told is not None
+    shown = "".join([*told, *narration.at_work, *narration.at_work.values()])
+    assert PLAIN in shown
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown)

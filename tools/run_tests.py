@@ -1,7 +1,10 @@
 """Run a project's own tests in the sandbox.
 
 Guarantees: passed means that the tests' command ended well *and* said that it executed at least one test, wherever the runner is one
-whose words are known; code that ends the process early, or a diff that leaves nothing to test, has not passed.
+whose words are known; a run that ends before it has said so, or a diff that leaves nothing to test, has not passed.
+
+Not guaranteed: that the words are the runner's. Code under test runs in the same process and may print them and exit with 0, so
+a pass is evidence against mistakes and none against code that is written to deceive.
 """
 
 import json

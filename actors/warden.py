@@ -41,6 +41,10 @@ class Warden:
     async def end_task(self, task: str) -> str:
         return await self._ending.run(lambda: marked(TASK_MARK, task))
 
+    async def end_children(self, incarnations: Iterable[str]) -> None:
+        """End all that lives below these incarnations' own processes, and not these themselves."""
+        await asyncio.gather(*(self._ending.run(lambda name=name: self.descendants(name)) for name in incarnations))  # type: ignore[misc]
+
     def descendants(self, incarnation: str) -> list[Identity]:
         """The living processes below an incarnation's own; none where that has ended."""
         board = read(board_path(self._run_dir, incarnation))

@@ -14,6 +14,7 @@ from interlock.schemas.canonical import encode
 from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.ids import fresh
 from interlock.schemas.message import Message, contract_of
+from interlock.schemas.words import clean
 from interlock.settings import ModelSettings
 from interlock.task import AsyncTask, principal
 
@@ -55,11 +56,11 @@ class AsyncInbox:
 
     async def approve(self, item: str, note: str = "", *, by: str | None = None) -> None:
         """Say yes to one act or question. Durable on return."""
-        await self._backend.decide(item, True, by or principal(), note)
+        await self._backend.decide(item, True, clean(by or principal()), clean(note))
 
     async def deny(self, item: str, note: str = "", *, by: str | None = None) -> None:
         """Say no. A denied act ends its task as `rejected`; a question's workflow hears the no."""
-        await self._backend.decide(item, False, by or principal(), note)
+        await self._backend.decide(item, False, clean(by or principal()), clean(note))
 
 
 class AsyncBus:
@@ -71,7 +72,7 @@ class AsyncBus:
         self.contracts, self.inbox = AsyncContracts(backend), AsyncInbox(backend)
 
     @classmethod
-    async def connect(cls, address: str | None = None, *, name: str = "interlock") -> "AsyncBus":
+    async def connect(cls, address: str | None = None, *, name: str | None = None) -> "AsyncBus":
         """A handle on the bus called `name` on a Ray cluster (default: the one that `interlock up` started here). Raises `NotRunning`."""
         from interlock.cluster.driver import connect  # Ray is loaded only where it is used
 

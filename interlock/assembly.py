@@ -5,21 +5,18 @@ Every actor can be replaced by its next incarnation while the rest goes on, as o
 
 import asyncio
 import logging
-import random
+import os
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextvars import Context
 from pathlib import Path
 from typing import Any, TypeVar
 
-from interlock.actors.host import Notes, Replica
-from interlock.actors.loop import ModelLoop
+from interlock import hosts
+from interlock.actors.host import Notes
 from interlock.actors.mailbox import Mailbox
 from interlock.actors.models.gateway import Gateway
-from interlock.actors.models.prices import Prices, read_overrides
-from interlock.actors.models.wire import ChatCompletions, Endpoint
 from interlock.actors.models.wire import Wire as ModelWire
 from interlock.actors.registry import Registry
-from interlock.actors.runner import Runner
 from interlock.actors.supervisor.core import Supervisor, World
 from interlock.actors.supervisor.journal import Journal, MemoryJournal, SqliteJournal
 from interlock.actors.supervisor.sweep import Pace
@@ -37,7 +34,7 @@ from interlock.schemas.budget import Amount, Amounts
 from interlock.schemas.errors import InterlockError
 from interlock.schemas.ports import Clock, Grant, PeerGone, Processes, Reservation
 from interlock.schemas.record import Receipt
-from interlock.settings import DEFAULT_BASE_URL, ModelSettings
+from interlock.settings import ModelSettings
 from interlock.telemetry import task_span
 
 _LOG = logging.getLogger("interlock.local")
@@ -66,6 +63,7 @@ class Assembly:
     ) -> None:
         self.app, self.clock, self.wire, self.folder = app, clock, wire, folder
         self._model, self._pace = model or ModelSettings(), pace
+        self._secrets: dict[str, str] = {}
         self.peers: dict[str, tuple[PeerRef, LocalPeer]] = {}
         self._broken: InterlockError | None = None
         self._engaged, self._supervised = asyncio.Event(), asyncio.Event()
@@ -73,6 +71,7 @@ class Assembly:
 
     async def start(self) -> None:
         """Make every actor and deploy the app."""
+        self._secrets = hosts.secrets_of(self.app, os.environ)  # replicas of the bus before may be replaced at once
         self.registry = Registry(self.ask)
         self.store = self.make_store(None)
         self._journal = self.make_journal(None)
@@ -82,14 +81,17 @@ class Assembly:
 
     async def deploy(self, app: App) -> None:
         """Take another version of the app: runners and replicas that are made from now on run it."""
+        self._secrets = hosts.secrets_of(app, os.environ)
         self.app = app
         spec = app.spec()
         for name, schema in spec.schemas.items():
             contract, _, version = name.partition(" ")
             await self.registry.register(contract, version, schema, "local")
-        await self.ask("deploy", spec.to_wire(), "local")
+        vanished = await self.ask("deploy", spec.to_wire(), "local")
         sizes = [(name, "replica", definition.spec.replicas[0]) for name, definition in app.agents.items()]
         sizes += [(RUNNERS, "runner", 1)] + ([(MODELS, "models", 1)] if self.wire is not None else [])
+
+        sizes += [(name, "replica", 0) for name in vanished]
 
         async def declare(supervisor: Supervisor) -> None:
             for name, kind, size in sizes:
@@ -262,14 +264,12 @@ class Assembly:
     def host(self, pool: str, kind: str, name: str) -> Mailbox:
         """A new peer's host."""
         if kind == "runner":
-            return Runner({workflow.name: workflow.definition for workflow in self.app.workflows.values()})
+            return hosts.runner(self.app)
         if kind == "models":
             assert self.wire is not None, "a pool of gateways is declared only where there is a wire"
-            prices = Prices(self.wire.endpoint.base_url, self.clock, read_overrides(self._model.prices) if self._model.prices else None)
-            return Gateway(_Budgets(self), self.wire, prices, random.Random(name), incarnation=name)
-        definition = self.app.agents[pool]
-        agent = definition.function or ModelLoop(definition, self._model.model)
-        return Replica(definition, agent, name, self.notes(name))
+            return hosts.gateway(_Budgets(self), self.wire, self._model, self.clock, name)
+        secrets = {secret: self._secrets[secret] for secret in hosts.declared_secrets(self.app)[pool]}
+        return hosts.replica(self.app, pool, name, self._model.model, secrets, self.notes(name))
 
     def notes(self, name: str) -> Notes | None:
         """Where a replica notes for whom it works; nobody looks here."""
@@ -363,4 +363,4 @@ def model_wire(app: App, model: ModelSettings) -> ModelWire | None:
         return None
     if not all(definition.model for definition in app.agents.values() if definition.function is None):
         model = model.required()
-    return ChatCompletions(Endpoint(model.base_url or DEFAULT_BASE_URL, model.api_key or "none"))
+    return hosts.endpoint(model)

@@ -147,7 +147,7 @@ class Bus:
         self.contracts, self.inbox = Contracts(self._bus, self._portal), Inbox(self._bus, self._portal)
 
     @classmethod
-    def connect(cls, address: str | None = None, *, name: str = "interlock") -> "Bus":
+    def connect(cls, address: str | None = None, *, name: str | None = None) -> "Bus":
         """A handle on the bus called `name` on a Ray cluster (default: the one that `interlock up` started here). Raises `NotRunning`."""
         from interlock.cluster.driver import connect  # Ray is loaded only where it is used
 

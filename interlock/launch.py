@@ -9,60 +9,77 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from interlock import hosts
 from interlock.actors.supervisor.journal import SqliteJournal
 from interlock.app import App
 from interlock.clock import SystemClock
 from interlock.cluster import head
 from interlock.cluster.calls import insist
 from interlock.cluster.code import Code, code_at
-from interlock.cluster.config import MODEL_KEY, ORCHESTRATOR, REGISTRY, SUPERVISOR, WARDEN, BusConfig, write_secrets
+from interlock.cluster.config import (
+    DEFAULT_NAME,
+    MODEL_KEY,
+    ORCHESTRATOR,
+    REGISTRY,
+    SUPERVISOR,
+    WARDEN,
+    BusConfig,
+    private_folder,
+    write_secrets,
+)
 from interlock.cluster.orchestrator import OrchestratorActor
 from interlock.cluster.peer import make_wardens
 from interlock.cluster.registry import RegistryActor
 from interlock.cluster.supervisor import SupervisorActor
 from interlock.loading import load_app
 from interlock.orchestrator.ledger.sqlite_file import make_file
-from interlock.schemas.errors import AlreadyRunning, NotRunning
+from interlock.schemas.errors import AlreadyRunning, NotBorn, NotRunning
+from interlock.schemas.ports import PeerGone
 from interlock.settings import ModelSettings
 
 TRUSTED = (ORCHESTRATOR, SUPERVISOR, REGISTRY)
 READY_SECONDS = 120.0
+REMOVE_SECONDS = 15.0
 
 
-def up(target: str | None, *, address: str | None, name: str, home: Path) -> dict[str, Any]:
+def up(target: str | None, *, address: str | None, name: str | None, home: Path) -> dict[str, Any]:
     """Start a bus with the app at `target`, on the Ray at `address` or on one that is started here; it outlives this process.
 
     The ledger in `home` is made if there is none; else its tasks go on. Raises `AlreadyRunning`, `NoModel`, `BadDeclaration`.
     """
+    name = name or DEFAULT_NAME
     app = load_app(target) if target else App("empty")
+    hosts.secrets_of(app, os.environ)
     model = model_for(app, ModelSettings.from_env())
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     if head.running(home) is not None:
         raise AlreadyRunning(name=name)
     where = head.start(home) if address is None else address
     try:
         head.connect(where, name)
         asyncio.run(place(app, code_at(target) if target else Code(), name=name, home=home, model=model))
-    except BaseException:
+    except BaseException as error:
         if address is None:
             head.stop(home)
+        elif ray.is_initialized() and not isinstance(error, AlreadyRunning):  # then the actors of that name are somebody else's
+            asyncio.run(remove(name))
         raise
     head.note(home, address=where, name=name, own=address is None)
     return {"address": where, "name": name, "home": str(home), "app": app.name, "agents": sorted(app.agents)}
 
 
-def down(*, name: str, home: Path) -> dict[str, Any]:
+def down(*, name: str | None, home: Path) -> dict[str, Any]:
     """Stop the bus, and the Ray that `up` started for it. Accepted tasks are kept: the next `up` goes on with them."""
     where = head.noted(home)
     if where is None:
         raise NotRunning(address=str(home))
+    name = name or str(where["name"])
     stopped: list[str] = []
     with contextlib.suppress(NotRunning):
         head.connect(where["address"], name)
@@ -83,9 +100,10 @@ def model_for(app: App, model: ModelSettings) -> ModelSettings:
 
 async def place(app: App, code: Code, *, name: str, home: Path, model: ModelSettings) -> None:
     """Make the actors of a bus on the connected cluster and deploy the app on it."""
-    home.mkdir(parents=True, exist_ok=True)
+    secrets = hosts.secrets_of(app, os.environ)
+    private_folder(home)
     _make_stores(home)
-    _keep_secrets(home, app, model)
+    write_secrets(home, {**secrets, MODEL_KEY: model.api_key})
     node = ray.get_runtime_context().get_node_id()
     config = BusConfig(name, str(home), str(run_dir(home, name)), node, _public(model))
     make_wardens(config)
@@ -97,9 +115,14 @@ async def place(app: App, code: Code, *, name: str, home: Path, model: ModelSett
     for ref, schema in spec.schemas.items():
         contract, version = ref.split(" ")
         await insist(registry.register, contract, version, schema, "deploy")
-    await insist(orchestrator.call, "deploy", spec.to_wire(), "deploy")
-    secrets = {agent.name: sorted({one for tool in agent.tools for one in tool.spec.secrets}) for agent in app.agents.values()}
-    await insist(supervisor.deploy, code, _pools(app), secrets)
+    vanished = await insist(orchestrator.call, "deploy", spec.to_wire(), "deploy")
+    pools = _pools(app)
+    await insist(supervisor.deploy, code, {**dict.fromkeys(vanished, 0), **pools}, hosts.declared_secrets(app))
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            await insist(supervisor.born, list(pools))
+    except TimeoutError:
+        raise NotBorn(pool=" or ".join(pools), problem=f"nothing was heard of it for {READY_SECONDS:g} s") from None
 
 
 def _make(actor: Any, config: BusConfig, name: str, node: str) -> Any:
@@ -127,13 +150,6 @@ def _make_stores(home: Path) -> None:
         SqliteJournal(config.journal, SystemClock(), create=True).close()
 
 
-def _keep_secrets(home: Path, app: App, model: ModelSettings, environment: Mapping[str, str] | None = None) -> None:
-    environment = os.environ if environment is None else environment
-    names = {name for agent in app.agents.values() for tool in agent.tools for name in tool.spec.secrets}
-    secrets = {name: environment[name] for name in names if name in environment}
-    write_secrets(home, {**secrets, MODEL_KEY: model.api_key})
-
-
 def _public(model: ModelSettings) -> ModelSettings:
     """The settings that every actor may know: without the key."""
     return ModelSettings(base_url=model.base_url, model=model.model, prices=model.prices)
@@ -153,13 +169,21 @@ async def remove(name: str) -> list[str]:
     names = [one["name"] for one in named if one["namespace"] == name]
     wardens = [one for one in names if one.startswith(WARDEN)]
     peers = [one for one in names if one not in TRUSTED and one not in wardens]
-    for one in (*TRUSTED, *peers):
+    for one in TRUSTED:
         _kill(one, name)
-    for warden in wardens:  # Ray ends a process, not its children
-        with contextlib.suppress(ValueError, OSError):
-            await insist(ray.get_actor(warden, namespace=name).end, peers, seconds=READY_SECONDS)
+    # Ray ends a process, not its children: they go first, while it is known whose they are; then what has left its tree.
+    await asyncio.gather(*(_tell(warden, name, "end_children", peers) for warden in wardens))
+    for one in peers:
+        _kill(one, name)
+    await asyncio.gather(*(_tell(warden, name, "end", peers) for warden in wardens))
+    for warden in wardens:
         _kill(warden, name)
     return names
+
+
+async def _tell(warden: str, name: str, method: str, peers: list[str]) -> None:
+    with contextlib.suppress(ValueError, OSError, PeerGone):  # one that is frozen or gone holds up nobody
+        await insist(getattr(ray.get_actor(warden, namespace=name), method), peers, seconds=REMOVE_SECONDS)
 
 
 def _kill(actor: str, name: str) -> None:

@@ -297,6 +297,26 @@ class AlreadyRunning(InterlockError):
     template = "A bus is running there already, so {name} was not started. Stop it with `interlock down` (its tasks are kept), or set INTERLOCK_HOME to another folder."
 
 
+class NotPrivate(InterlockError):
+    code = "not_private"
+    template = "{path} belongs to another user or is no folder, so what this bus keeps there could be read or forged. Nothing was started; remove it, or set INTERLOCK_HOME to a folder of your own."
+
+
+class NotAnswering(NotRunning):
+    code = "not_answering"
+    template = "The bus at {address} did not answer within {seconds} s: it is frozen, cut off, or very busy. Whether the call was carried out is not known; it may be made again."
+
+
+class OrderStands(InterlockError):
+    code = "order_stands"
+    template = "The supervisor does not answer. The order to stop {task} is durable in {path} and is carried out as soon as a supervisor runs again; then `interlock kill {task}` prints the receipt. Until then nothing is known to have stopped."
+
+
+class NotBorn(InterlockError):
+    code = "not_born"
+    template = "The app is deployed but nobody of {pool} came to life: {problem}. Correct that and start the bus again."
+
+
 class RayFailed(InterlockError):
     code = "ray_failed"
     template = "Ray did not start; it ended with: {said}. The rest of what it printed is in {log}."

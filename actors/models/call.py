@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,7 +21,7 @@ from interlock.actors.models.wire import Answer, Wire, WireFailed
 from interlock.schemas import spans
 from interlock.schemas.budget import STEPS, TOKENS, USD, Amount
 from interlock.schemas.canonical import Fragment, encode
-from interlock.schemas.errors import CallCancelled, InterlockError, ModelFailed, ModelRefused, UnknownPrice
+from interlock.schemas.errors import CallCancelled, InterlockError, ModelFailed, ModelRefused, UnboundedCall, UnknownPrice
 from interlock.schemas.frames import CallEnded, CallModel
 from interlock.schemas.ports import Budgets, Reservation
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What every call at a gateway uses."""
+    """What every call at a gateway uses. `overran`: per model the first answer above its cap, and that cap."""
 
     budgets: Budgets
     wire: Wire
@@ -45,6 +45,7 @@ class Desk:
     rng: random.Random
     sleep: Callable[[float], Coroutine[Any, Any, None]]
     incarnation: str = ""
+    overran: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class _Held(NamedTuple):
@@ -120,15 +121,18 @@ class Call:
         asked = bounded(self.frame.model, self.frame.request)
         self._request = asked.request
         self._price = await self._known_price()
+        await self._check_cap_is_kept()
         deadline = asyncio.get_running_loop().time() + self._endpoint.patience
         while True:
             self._held = held = self._held or await self._reserve(asked)
-            self._request = {**asked.request, "max_completion_tokens": held.output}
+            self._request = {**asked.request, **self._endpoint.capped(held.output)}
             try:
                 answer = await self._try(self._request, held, deadline)
             except WireFailed as failed:
                 await self._wait(failed, deadline)
             else:
+                if answer.usage is not None and answer.usage[1] > held.output:
+                    self._desk.overran.setdefault(self.frame.model, (answer.usage[1], held.output))
                 await self._settle(*(answer.usage or (held.input, held.output)), reported=answer.usage is not None)
                 return answer
 
@@ -139,6 +143,20 @@ class Call:
             if limit is not None:
                 raise UnknownPrice(model=self.frame.model)
         return price
+
+    async def _check_cap_is_kept(self) -> None:
+        """An endpoint that once answered with more than it was allowed has no upper bound: what is limited is not sent to it again."""
+        overran = self._desk.overran.get(self.frame.model)
+        if overran is None:
+            return
+        used = await self._desk.budgets.used(self.frame.task)
+        limited = [meter for meter in (TOKENS, USD) if used.get(meter, (0, 0, None))[2] is not None]
+        if limited:
+            raise UnboundedCall(
+                model=self.frame.model,
+                problem=f"{self._endpoint.shown} answered with {overran[0]} tokens where {overran[1]} were allowed",
+                remedy=f"use an endpoint that keeps to max_tokens, or leave {' and '.join(limited)} out of the budget.",
+            )
 
     async def _reserve(self, asked: Bounded) -> _Held:
         """Hold the worst case. Only the first reservation of a call counts as a step."""

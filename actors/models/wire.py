@@ -41,6 +41,12 @@ class Endpoint:
         parts = urlsplit(self.base_url)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
+    def capped(self, output: int) -> dict[str, int]:
+        """How the most tokens of an answer are asked for. OpenAI takes one name only; other endpoints may know only the other."""
+        if urlsplit(self.base_url).hostname == "api.openai.com":
+            return {"max_completion_tokens": output}
+        return {"max_completion_tokens": output, "max_tokens": output}
+
 
 class Answer(NamedTuple):
     """A completion: its body as it came, and decoded. `usage` is input, output and cached tokens; `None` where not reported."""

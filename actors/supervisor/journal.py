@@ -245,6 +245,8 @@ class SqliteJournal(Journal):
         super().__init__(clock)
         self._path = path
         with _store_errors(path):
+            if create:
+                path.touch(mode=0o600)  # SQLite gives its other files the mode of the first
             self._db = _connect(path, create)
             if create:
                 self._db.execute("PRAGMA journal_mode = WAL")

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from interlock.actors.supervisor.journal import Change, Journal, Row
-from interlock.schemas.errors import BadDeclaration, UnknownAgent
+from interlock.schemas.errors import BadDeclaration, NotBorn, UnknownAgent
+from interlock.schemas.words import words_of
 
 _LOG = logging.getLogger(__name__)
+_LOOK_FOR_BIRTH = 0.02
 
 
 class Spawner(Protocol):
@@ -55,6 +57,7 @@ class _Pool:
     number: int = 0
     failures: int = 0
     not_before: float = 0.0
+    trouble: str = ""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -102,7 +105,7 @@ class Pools:
             return
         self._journal.append(Change("pool", "", {"pool": pool, "kind": kind, "size": size}))
         if known is not None:
-            known.kind, known.size = kind, size
+            known.kind, known.size, known.trouble = kind, size, ""
             known.changed.set()
             return
         self._pools[pool] = _Pool(kind, size)
@@ -114,6 +117,16 @@ class Pools:
         if pool not in self._pools:
             raise UnknownAgent(agent=pool, known=", ".join(sorted(self._pools)) or "none")
         self.declare(pool, self._pools[pool].kind, size)
+
+    async def first(self, pool: str) -> str:
+        """A pool's first member, once it is ready for work; empty where it shall have none. Raises `NotBorn` where it is not to be."""
+        while pool in self._pools and self._pools[pool].size > 0:
+            if ready := self.members(pool):
+                return ready[0]
+            if self._pools[pool].trouble:
+                raise NotBorn(pool=pool, problem=self._pools[pool].trouble)
+            await asyncio.sleep(_LOOK_FOR_BIRTH)
+        return ""
 
     def members(self, pool: str) -> list[str]:
         """Those ready for work, the oldest first."""
@@ -187,8 +200,9 @@ class Pools:
         try:
             async with asyncio.timeout(self._pace.birth):
                 await self._spawner.spawn(pool, self._pools[pool].kind, incarnation)
-        except Exception:  # noqa: BLE001 - logged, and another is tried
+        except Exception as error:  # noqa: BLE001 - logged, and another is tried
             _LOG.warning("%s did not come to life", incarnation, exc_info=True)
+            self._pools[pool].trouble = words_of(error, 1000) or type(error).__name__
             if incarnation in self._members:
                 self._mark(incarnation, "leaving")
                 self._failed(pool, young=True)
@@ -201,6 +215,7 @@ class Pools:
             return
         member.since = asyncio.get_running_loop().time()
         self._mark(incarnation, "ready")
+        self._pools[pool].trouble = ""
         self._joined(pool, incarnation)
         self._pools[pool].changed.set()
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.argument("target", metavar="[MODULE:APP]", required=False)
 @output.json_option
 @which_bus
-def up(target: str | None, address: str | None, name: str, as_json: bool) -> None:
+def up(target: str | None, address: str | None, name: str | None, as_json: bool) -> None:
     """Start a bus with an app.
 
     MODULE is a dotted module or the path of a .py file, APP the name of the app in it. Without --address a Ray of its own is started on
@@ -40,9 +40,9 @@ def up(target: str | None, address: str | None, name: str, as_json: bool) -> Non
 
 
 @click.command()
-@click.option("--name", default="interlock", show_default=True, metavar="NAME", help=NAME_HELP)
+@click.option("--name", metavar="NAME", help=NAME_HELP)
 @output.json_option
-def down(name: str, as_json: bool) -> None:
+def down(name: str | None, as_json: bool) -> None:
     """Stop the bus. Nothing is lost: `interlock up` goes on with every task where it stood."""
     from interlock import launch
 

@@ -16,10 +16,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ADDRESS_HELP = "Address of the Ray cluster, HOST:PORT. [default: where `interlock up` put the bus of this INTERLOCK_HOME]"
-NAME_HELP = "Name of the bus: several may share a cluster."
+NAME_HELP = "Name of the bus: several may share a cluster. [default: the bus of this INTERLOCK_HOME, else interlock]"
 
 
-def connect(address: str | None, name: str) -> "Bus":
+def connect(address: str | None, name: str | None) -> "Bus":
     """A handle on the bus called `name`. Raises `NotRunning`."""
     from interlock.bus import Bus
 
@@ -28,7 +28,7 @@ def connect(address: str | None, name: str) -> "Bus":
 
 def which_bus(command: Callable[..., R]) -> Callable[..., R]:
     """Give a command the options `--address` and `--name`."""
-    named = click.option("--name", default="interlock", show_default=True, metavar="NAME", help=NAME_HELP)(command)
+    named = click.option("--name", metavar="NAME", help=NAME_HELP)(command)
     return click.option("--address", metavar="ADDRESS", help=ADDRESS_HELP)(named)
 
 
@@ -36,7 +36,7 @@ def on_bus(command: "Callable[Concatenate[Bus, P], R]") -> Callable[..., R]:
     """Give a command these options and, as its first argument, the bus that they say."""
 
     @wraps(command)
-    def connected(*args: Any, address: str | None, name: str, **kwargs: Any) -> R:
+    def connected(*args: Any, address: str | None, name: str | None, **kwargs: Any) -> R:
         with connect(address, name) as bus:
             return command(bus, *args, **kwargs)
 

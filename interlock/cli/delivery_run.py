@@ -19,6 +19,7 @@ from interlock.cli.answers import Answerer
 from interlock.cli.narration import Narration, Told
 from interlock.cli.progress import Display, display
 from interlock.schemas.entries import ItemAsked, TaskEnded
+from interlock.schemas.errors import AlreadyDecided, UnknownItem
 from interlock.schemas.record import Outcome, RunRecord
 from interlock.settings import ModelSettings
 from interlock.tools.git import Repository
@@ -112,7 +113,10 @@ def _watch(bus: Bus, task: Task[Any], order: Order, narration: Narration, shown:
                 answer = order.answerer.answer(event.fact)
             shown.tell(Told("human", answer.said))
             decide = bus.inbox.approve if answer.approve else bus.inbox.deny
-            decide(event.fact.item, answer.note, by=answer.by or None)
+            try:
+                decide(event.fact.item, answer.note, by=answer.by or None)
+            except (UnknownItem, AlreadyDecided) as late:
+                shown.tell(Told("human", f"that answer came too late and changes nothing: {late}"))
 
 
 # --- the report -----------------------------------------------------------------------------------------------------------------

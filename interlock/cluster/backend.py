@@ -3,20 +3,27 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
 
+from interlock.actors.supervisor.journal import Order, write_order
 from interlock.backend import Wire, check_not_ended
-from interlock.cluster.calls import Unreachable, insist
-from interlock.cluster.config import ORCHESTRATOR, REGISTRY, SUPERVISOR
+from interlock.clock import SystemClock
+from interlock.cluster.calls import Silent, Unreachable, insist
+from interlock.cluster.config import JOURNAL_FILE, ORCHESTRATOR, REGISTRY, SUPERVISOR
 from interlock.orchestrator.admission import Submission
-from interlock.schemas.errors import NotRunning
+from interlock.schemas.errors import NotAnswering, NotRunning, OrderStands
+from interlock.schemas.ports import PeerGone
 
 CALL_SECONDS = 30.0
 """How long a call is made again while its actor is being started again."""
 
-KILL_SECONDS = 60.0
+KILL_SECONDS, PING_SECONDS = 52.0, 5.0
+"""With `CHECK_SECONDS` within a minute: a kill says within that time what has come of it."""
+
+SUBMIT_SECONDS, VERIFY_SECONDS = 120.0, 3600.0
 
 CHECK_SECONDS = 2.0
 """How long a kill waits for the orchestrator to say whether there is such a task."""
@@ -25,10 +32,14 @@ _LOG = logging.getLogger("interlock.cluster")
 
 
 class ClusterBackend:
-    """The bus called `name` on the cluster that this process is connected to. `stop` ends what was started with it."""
+    """The bus called `name` on the cluster that this process is connected to. `stop` ends what was started with it; `home` is the bus's own
+    folder where this machine has it: a kill then needs no living supervisor."""
 
-    def __init__(self, name: str, address: str, stop: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+    def __init__(
+        self, name: str, address: str, stop: Callable[[], Coroutine[Any, Any, None]] | None = None, home: Path | None = None
+    ) -> None:
         self._address, self._stop = address, stop
+        self._journal = None if home is None else home / JOURNAL_FILE
         try:
             self._orchestrator = ray.get_actor(ORCHESTRATOR, namespace=name)
             self._supervisor = ray.get_actor(SUPERVISOR, namespace=name)
@@ -39,14 +50,16 @@ class ClusterBackend:
     async def _insist(self, method: Any, *args: Any, seconds: float = CALL_SECONDS) -> Any:
         try:
             return await insist(method, *args, seconds=seconds)
-        except Unreachable:
+        except Silent:
+            raise NotAnswering(address=self._address, seconds=f"{seconds:g}") from None
+        except (Unreachable, PeerGone):
             raise NotRunning(address=self._address) from None
 
     async def _call(self, method: str, *args: Any) -> Any:
         return await self._insist(self._orchestrator.call, method, *args)
 
     async def submit(self, submissions: Sequence[Submission]) -> list[Wire | None]:
-        answers: list[Wire | None] = await self._insist(self._orchestrator.submit, submissions)
+        answers: list[Wire | None] = await self._insist(self._orchestrator.submit, submissions, seconds=SUBMIT_SECONDS)
         return answers
 
     async def outcomes(self, driver: str, fresh: Sequence[str], got: Sequence[str], first: bool, seconds: float) -> dict[str, Wire] | None:
@@ -82,8 +95,30 @@ class ClusterBackend:
 
     async def kill(self, task: str, by: str, why: str) -> Wire:
         await self._check_kill(task)
-        receipt: Wire = await self._insist(self._supervisor.kill, task, by, why, seconds=KILL_SECONDS)
+        written = not await self._supervisor_lives() and await self._write_order(task, by, why)
+        try:
+            receipt: Wire = await self._insist(self._supervisor.kill, task, by, why, seconds=KILL_SECONDS)
+        except NotRunning:
+            if written or await self._write_order(task, by, why):
+                raise OrderStands(task=task, path=str(self._journal)) from None
+            raise
         return receipt
+
+    async def _supervisor_lives(self) -> bool:
+        try:
+            await insist(self._supervisor.ping, seconds=PING_SECONDS)
+        except (Unreachable, PeerGone):
+            return False
+        return True
+
+    async def _write_order(self, task: str, by: str, why: str) -> bool:
+        """Put the order where any supervisor finds it; false where this machine does not have that place."""
+        if self._journal is None or not self._journal.exists():
+            return False
+        order = Order.made(task, "kill", by, why, SystemClock().now())
+        await asyncio.to_thread(write_order, self._journal, order)
+        _LOG.warning("the supervisor does not answer; the order to stop %s is in its journal", task)
+        return True
 
     async def _check_kill(self, task: str) -> None:
         """A mistyped or ended task is said so at once; where the orchestrator does not answer, the kill goes on without it."""
@@ -105,7 +140,7 @@ class ClusterBackend:
         return {**status, "pools": pools}
 
     async def verify(self) -> int:
-        count: int = await self._call("verify")
+        count: int = await self._insist(self._orchestrator.call, "verify", seconds=VERIFY_SECONDS)
         return count
 
     async def close(self) -> None:

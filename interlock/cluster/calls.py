@@ -32,6 +32,10 @@ class Unreachable(OSError):
     """The answer did not come; the call may or may not have been carried out."""
 
 
+class Silent(Unreachable):
+    """The actor lives, as far as anybody knows, and does not answer: it is frozen, cut off or very busy."""
+
+
 def answers(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[tuple[bool, Any]]]:
     """Of an actor's method: its result, or its `InterlockError` as data, so that Ray never pickles a traceback."""
 
@@ -66,9 +70,12 @@ async def insist(method: Any, *args: Any, seconds: float | None = None) -> Any:
     end = None if seconds is None else loop.time() + seconds
     while True:
         try:
-            return await ask(method, *args)
+            async with asyncio.timeout_at(end):
+                return await ask(method, *args)
         except NeverCame:
             raise
+        except TimeoutError:
+            raise Silent(f"no answer within {seconds:g} s") from None
         except (PeerGone, Unreachable) as error:
             if end is not None and loop.time() + pause > end:
                 raise Unreachable(str(error)) from None

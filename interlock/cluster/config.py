@@ -2,17 +2,22 @@
 
 import json
 import os
+import re
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from interlock.schemas.errors import NotPrivate
 from interlock.settings import ModelSettings
 
 ORCHESTRATOR, SUPERVISOR, REGISTRY, WARDEN = "orchestrator", "supervisor", "registry", "warden"
 LEDGER_FILE, JOURNAL_FILE, SECRETS_FILE, BUS_FILE = "ledger.db", "supervisor.db", "secrets.json", "bus.json"
 MODEL_KEY = "OPENAI_API_KEY"
+DEFAULT_NAME = "interlock"
 
-_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "HEADERS")
+_URL_WITH_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]*:[^/?#\s]*@", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,5 +63,17 @@ def scrub(environment: "os._Environ[str]") -> None:
     Its children are clean then; `/proc/self/environ` still shows what the process was started with.
     """
     for name in list(environment):
-        if any(word in name.upper() for word in _SECRET_WORDS) and not name.startswith("RAY_"):
+        named = any(word in name.upper() for word in _SECRET_WORDS)
+        if (named or _URL_WITH_PASSWORD.search(environment[name])) and not name.startswith("RAY_"):
             del environment[name]
+
+
+def private_folder(folder: Path) -> Path:
+    """The folder, made if need be, that only this user enters. Raises `NotPrivate` where another user, or a link, has its place."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise NotPrivate(path=str(folder))
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)
+    return folder

@@ -10,20 +10,23 @@ from interlock.app import App
 from interlock.cluster import head
 from interlock.cluster.backend import ClusterBackend
 from interlock.cluster.code import code_of
+from interlock.cluster.config import DEFAULT_NAME
 from interlock.schemas.errors import NotRunning
 from interlock.schemas.ids import fresh
 from interlock.settings import ModelSettings, home
 
 
-async def connect(address: str | None = None, *, name: str = "interlock") -> AsyncBus:
+async def connect(address: str | None = None, *, name: str | None = None) -> AsyncBus:
     """A handle on the bus called `name`; without an address on the one that `interlock up` started from this folder."""
+    where = head.noted(home())
     if address is None:
-        where = head.noted(home())
         if where is None:
             raise NotRunning(address=str(home()))
         address = str(where["address"])
+    ours = where is not None and where["address"] == address and name in (None, where["name"])
+    name = str(where["name"]) if where is not None and ours else name or DEFAULT_NAME
     head.connect(address, name)
-    return AsyncBus(ClusterBackend(name, address))
+    return AsyncBus(ClusterBackend(name, address, home=home() if ours else None))
 
 
 async def start(app: App, *, model: ModelSettings | None = None, folder: Path | None = None, name: str | None = None) -> AsyncBus:
@@ -46,4 +49,4 @@ async def start(app: App, *, model: ModelSettings | None = None, folder: Path | 
     except BaseException:
         await stop()
         raise
-    return AsyncBus(ClusterBackend(name, "local", stop))
+    return AsyncBus(ClusterBackend(name, "local", stop, folder))

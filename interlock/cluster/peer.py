@@ -10,17 +10,17 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from interlock import hosts
 from interlock.actors.board import Board
-from interlock.actors.host import Replica
-from interlock.actors.loop import ModelLoop
 from interlock.actors.mailbox import Mailbox
 from interlock.actors.process import mark_self
-from interlock.actors.runner import Runner
 from interlock.actors.warden import Warden
 from interlock.cluster.calls import answers, insist
 from interlock.cluster.code import Code
-from interlock.cluster.config import SUPERVISOR, WARDEN, BusConfig, scrub
+from interlock.cluster.config import SUPERVISOR, WARDEN, BusConfig, private_folder, scrub
 from interlock.cluster.process import begin
+from interlock.schemas.errors import BadDeclaration, InterlockError
+from interlock.schemas.words import told
 
 
 @ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)
@@ -29,9 +29,8 @@ class PeerActor:
 
     def __init__(self, config: BusConfig, kind: str, pool: str, incarnation: str, code: Code, secrets: dict[str, str]) -> None:
         mark_self(incarnation)
-        run_dir = Path(config.run_dir)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        self._board = Board.create(run_dir, incarnation)
+        self._pool = pool
+        self._board = Board.create(private_folder(Path(config.run_dir)), incarnation)
         begin(f"interlock-{kind}")
         if kind != "models":
             scrub(os.environ)
@@ -45,16 +44,23 @@ class PeerActor:
             return gateway(config, incarnation)
         app = code.load()
         if kind == "runner":
-            return Runner({name: workflow.definition for name, workflow in app.workflows.items()}, self._board)
-        definition = app.agents[pool]
-        agent = definition.function or ModelLoop(definition, config.model.model)
-        return Replica(definition, agent, incarnation, self._board, secrets)
+            return hosts.runner(app, self._board)
+        return hosts.replica(app, pool, incarnation, config.model.model, secrets, self._board)
 
     @answers
     async def ready(self) -> bool:
         """Load what there is to load; true when work may come."""
         if self._host is None:
-            self._host = self._make()
+            try:
+                self._host = self._make()
+            except InterlockError:
+                raise
+            except Exception as error:  # noqa: BLE001 - user code is loaded here; whoever deployed it is told in words
+                raise BadDeclaration(
+                    what=f"the app in a process of {self._pool}",
+                    problem=f"it cannot be loaded there: {told(error)}",
+                    remedy="Make sure that what it imports is found on every node, as it is here.",
+                ) from None
         return True
 
     @answers
@@ -72,9 +78,8 @@ class WardenActor:
     """The warden of one node: it sees and ends the processes there, and tells the supervisor of those that ended by themselves."""
 
     def __init__(self, config: BusConfig) -> None:
-        Path(config.run_dir).mkdir(parents=True, exist_ok=True)
         self._config = config
-        self._warden = Warden(Path(config.run_dir))
+        self._warden = Warden(private_folder(Path(config.run_dir)))
         self._watching: asyncio.Task[None] | None = None
 
     @answers
@@ -104,6 +109,10 @@ class WardenActor:
     @answers
     async def end_task(self, task: str) -> str:
         return await self._warden.end_task(task)
+
+    @answers
+    async def end_children(self, incarnations: list[str]) -> None:
+        await self._warden.end_children(incarnations)
 
 
 def make_wardens(config: BusConfig) -> list[Any]:

@@ -12,7 +12,7 @@ CODE_FILE = "code.pkl"
 def write_code(home: str, code: Code, secrets: dict[str, list[str]]) -> None:
     """Keep the code, and which secrets each agent's tools declare, durably."""
     draft = Path(home) / f".{CODE_FILE}.{os.getpid()}"
-    with draft.open("wb") as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         pickle.dump((code, secrets), file)
         file.flush()
         os.fsync(file.fileno())

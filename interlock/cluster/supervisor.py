@@ -160,6 +160,11 @@ class SupervisorActor:
             self._here().pools.declare(pool, KINDS.get(pool, "replica"), size)
 
     @answers
+    async def born(self, pools: list[str]) -> None:
+        """Return once each of these pools has a member that is ready for work. Raises `NotBorn`."""
+        await asyncio.gather(*map(self._here().pools.first, pools))
+
+    @answers
     async def scale(self, pool: str, size: int) -> None:
         """Give a pool another size; durable on return. Raises `UnknownAgent`."""
         self._here().pools.scale(pool, size)

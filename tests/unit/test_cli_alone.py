@@ -349,8 +349,8 @@ def test_up_and_down(launch: Launch, tmp_path: Path) -> None:
     assert json.loads(run("down", "--name", "shop", "--json").stdout) == {"stopped": ["clerk-1", "ray"]}
     assert launch.called == [
         ("shop:app", None, "shop", home),
-        (None, "h:1", "interlock", home),
-        (None, None, "interlock", home),
-        ("interlock", home),
+        (None, "h:1", None, home),
+        (None, None, None, home),
+        (None, home),
         ("shop", home),
     ]

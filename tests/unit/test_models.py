@@ -170,7 +170,7 @@ class TestCap:
         async def scenario(one: Bench) -> None:
             await one.record(call(**asked))
             assert one.model.requests[0]["max_completion_tokens"] == cap
-            assert "max_tokens" not in one.model.requests[0]
+            assert one.model.requests[0]["max_tokens"] == cap, "an endpoint of one's own may know only the old name"
 
         run(HELLO, scenario)
 

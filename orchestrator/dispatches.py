@@ -149,7 +149,7 @@ class Dispatches:
         envelope = self._reply_envelope(task, dispatch, contract, frame.data, label)
         fact = e.MessageReceived(dispatch.n, dispatch.id, frame.attempt, replica.name, frame.degraded, label.encode(), Fragment(envelope))
         evidence = dispatch.evidence()
-        self._close(dispatch)
+        self._close(dispatch, "its agent answered before it ended")
         number = task.events + 1
         engine = self._engine
 
@@ -164,7 +164,11 @@ class Dispatches:
             raise AgentFailed(agent=dispatch.agent, contract=str(contract), problem=f"the workflow awaits {' or '.join(dispatch.returns)}")
 
     def _reply_label(self, dispatch: DispatchState, contract: ContractRef, value: object) -> Label:
-        label = dispatch.label.join(self._engine.label_of(contract.name, contract.version, value))
+        return self._used_label(dispatch).join(self._engine.label_of(contract.name, contract.version, value))
+
+    def _used_label(self, dispatch: DispatchState) -> Label:
+        """Of whatever comes of a dispatch: its message's label, joined with those of the tools that it used."""
+        label = dispatch.label
         for effect in dispatch.effects.values():
             if effect.kind == "model" or effect.status != "ended":
                 continue
@@ -200,8 +204,9 @@ class Dispatches:
     def _fail_wire(self, dispatch: DispatchState, error: dict[str, object]) -> None:
         engine, task = self._engine, self._engine.tasks[dispatch.task]
         evidence = dispatch.evidence()
-        self._close(dispatch)
-        fact = e.DispatchFailed(dispatch.n, dispatch.id, dispatch.attempt, error)
+        self._close(dispatch, "its agent failed before it ended")
+        label = self._used_label(dispatch)
+        fact = e.DispatchFailed(dispatch.n, dispatch.id, dispatch.attempt, error, label.encode())
         number = task.events + 1
 
         def deliver() -> None:
@@ -248,14 +253,14 @@ class Dispatches:
 
     # --- ends ------------------------------------------------------------------------------------------------------------
 
-    def _close(self, dispatch: DispatchState) -> None:
+    def _close(self, dispatch: DispatchState, why: str) -> None:
         self.live.pop(dispatch.id, None)
-        self._engine.effects.abandon(dispatch)
+        self._engine.effects.abandon(dispatch, why)
 
     def drop(self, dispatch: DispatchState, why: str) -> None:
         """Nobody wants its reply any more: the replica lets go of it and its late words are refused."""
         self.release(dispatch, why)
-        self._close(dispatch)
+        self._close(dispatch, why)
 
     def release(self, dispatch: DispatchState, why: str) -> None:
         """Take it from its replica; it stays open."""

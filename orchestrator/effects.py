@@ -17,7 +17,7 @@ from interlock.orchestrator.state import DispatchState, EffectState
 from interlock.schemas import entries as e
 from interlock.schemas.budget import STEPS, Amount, writes_meter
 from interlock.schemas.canonical import Fragment, decode, digest, encode
-from interlock.schemas.errors import BudgetExceeded, InterlockError, ModelFailed, ToolRefused, from_wire
+from interlock.schemas.errors import AgentFailed, BudgetExceeded, InterlockError, ModelFailed, ToolRefused, from_wire
 from interlock.schemas.frames import Answered, CallEnded, CallModel, CancelCall, EffectAsked, Granted, ToolEnded
 from interlock.schemas.ids import derived, traceparent
 from interlock.schemas.ports import Reservation
@@ -27,6 +27,7 @@ from interlock.schemas.specs import ToolSpec
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
 
+ABANDONED_AT_MOST = 10_000
 CALLS_AT_MOST = 2
 """A model call whose gateway died is repeated once."""
 
@@ -38,6 +39,7 @@ class Effects:
         self._engine = engine
         self.gateways: list[Channel] = []
         self._uncalled: list[tuple[DispatchState, EffectState]] = []  # model calls that wait for a gateway
+        self._abandoned: dict[str, tuple[str, str]] = {}  # writes that ran on when their dispatch was closed: task and agent
         self._held: dict[str, Channel] = {}  # calls that gateways were making when this orchestrator came
 
     # --- a replica asks ------------------------------------------------------------------------------------------------
@@ -49,7 +51,9 @@ class Effects:
         effect = dispatch.effects.setdefault(
             frame.effect, EffectState(frame.effect, frame.kind, frame.name, frame.attempt, args=frame.args)
         )
-        effect.args = effect.args or frame.args
+        if effect.args != frame.args and not self._same_deed(effect, frame):
+            self._refuse_other(dispatch, effect)
+            return
         if effect.status == "ended":
             self._engine.store.barrier(partial(self._answer, dispatch, effect))
         elif effect.status == "granted" and effect.attempt == frame.attempt:
@@ -64,6 +68,20 @@ class Effects:
         else:
             effect.attempt = frame.attempt
             self._begin_tool(dispatch, effect)
+
+    def _same_deed(self, effect: EffectState, frame: EffectAsked) -> bool:
+        """Whether this is the deed that the effect's name stands for. What has not begun may be asked for anew; its approval then no
+        longer fits."""
+        if not effect.args or effect.kind == "model" or effect.status in ("asked", "ended") or _digest(effect.args) == _digest(frame.args):
+            effect.args = frame.args
+            return True
+        return False
+
+    def _refuse_other(self, dispatch: DispatchState, effect: EffectState) -> None:
+        """The name of a deed that was granted is used for another one: its agent is broken, and is not let near the world again."""
+        problem = f"it asked for {effect.name} with other arguments under the name of a call that was granted already"
+        self._engine.dispatches.release(dispatch, problem)
+        self._engine.dispatches.fail(dispatch, AgentFailed(agent=dispatch.agent, contract="its message", problem=problem))
 
     def _answer(self, dispatch: DispatchState, effect: EffectState) -> None:
         if dispatch.replica is not None and effect.status == "ended" and self._engine.dispatches.live.get(dispatch.id) is dispatch:
@@ -131,8 +149,29 @@ class Effects:
         if isinstance(error, BudgetExceeded):
             self._engine.end(task, Outcome.BUDGET_EXCEEDED, str(error), error=error.to_wire())
 
+    def know_abandoned(self, task: str, fact: e.EffectUnknown, agent: str) -> None:
+        """A write ran on when its dispatch was closed: should its end be heard of yet, that is evidence."""
+        self._abandoned[fact.effect] = task, agent
+        if len(self._abandoned) > ABANDONED_AT_MOST:
+            del self._abandoned[next(iter(self._abandoned))]
+
+    def _ended_late(self, frame: ToolEnded) -> None:
+        """The end of a write that nobody waited for any more, kept as evidence."""
+        if frame.dispatch in self._engine.dispatches.live or frame.effect not in self._abandoned:
+            return
+        id, agent = self._abandoned[frame.effect]
+        spec = self._engine.router.known_tools.get((agent, frame.tool))
+        if spec is None or (not frame.ok and self._stays_unknown(spec, frame.value)):
+            return
+        del self._abandoned[frame.effect]
+        self.settle(frame.effect, cost_of(spec))
+        value = Fragment(frame.value)
+        fact = e.EffectEnded(frame.effect, frame.dispatch, frame.attempt, frame.tool, frame.ok, value, frame.latency_ms, frame.cut)
+        self._engine.record(self._engine.tasks.get(id), fact, task_id=id)
+
     def ended(self, replica: Channel, frame: ToolEnded) -> None:
         """A tool call's result: recorded, then the replica may see it."""
+        self._ended_late(frame)
         dispatch = self._engine.dispatches.current(replica, frame.dispatch, frame.attempt)
         effect = self._granted(dispatch, frame) if dispatch is not None else None
         if dispatch is None or effect is None or effect.attempt != frame.attempt or effect.status not in ("granted", "ended"):
@@ -277,13 +316,23 @@ class Effects:
         fact = e.EffectEnded(effect.id, dispatch.id, effect.attempt, effect.name, True, value, 0.0)
         self._engine.record(self._engine.tasks[dispatch.task], fact)
 
-    def abandon(self, dispatch: DispatchState) -> None:
-        """The dispatch is closed: model calls that nobody waits for any more are cancelled."""
-        for effect in dispatch.effects.values():
+    def abandon(self, dispatch: DispatchState, why: str) -> None:
+        """The dispatch is closed: model calls that nobody waits for any more are cancelled, and of a write that was granted nobody knows
+        whether it happens."""
+        task = self._engine.tasks[dispatch.task]
+        for effect in list(dispatch.effects.values()):
+            if effect.status == "granted" and effect.kind in ("write", "irreversible"):
+                fact = e.EffectUnknown(effect.id, dispatch.id, effect.attempt, effect.name, why, "none")
+                self._engine.record(task, fact)
+                self.know_abandoned(task.id, fact, dispatch.agent)
             if effect.status == "calling" and effect.gateway is not None:
                 effect.gateway.load -= 1
                 effect.gateway.send(CancelCall(effect.id))
                 effect.gateway = None
+
+
+def _digest(args: bytes) -> str:
+    return digest(decode(args))
 
 
 def cost_of(spec: ToolSpec) -> dict[str, Amount]:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from interlock.orchestrator.history import happened
 from interlock.orchestrator.state import DispatchState, EffectState, Item, TaskState
 from interlock.schemas import entries as e
-from interlock.schemas.canonical import decode, digest
+from interlock.schemas.canonical import decode
 from interlock.schemas.errors import AlreadyDecided, UnknownItem
 from interlock.schemas.ids import derived
 from interlock.schemas.record import Outcome
 from interlock.schemas.specs import ToolSpec
 from interlock.schemas.times import after
+from interlock.tools.approval import approval_digest
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
@@ -32,7 +33,7 @@ class Inbox:
     def approved(self, dispatch: DispatchState, effect: EffectState) -> bool:
         """Whether exactly this act has been approved."""
         item = self._engine.tasks[dispatch.task].items.get(approval_id(effect))
-        return item is not None and item.decision == "approved"
+        return item is not None and item.decision == "approved" and item.digest == _binding(effect)
 
     def ask_approval(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> None:
         """Ask whether this one call may happen; its dispatch is suspended until then."""
@@ -59,10 +60,9 @@ class Inbox:
             escalate = engine.router.escalate(task.type)
             expires = after(engine.clock.now(), escalate.seconds)
             details = {"tool": effect.name, "agent": dispatch.agent, "arguments": args}
-            binding = digest([effect.id, effect.name, args])
             engine.record(
                 task,
-                e.ItemAsked(id, kind, escalate.to, text, expires, 0, dispatch.id, effect.id, binding, details),
+                e.ItemAsked(id, kind, escalate.to, text, expires, 0, dispatch.id, effect.id, _binding(effect), details),
             )
             self.watch(task, task.items[id])
 
@@ -184,9 +184,14 @@ class Inbox:
             self._tasks.pop(item.id, None)
 
 
+def _binding(effect: EffectState) -> str:
+    """What a yes is bound to: exactly this call."""
+    return approval_digest(effect.id, effect.name, decode(effect.args))
+
+
 def approval_id(effect: EffectState) -> str:
-    """An approval belongs to the effect, which is named by agent, tool and arguments; never to an attempt."""
-    return derived("itm", "approval", effect.id)
+    """An approval belongs to the call, whoever asks for it in whichever attempt; another argument is another item."""
+    return derived("itm", "approval", effect.id, _binding(effect))
 
 
 def unknown_id(effect: EffectState) -> str:

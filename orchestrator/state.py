@@ -92,6 +92,7 @@ class Item:
     decision: str = ""
     by: str = ""
     note: str = ""
+    digest: str = ""
 
 
 @dataclass(slots=True)
@@ -181,6 +182,7 @@ def _received(task: TaskState, fact: e.MessageReceived, at: int) -> None:
 
 
 def _failed(task: TaskState, fact: e.DispatchFailed, at: int) -> None:
+    task.label = task.label.join(decode_label(fact.label))
     _close_dispatch(task, fact.n, fact.dispatch)
     task.events += 1
 
@@ -277,7 +279,7 @@ def _effect(task: TaskState, dispatch: str, id: str, kind: str, name: str, attem
 
 
 def _asked(task: TaskState, fact: e.ItemAsked, at: int) -> None:
-    task.items[fact.item] = Item(fact.item, task.id, fact.kind, fact.expires, fact.n, fact.dispatch, fact.effect)
+    task.items[fact.item] = Item(fact.item, task.id, fact.kind, fact.expires, fact.n, fact.dispatch, fact.effect, digest=fact.digest)
     if fact.n:
         task.commands = fact.n
     dispatch = task.dispatches.get(fact.dispatch)

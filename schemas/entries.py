@@ -177,6 +177,7 @@ class DispatchFailed(Fact):
     dispatch: str
     attempt: str
     error: Any
+    label: str = "trusted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +259,8 @@ class EffectEnded(Fact):
 
 @dataclass(frozen=True, slots=True)
 class EffectUnknown(Fact):
-    """Its holder is gone and no result came: whether it happened is not known. `then`: `repeat` or `ask`."""
+    """Its holder is gone and no result came: whether it happened is not known. `then`: `repeat` or `ask`, `none` where nobody
+    waits for it any more."""
 
     KIND: ClassVar[str] = "effect.unknown"
     effect: str

@@ -36,12 +36,24 @@ def run_record(entries: Sequence[e.Entry]) -> RunRecord:
         input_tokens=sum(call.usage.get("input_tokens", 0) for call in calls),
         output_tokens=sum(call.usage.get("output_tokens", 0) for call in calls),
         cost_usd=f"{sum((Decimal(call.price) for call in calls if call.price), Decimal(0)):f}",
-        tool_calls=[
-            ToolCall(tool=fact.tool, latency_ms=fact.latency_ms, success=fact.ok) for fact in facts if isinstance(fact, e.EffectEnded)
-        ],
+        tool_calls=_tool_calls(facts),
         outcome=Outcome(ended.outcome) if ended else None,
         error=_error(ended) if ended else None,
     )
+
+
+def _tool_calls(facts: Sequence[e.Fact]) -> list[ToolCall]:
+    """Every call that ended, and those of which nobody knows how, in order."""
+    ended = {fact.effect for fact in facts if isinstance(fact, e.EffectEnded)}
+    unknown: set[str] = set()
+    calls = []
+    for fact in facts:
+        if isinstance(fact, e.EffectEnded):
+            calls.append(ToolCall(tool=fact.tool, latency_ms=fact.latency_ms, success=fact.ok))
+        elif isinstance(fact, e.EffectUnknown) and fact.effect not in ended | unknown:
+            unknown.add(fact.effect)
+            calls.append(ToolCall(tool=fact.tool, latency_ms=0, success=False))
+    return calls
 
 
 def _error(ended: e.TaskEnded) -> str | None:

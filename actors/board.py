@@ -56,6 +56,7 @@ class Board:
         try:
             # A reader sees the whole header or no board.
             os.link(draft, board_path(directory, incarnation))
+            ended_path(directory, incarnation).unlink(missing_ok=True)
         finally:
             draft.unlink()
         return cls(memory)
@@ -107,6 +108,16 @@ class View(NamedTuple):
 
 def board_path(directory: Path, incarnation: str) -> Path:
     return directory / f"{incarnation}{SUFFIX}"
+
+
+def ended_path(directory: Path, incarnation: str) -> Path:
+    return directory / f"{incarnation}.ended"
+
+
+def retire(directory: Path, incarnation: str) -> None:
+    """Put an empty file in the place of a board: its process was seen to have ended, with all that it left behind."""
+    ended_path(directory, incarnation).touch(mode=0o600)
+    board_path(directory, incarnation).unlink(missing_ok=True)
 
 
 def read(path: Path) -> View | None:

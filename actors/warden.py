@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 
-from interlock.actors.board import SUFFIX, View, board_path, read
+from interlock.actors.board import SUFFIX, View, board_path, ended_path, read, retire
 from interlock.actors.ending import BOUND, KILLED, UNVERIFIED, Ending
 from interlock.actors.process import INCARNATION_MARK, TASK_MARK, Identity, Seen, alive, descendants, environment, marked
 
@@ -54,21 +54,30 @@ class Warden:
 
     async def watch(self, every: float = 0.2) -> AsyncGenerator[str, None]:
         """Each incarnation once, as soon as its process has ended and whatever it left behind has been ended too."""
+        owners: dict[str, Identity] = {}
         told: set[str] = set()
         while True:
-            for name, board in self._boards():
-                if name not in told and not alive(board.owner):
-                    await self._end(name)
+            names = {path.name.removesuffix(SUFFIX) for path in self._run_dir.glob(f"*{SUFFIX}")}
+            owners = {name: owner for name, owner in owners.items() if name in names}
+            for name in sorted(names - owners.keys()):
+                if (board := read(board_path(self._run_dir, name))) is not None:
+                    owners[name] = board.owner
+            for name, owner in owners.items():
+                if name not in told and not alive(owner):
+                    ended = await self._end(name)
                     told.add(name)
                     yield name
+                    if ended != UNVERIFIED:  # only now: whoever was told does not ask again after a restart of this process
+                        retire(self._run_dir, name)
             await asyncio.sleep(every)
 
     async def _end(self, incarnation: str) -> str:
         board = read(board_path(self._run_dir, incarnation))
         if board is None:
-            # Without a board nobody knows which process it was: finding no mark proves nothing.
+            # Without a board nobody knows which process it was: finding no mark proves nothing, unless it was seen to end before.
+            seen = ended_path(self._run_dir, incarnation).exists()
             ended = await self._ending.run(lambda: marked(INCARNATION_MARK, incarnation))
-            return KILLED if ended == KILLED else UNVERIFIED
+            return ended if seen or ended == KILLED else UNVERIFIED
         if board.owner.pid in self._ending.spared and alive(board.owner):
             _LOG.warning("the warden runs inside %s and does not end itself", incarnation)
             return UNVERIFIED

@@ -262,3 +262,29 @@ def test_a_child_from_before_the_task_is_no_stray(nursery: Nursery) -> None:
 
 def test_one_s_own_identity_is_alive() -> None:
     assert alive(own_identity())
+
+
+def test_the_board_of_one_that_has_ended_makes_room(nursery: Nursery) -> None:
+    async def main() -> None:
+        watch = nursery.warden.watch(every=0.01)
+        root = nursery.start("pricing-1", PROGRAMS["busy loop"])
+        other = nursery.start("pricing-2", PROGRAMS["busy loop"])
+        send(root, signal.SIGKILL)
+        assert await anext(watch) == "pricing-1"
+        assert board_path(nursery.directory, "pricing-1").exists(), "until whoever was told has taken it in"
+        send(other, signal.SIGKILL)
+        assert await anext(watch) == "pricing-2"
+        await watch.aclose()
+
+    asyncio.run(main())
+    assert not board_path(nursery.directory, "pricing-1").exists()
+    assert asyncio.run(nursery.warden.end(["pricing-1", "pricing-0"])) == {"pricing-1": GONE, "pricing-0": UNVERIFIED}
+
+
+def test_children_end_without_their_parent(nursery: Nursery) -> None:
+    root = nursery.start("pricing-1", PROGRAMS["setsid grandchild"])
+    below = nursery.warden.descendants("pricing-1")
+    asyncio.run(nursery.warden.end_children(["pricing-1", "never-1"]))
+    assert below
+    assert not any(map(alive, below))
+    assert alive(root)

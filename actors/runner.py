@@ -59,7 +59,9 @@ class Runner(Mailbox):
         """Whatever goes wrong is one task's failure: an exception that got out of here would stop the channel for all the others."""
         try:
             self._takes[type(frame)](frame)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # user code may raise what is no Exception, as a CancelledError
             log.exception("%s: it cannot go on and fails", frame.task)
             activation = self._live.get(frame.task)
             workflow = frame.workflow if isinstance(frame, Start) else activation.name if activation is not None else ""
@@ -126,7 +128,9 @@ class Runner(Mailbox):
             problem = "" if definition.entry is None or definition.entry(request) else "does not hold"
         except InterlockError as error:
             problem = f"could not be checked: {words_of(error)}"
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a condition raises, it does not hold
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a condition raises, it does not hold
             problem = f"raised {told(error)}"
         self.emit(EntryChecked(frame.task, not problem, problem))
 

@@ -229,6 +229,8 @@ class Moody(Message, contract="test.moody", version="1.0.0"):
     @field_validator("value")
     @classmethod
     def _judge(cls, value: int) -> int:
+        if value > 20:
+            raise asyncio.CancelledError
         if value > 2:
             raise RuntimeError("\udcff")
         return value
@@ -268,6 +270,7 @@ def test_a_message_class_that_raises_anything_fails_its_own_task_only() -> None:
     runner = TestRunner(doubling)
     runner._workflows = {"w": WorkflowDefinition("w", "1.0.0", moody, Moody, Moody)}
     assert error_of(runner.start(request=3))["facts"]["error"] == "RuntimeError"
+    assert error_of(runner.start(request=30))["facts"]["error"] == "CancelledError"
     runner.start(request=1)
     assert runner.holds() == [f"{TASK} 0"]
     value = {"contract": "test.moody", "version": "1.0.0", "data": {"value": 9}, "degraded": False}
@@ -293,6 +296,10 @@ def breaking(result: Number) -> bool:
     raise ValueError("no idea")
 
 
+def cancelled(result: Number) -> bool:
+    raise asyncio.CancelledError
+
+
 def surrogate(result: Number) -> bool:
     raise ValueError("\udcff")
 
@@ -306,6 +313,7 @@ def surrogate(result: Number) -> bool:
         (breaking, "raised ValueError: no idea"),
         (lambda request: sys.exit(1), "raised SystemExit: 1"),
         (surrogate, "raised ValueError: ?"),
+        (cancelled, "raised CancelledError: "),
     ],
 )
 def test_an_entry_condition_is_checked(entry: Any, problem: str) -> None:

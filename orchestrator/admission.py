@@ -71,7 +71,7 @@ class Admission:
             return await self._admit(submission, spec)
         except Refused as error:
             fact = e.TaskRefused(submission.id, submission.type, error.to_wire(), submission.by)
-            self._engine.record(None, fact)
+            self._engine.record(None, fact, task_id=submission.id)
             raise
         finally:
             del self._coming[submission.id]

@@ -64,7 +64,7 @@ class Engine:
         self._attempts = 0
         self._background: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, list[Callable[[e.TaskEnded], None]]] = {}
-        self._watching: dict[str, list[asyncio.Future[None]]] = {}
+        self._watching: dict[str, set[asyncio.Future[None]]] = {}
 
     # --- starting ------------------------------------------------------------------------------------------------------------
 
@@ -286,8 +286,14 @@ class Engine:
             await self.durable()
         elif id in self.tasks:
             waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._watching.setdefault(id, []).append(waiting)
-            await waiting
+            self._watching.setdefault(id, set()).add(waiting)
+            try:
+                await waiting
+            finally:
+                if id in self._watching:
+                    self._watching[id].discard(waiting)
+                    if not self._watching[id]:
+                        del self._watching[id]
 
     def _notify(self, id: str) -> None:
         for waiting in self._watching.pop(id, ()):

@@ -56,15 +56,15 @@ class Service:
 
     async def entries(self, task: str, after: int, seconds: float) -> tuple[list[tuple[Any, ...]], bool]:
         """A task's entries with a number above `after` and whether it has ended; waits up to `seconds` for the first new one."""
-        if not self._reads.entries(task) and task not in self._engine.tasks:
-            raise UnknownTask(task=task)
         try:
             async with asyncio.timeout(seconds):
-                while not (found := [one for one in self._reads.entries(task) if one.seq > after]) and task in self._engine.tasks:
+                while not (found := self._reads.entries(task, after)) and task in self._engine.tasks:
                     await self._engine.changed(task)
         except TimeoutError:
-            found = []
+            found = self._reads.entries(task, after)
         ended = task not in self._engine.tasks
+        if ended and not found and not self._reads.entries(task):
+            raise UnknownTask(task=task)
         return [(one.seq, one.epoch, one.at, one.task, one.kind, one.data, one.hash) for one in found], ended
 
     async def record(self, task: str) -> Wire:

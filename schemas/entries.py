@@ -70,7 +70,7 @@ class ContractRegistered(Fact):
 
 @dataclass(frozen=True, slots=True)
 class TaskRefused(Fact):
-    """A submit that the bus refused for a reason worth keeping; no task came of it."""
+    """A submit that the bus refused for a reason worth keeping; no task came of it. It stands under the id that was submitted."""
 
     KIND: ClassVar[str] = "task.refused"
     id: str

@@ -221,11 +221,6 @@ class NotApproved(WorkFailed):
     template = "No diff for {subtask!r} was approved in {rounds} rounds, and {by} said not to go on{note}. Nothing was committed; the record shows each diff with what its tests said. Make the goal smaller, or correct by hand what stands in the way."
 
 
-class UnknownEffect(WorkFailed):
-    code = "unknown_effect"
-    template = "Whether {tool} took effect is unknown ({why}) and it does not say how it repeats. A person decides: interlock inbox."
-
-
 class ModelFailed(WorkFailed):
     code = "model_failed"
     template = "The model {model} at {endpoint} gave no answer after {attempts} attempts: {problem}. Check the endpoint, the key and the model's name, then submit again."

@@ -4,9 +4,7 @@ A label only ever loses trust: `join` is a semilattice (commutative, associative
 no agent can win trust back.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,3 @@ def decode_label(text: str) -> Label:
         return TRUSTED
     _, _, sources = text.partition(":")
     return untrusted(*filter(None, sources.split(",")))
-
-
-def join_all(labels: Iterable[Label]) -> Label:
-    return reduce(Label.join, labels, TRUSTED)

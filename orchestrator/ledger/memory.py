@@ -4,6 +4,7 @@ Each entry becomes durable in a turn of the event loop of its own, so that a sim
 lives in `Disk` and survives the writer: `reopen` is a crash and a restart.
 """
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
@@ -52,8 +53,9 @@ class Disk:
     def item(self, id: str) -> InboxRow | None:
         return next((row for row in self._rows(InboxRow) if row.item == id), None)
 
-    def entries(self, task: str) -> list[Entry]:
-        return list(self._by_task.get(task, ()))
+    def entries(self, task: str, after: int = 0) -> list[Entry]:
+        found = self._by_task.get(task, [])
+        return found[bisect_right(found, after, key=lambda entry: entry.seq) :]
 
     def all_entries(self, after: int = 0, limit: int = 1000) -> list[Entry]:
         return self.log[after : after + limit]

@@ -39,8 +39,8 @@ class Reads(Protocol):
 
     def item(self, id: str) -> InboxRow | None: ...
 
-    def entries(self, task: str) -> list[Entry]:
-        """A task's entries in order (`""`: those of the bus itself)."""
+    def entries(self, task: str, after: int = 0) -> list[Entry]:
+        """A task's entries with a number above `after`, in order (`""`: those of the bus itself)."""
 
     def all_entries(self, after: int = 0, limit: int = _PAGE) -> list[Entry]:
         """The next entries after number `after`."""
@@ -86,8 +86,8 @@ class Reader:
         found = self._all("SELECT * FROM inbox WHERE item = ?", id)
         return InboxRow(*found[0]) if found else None
 
-    def entries(self, task: str) -> list[Entry]:
-        return [Entry(*row) for row in self._all("SELECT * FROM entries WHERE task = ? ORDER BY seq", task)]
+    def entries(self, task: str, after: int = 0) -> list[Entry]:
+        return [Entry(*row) for row in self._all("SELECT * FROM entries WHERE task = ? AND seq > ? ORDER BY seq", task, after)]
 
     def all_entries(self, after: int = 0, limit: int = _PAGE) -> list[Entry]:
         return [Entry(*row) for row in self._all("SELECT * FROM entries WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)]

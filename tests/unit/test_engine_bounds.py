@@ -11,7 +11,7 @@ from interlock.orchestrator.admission import Submission
 from interlock.schemas import entries as e
 from interlock.schemas.budget import asked_amounts
 from interlock.schemas.canonical import encode
-from interlock.schemas.errors import BadDeclaration, EntryRefused
+from interlock.schemas.errors import BadDeclaration, EntryRefused, UnknownTask
 from interlock.schemas.times import LONGEST_SECONDS, after, rfc3339
 from interlock.testing.simulation import Simulation, simulate
 
@@ -157,3 +157,20 @@ def test_an_entry_condition_that_hangs_is_refused_and_its_runner_replaced() -> N
         assert name not in sim.living("runner")
 
     simulate(main, make(entry=waits), limit=1_000_000)
+
+
+def test_a_poll_that_finds_nothing_leaves_nothing_behind_and_reads_only_what_is_new() -> None:
+    async def main(sim: Simulation) -> None:
+        task = await sim.bus.submit_json("flow", {"how": "sleep"}, id="a")
+        await asyncio.sleep(1)
+        entries, ended = await sim.ask("entries", task.id, 0, 1.0)
+        assert entries
+        assert not ended
+        for _ in range(5):
+            assert await sim.ask("entries", task.id, entries[-1][0], 1.0) == ([], False)
+        assert sim.engine._watching == {}
+        assert await sim.ask("entries", task.id, entries[0][0], 1.0) == (entries[1:], False)
+        with pytest.raises(UnknownTask):
+            await sim.ask("entries", "tsk_nobody", 0, 1.0)
+
+    simulate(main, make())

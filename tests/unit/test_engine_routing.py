@@ -271,7 +271,8 @@ def test_what_cannot_start_is_refused_and_the_refusal_recorded() -> None:
                 await bus.submit_json("flow", request, limits=limits)
         with pytest.raises(UnknownTaskType, match="flow"):
             await bus.submit_json("flaw", {})
-        refused = [entry.open().error["code"] for entry in sim.store.reader.entries("") if entry.kind == "task.refused"]
+        refused = [entry.open().error["code"] for entry in sim.store.reader.all_entries() if entry.kind == "task.refused"]
+        assert all(entry.task for entry in sim.store.reader.all_entries() if entry.kind == "task.refused"), "no restart reads them"
         assert refused == ["invalid_message", "budget_raised", "budget_too_small", "entry_refused"]
         assert await bus.tasks() == []
 

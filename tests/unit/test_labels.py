@@ -1,9 +1,11 @@
 """Labels are a semilattice in which trust only goes one way."""
 
+from functools import reduce
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.schemas.labels import TRUSTED, Label, decode_label, join_all, untrusted
+from interlock.schemas.labels import TRUSTED, Label, decode_label, untrusted
 
 SOURCES = st.sets(st.sampled_from(["tool:fetch", "tool:mail", "field:note", "agent:coding"]), max_size=4)
 LABELS = st.one_of(st.just(TRUSTED), SOURCES.map(lambda sources: untrusted(*sources)))
@@ -26,7 +28,7 @@ def test_join_is_idempotent_and_trusted_changes_nothing(label: Label) -> None:
 
 @given(st.lists(LABELS))
 def test_trust_never_comes_back_and_no_source_is_forgotten(labels: list[Label]) -> None:
-    joined = join_all(labels)
+    joined = reduce(Label.join, labels, TRUSTED)
     assert joined.trusted == all(label.trusted for label in labels)
     assert set(joined.sources) == {source for label in labels for source in label.sources}
 

@@ -21,6 +21,8 @@ from typing import Self
 from interlock.schemas.errors import BranchMoved, GitFailed, NotARepository
 
 TRAILER = "Interlock-Effect"
+LOCK_SECONDS = 1.0
+"""For which git locks a branch at the most; a lock that is older has no owner."""
 AUTHOR = ("Interlock", "interlock@localhost")
 
 # What of a repository's own configuration would run something, or write into it, or change the form of what is read here.
@@ -160,16 +162,35 @@ class Repository:
         if tip is not None and not await self._contains(worktree.base, tip):
             raise BranchMoved(branch=branch, found=tip, expected=worktree.base)
         commit = await self._commit_object(worktree, _with_trailer(message, key), when)
+        move = ("update-ref", "-m", f"interlock: {key}", f"refs/heads/{branch}", commit, tip or "0" * len(commit))
         try:
-            await self._git("update-ref", "-m", f"interlock: {key}", f"refs/heads/{branch}", commit, tip or "0" * len(commit))
+            await self._git(*move)
         except GitFailed:
             # Somebody was faster: perhaps the same effect, elsewhere.
             if done := await self.find_commit(branch, key):
                 return done
             if (found := await self._tip(branch)) != tip:
                 raise BranchMoved(branch=branch, found=found, expected=worktree.base) from None
-            raise
+            if not await self._unlock(branch, commit):
+                raise
+            await self._git(*move)
         return commit
+
+    async def _unlock(self, branch: str, commit: str) -> bool:
+        """Remove the branch's lock that an earlier attempt of this very commit left when it was killed; whether there was one.
+
+        Nobody else's lock names this commit, for its message carries the key.
+        """
+        named = await self._git("rev-parse", "--path-format=absolute", "--git-path", f"refs/heads/{branch}.lock")
+        lock = Path(named.decode().rstrip("\n"))
+        await asyncio.sleep(LOCK_SECONDS)
+        try:
+            if lock.read_text().strip() != commit:
+                return False
+            lock.unlink()
+        except FileNotFoundError:
+            return True
+        return True
 
     async def _commit_object(self, worktree: Worktree, message: str, when: int) -> str:
         await self._stage(worktree)

@@ -231,6 +231,19 @@ def test_the_same_key_commits_once(root: Path) -> None:
     assert shell(root, "rev-list", "--count", f"main..{BRANCH}") == "1"
 
 
+def test_a_lock_that_the_same_commit_left_when_it_was_killed_is_taken_away_and_nobody_elses(root: Path) -> None:
+    first = within(root, "main", change)
+    shell(root, "update-ref", "-d", f"refs/heads/{BRANCH}")
+    lock = root / ".git" / "refs" / "heads" / f"{BRANCH}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.write_text(f"{'1' * 40}\n")
+    with pytest.raises(GitFailed, match="lock"):
+        within(root, "main", change)
+    lock.write_text(f"{first}\n")
+    assert within(root, "main", change) == first
+    assert not lock.exists()
+
+
 def test_a_commit_is_found_by_exactly_its_key(root: Path) -> None:
     async def work(repository: Repository, worktree: Worktree) -> None:
         assert await repository.find_commit(BRANCH, "eff_1") is None

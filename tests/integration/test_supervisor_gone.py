@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -49,9 +50,9 @@ def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus]:
 
 
 def supervisor() -> int:
-    _, pid = ray.get(ray.get_actor(SUPERVISOR, namespace=NAME).ping.remote())
-    assert isinstance(pid, int)
-    return pid
+    handle: Any = ray.get_actor(SUPERVISOR, namespace=NAME)
+    get: Any = ray.get
+    return int(get(handle.ping.remote())[1])
 
 
 def test_every_pool_has_a_member_once_the_bus_has_started(bus: Bus) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from interlock.cluster.calls import Batcher, NeverCame
+from interlock.cluster.calls import Batcher, NeverCame, Silent, insist
 from interlock.gather import Gather
 from interlock.schemas.errors import Overloaded
 from interlock.testing.virtual_time import run
@@ -31,6 +31,23 @@ def test_a_batch_that_fails_fails_alone(error: Exception) -> None:
         assert await asyncio.wait_for(batcher("x"), 1) == 3
 
     run(main())
+
+
+class Frozen:
+    """The method of an actor that never answers."""
+
+    async def remote(self) -> tuple[bool, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def test_a_frozen_actor_is_waited_for_so_long_and_no_longer() -> None:
+    async def main() -> float:
+        with pytest.raises(Silent, match="no answer within 30 s"):
+            await insist(Frozen(), seconds=30)
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) == pytest.approx(30)
 
 
 class Backend:

@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from interlock.actors.supervisor.core import Supervisor, World
 from interlock.actors.supervisor.journal import SqliteJournal
 from interlock.clock import SystemClock
-from interlock.cluster.calls import answers, ask, insist, keep_awake
+from interlock.cluster.calls import Unreachable, answers, ask, insist, keep_awake
 from interlock.cluster.code import Code
 from interlock.cluster.config import ORCHESTRATOR, BusConfig, read_secrets
 from interlock.cluster.peer import PeerActor, make_wardens
@@ -150,7 +150,15 @@ class SupervisorActor:
 
     @answers
     async def lost(self, incarnation: str, why: str) -> None:
+        """It has ended, or it hangs and is given up: then its process ends now, and so does whatever it left behind."""
         self._lose(incarnation, why)
+        self._tasks.append(asyncio.get_running_loop().create_task(self._end(incarnation)))
+
+    async def _end(self, incarnation: str) -> None:
+        try:
+            await RayProcesses(self._wardens).end([incarnation])
+        except Unreachable:
+            _LOG.warning("no warden can end what may be left of %s", incarnation, exc_info=True)
 
     @answers
     async def deploy(self, code: Code, pools: dict[str, int], secrets: dict[str, list[str]]) -> None:

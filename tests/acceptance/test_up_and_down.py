@@ -55,7 +55,6 @@ def drafts(folder: Path) -> int:
 
 
 def test_a_bus_comes_works_goes_and_comes_back_with_its_tasks(command: Run) -> None:
-    assert command("status").returncode == 1
     started = command("up", "app.py:app")
     assert (started.returncode, started.stderr) == (0, "")
 
@@ -67,8 +66,6 @@ def test_a_bus_comes_works_goes_and_comes_back_with_its_tasks(command: Run) -> N
 
     record = json.loads(command("show", "first", "--json").stdout)
     assert (record["outcome"], record["steps"], record["error"]) == ("success", 6, None)
-    assert "notify_finance" in command("show", "first").stdout
-    assert command("submit", "invoice_generation", '{"order": 1}').returncode == 2
     assert command("kill", "first").returncode == 1
     assert command("scale", "pricing", "2").returncode == 0
 

@@ -22,7 +22,7 @@ from interlock.schemas.entries import Entry
 from interlock.schemas.errors import AlreadyEnded, UnknownTask
 from interlock.testing.simulation import Faults, Simulation, simulate
 
-SEEDS = 120
+SEEDS = 100
 STORM = 12.0
 """Seconds for which things go wrong; then they stop, and everything must come to its end."""
 

@@ -41,6 +41,9 @@ class BusConfig:
 
 def write_secrets(home: Path, values: Mapping[str, str]) -> None:
     """Keep secrets where only their owner reads them: a file with mode 0600 from its first byte."""
+    ignored = home / ".gitignore"
+    if not ignored.exists():  # the folder may lie in a repository: its owner should not commit a key by mistake
+        ignored.write_text("*\n")
     draft = home / f".{SECRETS_FILE}.{os.getpid()}"
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:

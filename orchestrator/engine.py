@@ -179,8 +179,11 @@ class Engine:
         return self._marks.label(contract, version, value)
 
     def deadline_of(self, task: TaskState) -> str:
+        """When the task's seconds are over, RFC 3339; empty where they are not limited."""
         seconds = task.limits.get(SECONDS)
-        return rfc3339(after(task.accepted, float(seconds))) if seconds is not None else ""
+        if seconds is not None and not task.deadline:
+            task.deadline = rfc3339(after(task.accepted, float(seconds)))
+        return task.deadline
 
     # --- what is deployed --------------------------------------------------------------------------------------------------------
 

@@ -106,6 +106,7 @@ class TaskState:
     contract: str = ""
     limits: dict[str, Any] = field(default_factory=dict)
     by: str = ""
+    deadline: str = ""
     label: Label = TRUSTED
     commands: int = 0
     events: int = 0

@@ -32,24 +32,25 @@ class Envelope:
 
     def head(self) -> bytes:
         """The attributes alone, as JSON: what travels beside the data in CloudEvents' binary mode."""
-        return encode(
-            {
-                "specversion": "1.0",
-                "id": self.id,
-                "source": self.source,
-                "type": self.contract.name,
-                "subject": self.subject,
-                "time": self.time,
-                "datacontenttype": "application/json",
-                "dataschema": f"{_SCHEMA_PREFIX}{self.contract.name}:{self.contract.version}",
-                "traceparent": self.traceparent,
-                "correlationid": self.correlationid,
-                "causationid": self.causationid,
-                "label": self.label,
-                **({"attempt": self.attempt} if self.attempt else {}),
-                **({"deadline": self.deadline} if self.deadline else {}),
-            }
-        )
+        head = {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": self.source,
+            "type": self.contract.name,
+            "subject": self.subject,
+            "time": self.time,
+            "datacontenttype": "application/json",
+            "dataschema": f"{_SCHEMA_PREFIX}{self.contract.name}:{self.contract.version}",
+            "traceparent": self.traceparent,
+            "correlationid": self.correlationid,
+            "causationid": self.causationid,
+            "label": self.label,
+        }
+        if self.attempt:
+            head["attempt"] = self.attempt
+        if self.deadline:
+            head["deadline"] = self.deadline
+        return encode(head)
 
     def encode(self) -> bytes:
         """The CloudEvents JSON object, one line of UTF-8."""

@@ -41,10 +41,10 @@ def trace_of(task: str) -> str:
 
 def span_of(*parts: str | int) -> str:
     """The W3C span id of something that has a name (a task, an attempt, an effect), derivable like `trace_of`."""
-    return hashlib.sha256(_joined(parts)).hexdigest()[:16]
+    name = str(parts[0]).encode() if len(parts) == 1 else _joined(parts)
+    return hashlib.sha256(name).hexdigest()[:16]
 
 
-@lru_cache(maxsize=4096)
 def traceparent(task: str, *parts: str | int) -> str:
     """The W3C `traceparent` under which work for a task hangs: below its workflow, or below the span named by `parts`."""
     return f"00-{trace_of(task)}-{span_of(*(parts or (task,)))}-01"

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextvars import Context
 from typing import Any, NoReturn
 
-from interlock.actors.context import WorkflowContext, read_message
+from interlock.actors.context import WorkflowContext
 from interlock.actors.definitions import WorkflowDefinition, condition_name
 from interlock.actors.desk import Desk
 from interlock.actors.replay import ReplayLoop
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.errors import Diverged, ExitFailed, InterlockError, Stopped, WorkflowFailed
 from interlock.schemas.frames import Command, Happened, Start, untagged
+from interlock.schemas.message import read_message
 from interlock.schemas.words import clean, told, words_of
 
 _ERROR_BYTES = 65_536

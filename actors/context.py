@@ -8,12 +8,10 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar, overload
 
-from pydantic import ValidationError
-
 from interlock.actors.desk import Desk
 from interlock.schemas.canonical import encode
 from interlock.schemas.errors import BadDeclaration, Unreadable, from_wire
-from interlock.schemas.message import Message, contract_of
+from interlock.schemas.message import Message, contract_of, read_message
 from interlock.schemas.specs import ContractRef
 
 M = TypeVar("M", bound=Message)
@@ -110,18 +108,6 @@ class WorkflowContext:
             return await future
         finally:
             self._desk.withdraw(number)
-
-
-def read_message(cls: type[M], data: bytes) -> M:
-    """The message in `data`; `Unreadable` where the class refuses what its contract allowed."""
-    try:
-        return cls.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        pointer = "/" + "/".join(map(str, first["loc"]))
-        raise Unreadable(
-            cls=cls.__name__, contract=cls.contract, version=cls.contract_version, pointer=pointer, problem=first["msg"]
-        ) from None
 
 
 def _settle(future: asyncio.Future[T], read: Callable[[Any], T], ok: bool, value: Any) -> None:

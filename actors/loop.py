@@ -9,9 +9,10 @@ from typing import Any
 from interlock.actors.agent_context import AgentContext
 from interlock.actors.definitions import AgentDefinition
 from interlock.schemas.canonical import decode, encode
-from interlock.schemas.errors import BadReply, NoModel, ToolRefused
-from interlock.schemas.message import Message
+from interlock.schemas.errors import BadReply, NoModel, ToolRefused, Unreadable
+from interlock.schemas.message import Message, read_message
 from interlock.schemas.registry.catalog import Catalog
+from interlock.schemas.registry.explain import Problem
 from interlock.tools.toolbox import Toolbox
 
 TURNS_AT_MOST = 50
@@ -50,7 +51,7 @@ class ModelLoop:
             if repaired:
                 raise reply
             repaired = True
-            messages.append({"role": "user", "content": f"That answer is refused: {reply}\nAnswer again with corrected JSON only."})
+            messages.append({"role": "user", "content": _refusal(reply)})
         raise self._bad_reply(ctx, "(none)", f"no answer within {TURNS_AT_MOST} turns")
 
     def _opening(self, request: Message, ctx: AgentContext) -> list[dict[str, Any]]:
@@ -106,12 +107,22 @@ class ModelLoop:
         for cls in ctx.awaited:
             problem = self._catalog.problem(cls.contract, cls.contract_version, value)
             if problem is None:
-                return cls.model_validate(value)
+                try:
+                    return read_message(cls, encode(value))
+                except Unreadable as error:  # a validator of the class asks more than the schema can say
+                    problem = Problem(error.facts["pointer"], error.facts["problem"])
         return self._bad_reply(ctx, problem.pointer if problem else "(root)", problem.words if problem else "no contract is awaited")
 
     def _bad_reply(self, ctx: AgentContext, pointer: str, problem: str) -> BadReply:
         cls = ctx.awaited[0] if ctx.awaited else Message
         return BadReply(agent=self._definition.name, contract=cls.contract, version=cls.contract_version, pointer=pointer, problem=problem)
+
+
+def _refusal(reply: BadReply) -> str:
+    """What the model is told of the answer that is refused."""
+    facts = reply.facts
+    said = f"{facts['contract']} {facts['version']}: at {facts['pointer']}: {facts['problem']}"
+    return f"That answer is refused by {said}.\nAnswer again with corrected JSON only."
 
 
 def _calls(tool_calls: Any) -> list[Any]:

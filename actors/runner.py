@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from interlock.actors.activation import Activation, as_failure, failed
-from interlock.actors.context import read_message
 from interlock.actors.definitions import WorkflowDefinition
 from interlock.actors.mailbox import Mailbox
 from interlock.schemas.canonical import encode
 from interlock.schemas.errors import Diverged, InterlockError, UnknownTaskType, Unreadable
 from interlock.schemas.frames import CheckEntry, Command, Commands, EntryChecked, Forget, Happened, Start, tagged
+from interlock.schemas.message import read_message
 from interlock.schemas.words import told, words_of
 
 log = logging.getLogger("interlock.runner")

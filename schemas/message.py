@@ -8,13 +8,15 @@ from functools import cache
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import semver
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from interlock.schemas.canonical import encode
-from interlock.schemas.errors import BadDeclaration
+from interlock.schemas.errors import BadDeclaration, Unreadable
+from interlock.schemas.words import clean
 
 T = TypeVar("T")
+M = TypeVar("M", bound="Message")
 
 UNTRUSTED_KEY = "x-interlock-untrusted"
 
@@ -68,6 +70,16 @@ class Message(BaseModel):
         return encode(self.model_dump(mode="json"))
 
 
+def read_message(cls: type[M], data: bytes) -> M:
+    """The message in `data`; `Unreadable` where the class refuses what its contract allowed."""
+    try:
+        return cls.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        pointer, problem = "/" + "/".join(map(str, first["loc"])), clean(first["msg"])
+        raise Unreadable(cls=cls.__name__, contract=cls.contract, version=cls.contract_version, pointer=pointer, problem=problem) from None
+
+
 @cache
 def _schema(cls: type[Message]) -> dict[str, Any]:
     schema = cls.model_json_schema(schema_generator=GenerateJsonSchema, mode="validation")
@@ -85,4 +97,4 @@ def contract_of(cls: type[Message]) -> tuple[str, str]:
     return cls.contract, cls.contract_version
 
 
-__all__ = ["UNTRUSTED_KEY", "Message", "Untrusted", "contract_of"]
+__all__ = ["UNTRUSTED_KEY", "Message", "Untrusted", "contract_of", "read_message"]

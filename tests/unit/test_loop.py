@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import field_validator
 
 from interlock.actors.agent_context import AgentContext
 from interlock.actors.definitions import AgentDefinition
 from interlock.actors.loop import ModelLoop
 from interlock.schemas.canonical import decode, encode
+from interlock.schemas.errors import BadReply
 from interlock.schemas.message import Message
 from interlock.schemas.specs import AgentSpec
 from interlock.testing import virtual_time
@@ -28,13 +30,23 @@ def look(name: str) -> str:
     return name
 
 
+class Even(Message, contract="test.even", version="1.0.0"):
+    count: int
+
+    @field_validator("count")
+    @classmethod
+    def is_even(cls, count: int) -> int:
+        if count % 2:
+            raise ValueError(f"{count} is odd")
+        return count
+
+
 class Talk:
     """A context whose model says what it is told to, then the answer."""
 
-    awaited = (Done,)
-
-    def __init__(self, *said: dict[str, Any]) -> None:
+    def __init__(self, *said: dict[str, Any], awaited: tuple[type[Message], ...] = (Done,)) -> None:
         self.said = [*said, {"content": '{"count": 1}'}]
+        self.awaited = awaited
         self.requests: list[dict[str, Any]] = []
 
     async def complete(self, model: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -45,11 +57,11 @@ class Talk:
         return True, encode(args)
 
 
-def told(*said: dict[str, Any]) -> tuple[list[dict[str, Any]], Message]:
+def told(*said: dict[str, Any], awaited: tuple[type[Message], ...] = (Done,)) -> tuple[list[dict[str, Any]], Message]:
     """What the model saw last, after system and user; and the reply."""
-    talk: Any = Talk(*said)
+    talk: Any = Talk(*said, awaited=awaited)
     tools = (declare(look, effect="read"),)
-    loop = ModelLoop(AgentDefinition("a", "1.0.0", AgentSpec("a", "1.0.0", (), ()), None, "", (Order,), (Done,), tools), "m")
+    loop = ModelLoop(AgentDefinition("a", "1.0.0", AgentSpec("a", "1.0.0", (), ()), None, "", (Order,), awaited, tools), "m")
     run: Callable[[Message, AgentContext], Any] = loop
     reply = virtual_time.run(run(Order(), talk))
     return talk.requests[-1]["messages"][2:], reply
@@ -103,3 +115,24 @@ def test_an_answer_may_come_in_parts(content: Any) -> None:
 @pytest.mark.parametrize("tool_calls", [[], None])
 def test_no_calls_are_no_calls(tool_calls: Any) -> None:
     assert told({"content": '{"count": 1}', "tool_calls": tool_calls})[1] == Done(count=1)
+
+
+ODD, EVEN = {"content": '{"count": 3}'}, {"content": '{"count": 4}'}
+
+
+def test_what_a_validator_refuses_is_told_to_the_model_like_what_the_schema_refuses() -> None:
+    (_, refusal), reply = told(ODD, EVEN, awaited=(Even,))
+    assert refusal == {
+        "role": "user",
+        "content": "That answer is refused by test.even 1.0.0: at /count: Value error, 3 is odd.\nAnswer again with corrected JSON only.",
+    }
+    assert reply == Even(count=4)
+
+
+def test_a_validator_that_refuses_twice_ends_it() -> None:
+    with pytest.raises(BadReply, match="at /count: Value error, 3 is odd"):
+        told(ODD, ODD, awaited=(Even,))
+
+
+def test_an_answer_that_one_class_refuses_may_be_another_s() -> None:
+    assert told(ODD, awaited=(Even, Done))[1] == Done(count=3)

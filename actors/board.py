@@ -83,6 +83,25 @@ class Board:
         self._free.append(slot)
 
 
+class MemoryBoard:
+    """The twin without a file, where all are one process. Every incarnation has its own."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, str] = {}
+        self._next = 0
+
+    def enter(self, task: str) -> int:
+        self._next += 1
+        self._slots[self._next] = task
+        return self._next
+
+    def leave(self, slot: int) -> None:
+        self._slots.pop(slot, None)
+
+    def holds(self, task: str) -> bool:
+        return task in self._slots.values()
+
+
 class View(NamedTuple):
     """A board as it was at one moment."""
 

@@ -6,7 +6,7 @@ left; everything else is `unverified`. It holds no state: started again, it find
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
 
 from interlock.actors.board import SUFFIX, View, board_path, ended_path, read, retire
@@ -92,10 +92,14 @@ class Warden:
 
 
 class OwnProcess:
-    """`Processes` of a bus that is one process: there is nothing apart to look at or to end but what tools have started."""
+    """`Processes` of a bus that is one process. `holders` names who works for a task, by the boards. Nothing can be ended but what tools
+    have started: a thread, or code that does not heed its cancellation, goes on until it ends by itself, and is `unverified`."""
+
+    def __init__(self, holders: Callable[[str], list[str]]) -> None:
+        self._holders = holders
 
     async def holders(self, task: str) -> list[str]:
-        return []
+        return self._holders(task)
 
     async def strays(self, task: str) -> list[str]:
         return []

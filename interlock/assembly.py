@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from interlock import hosts
-from interlock.actors.host import Notes
+from interlock.actors.board import MemoryBoard
 from interlock.actors.mailbox import Mailbox
 from interlock.actors.models.gateway import Gateway
 from interlock.actors.models.wire import Wire as ModelWire
@@ -65,6 +65,7 @@ class Assembly:
         self._model, self._pace = model or ModelSettings(), pace
         self._secrets: dict[str, str] = {}
         self.peers: dict[str, tuple[PeerRef, LocalPeer]] = {}
+        self._boards: dict[str, MemoryBoard] = {}
         self._broken: InterlockError | None = None
         self._engaged, self._supervised = asyncio.Event(), asyncio.Event()
         self._restarting: asyncio.Task[None] | None = None
@@ -173,7 +174,7 @@ class Assembly:
         self.supervisor_cell.post(self._mourn, self.supervisor, name)
 
     def _mourn(self, supervisor: Supervisor, name: str) -> None:
-        found = self.peers.pop(name, None)
+        found, _ = self.peers.pop(name, None), self._boards.pop(name, None)
         if found is not None:
             found[1].end()  # it may live and only hang
         supervisor.pools.lost(name, "its process ended")
@@ -206,7 +207,11 @@ class Assembly:
 
     def processes(self) -> Processes:
         """What can be seen and ended apart from this process: what tools have started."""
-        return OwnProcess()
+        return OwnProcess(self.holders)
+
+    def holders(self, task: str) -> list[str]:
+        """Those who live and have noted that they work for the task."""
+        return [name for name, board in self._boards.items() if board.holds(task) and name in self.peers and not self.peers[name][1].gone]
 
     def start_supervisor(self) -> None:
         """A new supervisor on the journal, in a cell of its own."""
@@ -269,11 +274,8 @@ class Assembly:
             assert self.wire is not None, "a pool of gateways is declared only where there is a wire"
             return hosts.gateway(_Budgets(self), self.wire, self._model, self.clock, name)
         secrets = {secret: self._secrets[secret] for secret in hosts.declared_secrets(self.app)[pool]}
-        return hosts.replica(self.app, pool, name, self._model.model, secrets, self.notes(name))
-
-    def notes(self, name: str) -> Notes | None:
-        """Where a replica notes for whom it works; nobody looks here."""
-        return None
+        board = self._boards[name] = MemoryBoard()
+        return hosts.replica(self.app, pool, name, self._model.model, secrets, board)
 
     def peer(self, host: Mailbox, name: str) -> LocalPeer:
         """The way to a new peer's host."""
@@ -311,9 +313,9 @@ class _Hosts:
 
     async def lost(self, incarnation: str, why: str) -> None:
         found = self._assembly.peers.get(incarnation)
-        if found is not None:
-            found[1].end()
-        self._assembly.supervisor.pools.lost(incarnation, why)
+        # Who could not be ended lives: what else it does goes on there, and must not be done by another at the same time.
+        if found is None or found[1].gone:
+            self._assembly.supervisor.pools.lost(incarnation, why)
 
 
 class _Orders:

@@ -10,7 +10,7 @@ _WORDS = {
     "cancelled": "let go when asked",
     "killed": "killed",
     "gone": "was gone already",
-    "unverified": "NOT VERIFIED: nobody could see whether it has stopped",
+    "unverified": "NOT VERIFIED: it was not seen to stop, and may still run",
 }
 
 

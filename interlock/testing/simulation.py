@@ -19,7 +19,6 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from interlock.actors.host import Notes
 from interlock.actors.mailbox import Mailbox
 from interlock.actors.models.wire import Endpoint
 from interlock.actors.supervisor.journal import Change, Journal, MemoryJournal, Row
@@ -128,7 +127,6 @@ class Simulation(Assembly):
         self.on_entry: Callable[[Entry], None] | None = None
         self.on_row: Callable[[Row], None] | None = None
         self.on_frame: Callable[[str, Any], None] | None = None
-        self.boards: dict[str, Board] = {}
         self._doing: set[asyncio.Task[None]] = set()
         self.bus = AsyncBus(LocalBackend(self))
 
@@ -155,7 +153,6 @@ class Simulation(Assembly):
         found = self.peers.get(name)
         if found is not None:
             found[1].end()
-            self.boards.pop(name, None)
 
     def living(self, kind: str | None = None) -> list[str]:
         """Names of the peers that live, of one kind or all."""
@@ -225,30 +222,8 @@ class Simulation(Assembly):
         host.take = taking  # type: ignore[method-assign]
         return host
 
-    def notes(self, name: str) -> Notes | None:
-        return self.boards.setdefault(name, Board())
-
     def peer(self, host: Mailbox, name: str) -> LocalPeer:
         return _Peer(self, host, name)
-
-
-class Board:
-    """For which tasks a replica works."""
-
-    def __init__(self) -> None:
-        self._slots: dict[int, str] = {}
-        self._next = 0
-
-    def enter(self, task: str) -> int:
-        self._next += 1
-        self._slots[self._next] = task
-        return self._next
-
-    def leave(self, slot: int) -> None:
-        self._slots.pop(slot, None)
-
-    def holds(self, task: str) -> bool:
-        return task in self._slots.values()
 
 
 class _Peer(LocalPeer):
@@ -296,10 +271,8 @@ class _Processes(OwnProcess):
     """The wardens: they see the boards, and can end whoever does not let go."""
 
     def __init__(self, simulation: Simulation) -> None:
+        super().__init__(simulation.holders)
         self._simulation = simulation
-
-    async def holders(self, task: str) -> list[str]:
-        return [name for name, board in self._simulation.boards.items() if board.holds(task)]
 
     async def end(self, incarnations: Iterable[str]) -> dict[str, str]:
         ended = {name: "killed" if name in self._simulation.living() else "gone" for name in incarnations}

@@ -218,7 +218,7 @@ MARKED_CHILD = """
 
 @pytest.mark.parametrize("via", ["warden", "own process"])
 def test_a_task_s_own_processes_end_alone(nursery: Nursery, via: str) -> None:
-    processes = nursery.warden if via == "warden" else OwnProcess()
+    processes = nursery.warden if via == "warden" else OwnProcess(lambda task: [])
     root = nursery.start("pricing-1", MARKED_CHILD.format(task="tsk_a"))
     below = nursery.warden.descendants("pricing-1")
     assert len(below) == 2

@@ -1,7 +1,8 @@
 """A bus in one process, without Ray: for a user's own tests, and for small jobs that need no cluster.
 
 `LocalBus` and `AsyncBus.local` run the same engine, supervisor, runners, replicas and gateway as a cluster does. What needs processes of
-its own cannot be had here: a busy loop stops everything, and a tool's thread that a kill finds goes on until it returns, as the receipt says.
+its own cannot be had here: a busy loop stops everything, and a tool's thread that a kill finds goes on until it returns, as the receipt
+says.
 """
 
 from dataclasses import asdict

@@ -12,6 +12,7 @@ from pathlib import Path
 from interlock.actors.board import SUFFIX, View, board_path, ended_path, read, retire
 from interlock.actors.ending import BOUND, KILLED, UNVERIFIED, Ending
 from interlock.actors.process import INCARNATION_MARK, TASK_MARK, Identity, Seen, alive, descendants, environment, marked
+from interlock.tools.scratch import remove_abandoned
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,7 +54,8 @@ class Warden:
         return [seen.identity for seen in descendants(board.owner.pid)]
 
     async def watch(self, every: float = 0.2) -> AsyncGenerator[str, None]:
-        """Each incarnation once, as soon as its process has ended and whatever it left behind has been ended too."""
+        """Each incarnation once, as soon as its process has ended and whatever it left running has been ended too. The scratch folders
+        that it left are removed then."""
         owners: dict[str, Identity] = {}
         told: set[str] = set()
         while True:
@@ -69,6 +71,7 @@ class Warden:
                     yield name
                     if ended != UNVERIFIED:  # only now: whoever was told does not ask again after a restart of this process
                         retire(self._run_dir, name)
+                    await asyncio.to_thread(remove_abandoned)
             await asyncio.sleep(every)
 
     async def _end(self, incarnation: str) -> str:

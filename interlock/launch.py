@@ -42,6 +42,7 @@ from interlock.orchestrator.ledger.sqlite_file import make_file
 from interlock.schemas.errors import AlreadyRunning, NotBorn, NotRunning
 from interlock.schemas.ports import PeerGone
 from interlock.settings import ModelSettings
+from interlock.tools.scratch import remove_abandoned
 
 TRUSTED = (ORCHESTRATOR, SUPERVISOR, REGISTRY)
 READY_SECONDS = 120.0
@@ -178,6 +179,7 @@ async def remove(name: str) -> list[str]:
     await asyncio.gather(*(_tell(warden, name, "end", peers) for warden in wardens))
     for warden in wardens:
         _kill(warden, name)
+    await asyncio.to_thread(remove_abandoned)
     return names
 
 

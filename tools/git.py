@@ -1,17 +1,15 @@
 """The git binary, so that the user's checkout is never touched and nobody's configuration or hook runs.
 
 Work happens in a scratch worktree: a temporary directory with an index of its own, which the repository never hears of. There is
-no `.git` in it that code in a sandbox could turn into orders for a later git outside, and nothing is left in the repository if this
-process dies. A commit is built from the scratch worktree's content straight onto a branch of our own, by compare-and-set,
-and carries the key of its effect as a trailer: asked again with the same key, it is found, not repeated.
+no `.git` in it that code in a sandbox could turn into orders for a later git outside, and if this process dies, nothing is left in
+the repository and nothing for long in the temp dir. A commit is built from the scratch worktree's content straight onto a branch of
+our own, by compare-and-set, and carries the key of its effect as a trailer: asked again with the same key, it is found, not repeated.
 """
 
 import asyncio
 import os
 import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from interlock.schemas.errors import BranchMoved, GitFailed, NotARepository
+from interlock.tools.scratch import Scratch, remove_abandoned
 
 TRAILER = "Interlock-Effect"
 LOCK_SECONDS = 1.0
@@ -108,15 +107,16 @@ class Repository:
     async def worktree(self, rev: str) -> AsyncIterator[Worktree]:
         """A scratch worktree of a commit, removed at the end."""
         base = await self.resolve(rev)
-        scratch = Path(tempfile.mkdtemp(prefix="interlock-worktree-")).resolve()
+        await asyncio.to_thread(remove_abandoned)
+        scratch = Scratch.make()
         try:
-            worktree = Worktree(scratch / "files", base, scratch / "index")
+            worktree = Worktree(scratch.path / "files", base, scratch.path / "index")
             worktree.path.mkdir()
             await self._git("read-tree", base, worktree=worktree)
             await self._git("checkout-index", "--all", "--quiet", worktree=worktree)
             yield worktree
         finally:
-            await asyncio.to_thread(_remove, scratch)
+            await asyncio.to_thread(scratch.remove)
 
     async def start_of(self, branch: str) -> str:
         """The commit that new work for `branch` begins at: what is checked out, or the branch's tip where that is ahead of it.
@@ -315,13 +315,3 @@ def _with_trailer(message: str, key: str) -> str:
     """The message and its trailer, alone at the end; a message cannot pass itself off as another effect's."""
     body = re.sub(rf"(?im)^(\s*){TRAILER}\s*:", r"\1Not-" + TRAILER + ":", message.strip())
     return f"{body}\n\n{TRAILER}: {key}\n"
-
-
-def _remove(scratch: Path) -> None:
-    """Remove it all, though what ran in there may have taken away the permissions that this needs."""
-    for folder, names, _ in os.walk(scratch):
-        for name in names:
-            below = Path(folder, name)
-            if not below.is_symlink():
-                below.chmod(0o700)
-    shutil.rmtree(scratch)

@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
 from interlock.actors.definitions import AgentDefinition, WorkflowDefinition, condition_name
 from interlock.schemas.budget import Budget
@@ -105,29 +105,12 @@ class App:
         whose hints say which contracts it takes and returns. `replicas` is (at the start, at the most), `concurrency` dispatches at
         a time in each; `resources` makes, once per replica, what its tools find in `ctx.resources`.
         """
-        if not 0 <= replicas[0] <= replicas[1]:
-            remedy = "Write replicas=(1, 8): one at the start, eight at the most."
-            raise BadDeclaration(what=f"agent {name}", problem=f"replicas={replicas} are no bounds", remedy=remedy)
-        if name in _RESERVED:
-            raise BadDeclaration(what=f"agent {name}", problem="the bus has a pool of its own of this name", remedy="Give it another name.")
-        if name in self.agents:
-            raise BadDeclaration(what=f"agent {name}", problem="it is declared twice", remedy="Give the second one another name.")
+        self._check_agent(name, replicas)
 
         def declare(function: Callable[..., Awaitable[Message]] | None, takes: Contracts, gives: Contracts) -> AgentDefinition:
             accepted, returned, own = _classes(takes), _classes(gives), tuple(tools)
-            if not accepted or not returned:
-                remedy = "Give accepts= and returns=, or hints: async def f(request: Request, ctx: AgentContext) -> Reply."
-                raise BadDeclaration(what=f"agent {name}", problem="its contracts are not known", remedy=remedy)
-            spec = AgentSpec(
-                name=name,
-                version=version,
-                accepts=tuple(ContractRef(*contract_of(cls)) for cls in accepted),
-                returns=tuple(ContractRef(*contract_of(cls)) for cls in returned),
-                tools=tuple(tool.spec.name for tool in own),
-                kind="code" if function is not None else "model",
-                replicas=replicas,
-                concurrency=concurrency,
-            )
+            kind: Literal["model", "code"] = "code" if function is not None else "model"
+            spec = _agent_spec(name, version, kind, accepted, returned, own, replicas, concurrency)
             definition = AgentDefinition(name, version, spec, function, instructions, accepted, returned, own, resources, model)
             self.agents[name] = definition
             return definition
@@ -140,6 +123,15 @@ class App:
             return function
 
         return declare(None, accepts, returns) if instructions else decorate
+
+    def _check_agent(self, name: str, replicas: tuple[int, int]) -> None:
+        if not 0 <= replicas[0] <= replicas[1]:
+            remedy = "Write replicas=(1, 8): one at the start, eight at the most."
+            raise BadDeclaration(what=f"agent {name}", problem=f"replicas={replicas} are no bounds", remedy=remedy)
+        if name in _RESERVED:
+            raise BadDeclaration(what=f"agent {name}", problem="the bus has a pool of its own of this name", remedy="Give it another name.")
+        if name in self.agents:
+            raise BadDeclaration(what=f"agent {name}", problem="it is declared twice", remedy="Give the second one another name.")
 
     # --- workflows -------------------------------------------------------------------------------------------------------------
 
@@ -206,6 +198,31 @@ class App:
         classes = [cls for agent in self.agents.values() for cls in (*agent.accepts, *agent.returns)]
         classes += [cls for flow in self.workflows.values() for cls in (flow.definition.request, flow.definition.result)]
         return list(dict.fromkeys(classes))
+
+
+def _agent_spec(
+    name: str,
+    version: str,
+    kind: Literal["model", "code"],
+    accepted: tuple[type[Message], ...],
+    returned: tuple[type[Message], ...],
+    tools: tuple[Tool[..., Any], ...],
+    replicas: tuple[int, int],
+    concurrency: int,
+) -> AgentSpec:
+    if not accepted or not returned:
+        remedy = "Give accepts= and returns=, or hints: async def f(request: Request, ctx: AgentContext) -> Reply."
+        raise BadDeclaration(what=f"agent {name}", problem="its contracts are not known", remedy=remedy)
+    return AgentSpec(
+        name=name,
+        version=version,
+        accepts=tuple(ContractRef(*contract_of(cls)) for cls in accepted),
+        returns=tuple(ContractRef(*contract_of(cls)) for cls in returned),
+        tools=tuple(tool.spec.name for tool in tools),
+        kind=kind,
+        replicas=replicas,
+        concurrency=concurrency,
+    )
 
 
 def _classes(contracts: Contracts) -> tuple[type[Message], ...]:

@@ -82,6 +82,33 @@ def make_database(path: Path) -> None:
         db.executemany(once, items)
 
 
+def find_order(database: str, order_id: str) -> Order:
+    with closing(sqlite3.connect(database)) as db:
+        order = db.execute("SELECT customer, status FROM orders WHERE order_id = ?", (order_id,)).fetchone()
+        if order is None:
+            known = ", ".join(row[0] for row in db.execute("SELECT order_id FROM orders ORDER BY order_id"))
+            raise LookupError(f"there is no order {order_id}; there are {known}")
+        rows = db.execute("SELECT title, quantity, unit_price FROM items WHERE order_id = ?", (order_id,)).fetchall()
+    items = [Item(title=title, quantity=quantity, unit_price=price) for title, quantity, price in rows]
+    return Order(order_id=order_id, customer=order[0], status=order[1], items=items)
+
+
+def find_or_add_draft(database: str, order_id: str, total: str) -> Draft:
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("INSERT OR IGNORE INTO invoices VALUES (?, ?, ?, 'draft')", (order_id, f"INV-{order_id}", total))
+        row = db.execute("SELECT number, order_id, total, status FROM invoices WHERE order_id = ?", (order_id,)).fetchone()
+    return Draft(number=row[0], order_id=row[1], total=row[2], status=row[3])
+
+
+def add_notice(database: str, key: str, order_id: str, text: str) -> None:
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("INSERT OR IGNORE INTO notices VALUES (?, ?, ?)", (key, order_id, text))
+
+
+def is_draft(result: Invoice) -> bool:
+    return result.status == "draft"
+
+
 def make_app(path: Path) -> App:
     """The app on the orders database at `path`."""
     app = App("billing")
@@ -96,14 +123,7 @@ def make_app(path: Path) -> App:
         Args:
             order_id: The order's number, such as 7294.
         """
-        with closing(sqlite3.connect(ctx.resources["orders"])) as db:
-            order = db.execute("SELECT customer, status FROM orders WHERE order_id = ?", (order_id,)).fetchone()
-            if order is None:
-                known = ", ".join(row[0] for row in db.execute("SELECT order_id FROM orders ORDER BY order_id"))
-                raise LookupError(f"there is no order {order_id}; there are {known}")
-            rows = db.execute("SELECT title, quantity, unit_price FROM items WHERE order_id = ?", (order_id,)).fetchall()
-        items = [Item(title=title, quantity=quantity, unit_price=price) for title, quantity, price in rows]
-        return Order(order_id=order_id, customer=order[0], status=order[1], items=items)
+        return find_order(ctx.resources["orders"], order_id)
 
     @app.tool(effect="write", system="ledger-db", repeat=Keyed("order_id", scope="bus"), trusted="the invoice table is ours")
     def create_invoice(order_id: str, total: str, ctx: ToolContext) -> Draft:
@@ -113,10 +133,7 @@ def make_app(path: Path) -> App:
             order_id: The order to invoice.
             total: The amount, as decimal money such as 159.00.
         """
-        with closing(sqlite3.connect(ctx.resources["orders"])) as db, db:
-            db.execute("INSERT OR IGNORE INTO invoices VALUES (?, ?, ?, 'draft')", (order_id, f"INV-{order_id}", total))
-            row = db.execute("SELECT number, order_id, total, status FROM invoices WHERE order_id = ?", (order_id,)).fetchone()
-        return Draft(number=row[0], order_id=row[1], total=row[2], status=row[3])
+        return find_or_add_draft(ctx.resources["orders"], order_id, total)
 
     @app.tool(effect="write", system="mail", repeat=Keyed("order_id"), trusted="it returns what it was given")
     def notify_finance(order_id: str, text: str, ctx: ToolContext) -> bool:
@@ -126,8 +143,7 @@ def make_app(path: Path) -> App:
             order_id: The order that the notice is about.
             text: What finance should read.
         """
-        with closing(sqlite3.connect(ctx.resources["orders"])) as db, db:
-            db.execute("INSERT OR IGNORE INTO notices VALUES (?, ?, ?)", (ctx.idempotency_key, order_id, text))
+        add_notice(ctx.resources["orders"], ctx.idempotency_key, order_id, text)
         return True
 
     @app.agent("pricing", version="1.0.0", tools=[get_order], resources=database)
@@ -146,9 +162,6 @@ def make_app(path: Path) -> App:
         replicas=(1, 8),
         resources=database,
     )
-
-    def is_draft(result: Invoice) -> bool:
-        return result.status == "draft"
 
     @app.workflow(
         "invoice_generation",

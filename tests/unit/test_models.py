@@ -3,119 +3,18 @@
 import asyncio
 import hashlib
 import json
-import random
-import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from model_bench import CHEAP, HELLO, TASK, Bench, call, failing, run
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from interlock.actors.models import call as call_module
-from interlock.actors.models.gateway import Gateway
-from interlock.actors.models.prices import Price, Prices, Tier
-from interlock.actors.models.wire import ChatCompletions, Endpoint
-from interlock.actors.supervisor.budgets import SupervisorBudgets
-from interlock.actors.supervisor.journal import MemoryJournal
 from interlock.schemas.budget import Amounts
-from interlock.schemas.canonical import encode
-from interlock.schemas.entries import ModelCalled
-from interlock.schemas.frames import CallEnded, CallModel, CancelCall, pack, unpack
-from interlock.testing.scripted_model import ScriptedModel
-from interlock.testing.virtual_time import VirtualClock
-
-TASK = "tsk_1"
-HELLO = {"rules": [{"answer": {"text": "hello"}}]}
-CHEAP = Price((Tier(0, Decimal("0.001")),), (Tier(0, Decimal("0.01")),), (Tier(0, Decimal("0.0001")),))
-OK = {"answer": {"text": "hello"}}
-
-
-def failing(kind: str, times: int | None = None, **more: Any) -> dict[str, Any]:
-    """A fault that fires `times` times (always if not given), and an answer after it."""
-    rule = {"fault": {"kind": kind, **more}, **({} if times is None else {"times": times})}
-    return {"rules": [rule, OK]}
-
-
-class Bench:
-    """A gateway with everything around it; `model` is the endpoint that it calls, `waits` are the seconds that it slept between tries."""
-
-    model: ScriptedModel
-
-    def __init__(self, endpoint: Endpoint, prices: dict[str, Price] | None = None) -> None:
-        self.clock = VirtualClock()
-        self.budgets = SupervisorBudgets(MemoryJournal(self.clock), self.clock, lambda task, why: None)
-        self.waits: list[float] = []
-        self.wire = ChatCompletions(endpoint)
-        self.gateway = Gateway(self.budgets, self.wire, Prices(endpoint.base_url, self.clock, prices), random.Random(7), self._sleep)
-        self._sent = 0
-        self._received = 0
-
-    async def _sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
-
-    async def exchange(self, *frames: Any) -> list[Any]:
-        head = [1, self._sent + 1, self._received, self._received, False]
-        self._sent += len(frames)
-        (_, first, _, _, _), back = unpack(await self.gateway.exchange(pack(head, list(frames))))
-        self._received = first + len(back) - 1
-        return back
-
-    async def ended(self, *frames: Any) -> CallEnded:
-        """Hand over `frames` and wait for the next call to end."""
-        back = await self.exchange(*frames)
-        while not back:
-            back = await self.exchange()
-        [frame] = back
-        assert isinstance(frame, CallEnded)
-        return frame
-
-    async def record(self, *frames: Any) -> dict[str, Any]:
-        frame = await self.ended(*frames)
-        record: dict[str, Any] = json.loads(frame.record)
-        assert (frame.task, frame.dispatch) == (TASK, "dsp_1")
-        assert frame.ok == (record["error"] is None)
-        # The ledger's entry is made of exactly these fields.
-        ModelCalled(effect=frame.effect, dispatch=frame.dispatch, attempt="1.1", **record)
-        return record
-
-    async def used(self) -> dict[str, Any]:
-        used = await self.budgets.used(TASK)
-        assert all(held == 0 for _, held, _ in used.values()), "nothing stays held once a call has ended"
-        return {meter: amount for meter, (amount, _, _) in used.items()}
-
-
-def call(effect: str = "eff_1", number: int = 1, text: str = "hi", **more: Any) -> CallModel:
-    messages = [{"role": "system", "content": "You greet."}, {"role": "user", "content": text}]
-    return CallModel(effect, TASK, number, "some-model", encode({"messages": messages, **more}), "", "dsp_1")
-
-
-@asynccontextmanager
-async def bench(
-    url: str, limits: Amounts | None = None, timeout: float = 10.0, patience: float = 300.0, price: Price | None = None
-) -> AsyncIterator[Bench]:
-    prices = None if price is None else {"some-model": price}
-    one = Bench(Endpoint(url, "secret-key", timeout, patience), prices)
-    await one.budgets.open(TASK, limits or {"tokens": 100_000, "steps": 10}, 0)
-    try:
-        yield one
-    finally:
-        await one.gateway.close()
-
-
-def run(playbook: Any, scenario: Callable[[Bench], Coroutine[Any, Any, None]], **settings: Any) -> None:
-    """One scenario at a bench whose endpoint plays the playbook; `settings` are those of `bench`."""
-
-    async def arranged(model: ScriptedModel) -> None:
-        async with bench(model.base_url, **settings) as one:
-            one.model = model
-            await scenario(one)
-
-    with ScriptedModel.start(playbook) as model:
-        asyncio.run(arranged(model))
+from interlock.schemas.frames import CallModel, CancelCall, pack, unpack
 
 
 class TestAnswered:
@@ -216,97 +115,6 @@ class TestCap:
             assert (record["error"]["code"], one.model.count) == (code, 0)
 
         run(HELLO, scenario, limits=limits)
-
-
-class TestRetries:
-    @pytest.mark.parametrize("status", [429, 409, 500, 503])
-    def test_refused_for_now_is_tried_again_and_charged_once(self, status: int) -> None:
-        async def scenario(one: Bench) -> None:
-            record = await one.record(call())
-            assert (record["tries"], record["error"], one.model.count) == (3, None, 3)
-            assert (await one.used()) == {"tokens": sum(record["usage"].values()), "steps": 1}
-            assert "unreported_tokens" not in record["usage"]
-            assert 0.25 <= one.waits[0] <= 0.5 <= one.waits[1] <= 1.0
-
-        run(failing("status", 2, status=status), scenario)
-
-    def test_retry_after_is_honoured(self) -> None:
-        async def scenario(one: Bench) -> None:
-            await one.record(call())
-            assert one.waits == [7.0]
-
-        run(failing("status", 1, status=429, retry_after=7), scenario)
-
-    def test_a_wait_beyond_the_patience_ends_it_at_once(self) -> None:
-        async def scenario(one: Bench) -> None:
-            record = await one.record(call())
-            assert (record["error"]["code"], record["tries"], one.waits) == ("model_failed", 1, [])
-            assert "3600 s" in record["error"]["message"]
-            assert await one.used() == {"tokens": 0, "steps": 1}
-
-        run(failing("status", status=429, retry_after=3600), scenario)
-
-    def test_after_four_tries_it_fails_with_the_reason_and_no_tokens(self) -> None:
-        async def scenario(one: Bench) -> None:
-            record = await one.record(call())
-            assert (record["error"]["code"], record["tries"], one.model.count) == ("model_failed", 4, 4)
-            assert "after 4 attempts: HTTP 500: on fire" in record["error"]["message"]
-            assert record["response"] is None
-            assert Decimal(record["price"]) == 0
-            assert await one.used() == {"tokens": 0, "steps": 1, "usd": 0}
-
-        run(failing("status", status=500, message="on fire"), scenario, price=CHEAP)
-
-    @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-    def test_refused_for_good_is_not_tried_again(self, status: int) -> None:
-        async def scenario(one: Bench) -> None:
-            record = await one.record(call())
-            assert (record["error"]["code"], record["error"]["facts"]["status"], one.model.count) == ("model_refused", status, 1)
-            assert await one.used() == {"tokens": 0, "steps": 1}
-
-        run(failing("status", status=status), scenario)
-
-    @pytest.mark.parametrize("fault", [{"kind": "drop"}, {"kind": "garbage"}, {"kind": "status", "status": 504}])
-    def test_maybe_done_is_charged_in_full_and_tried_again(self, fault: dict[str, Any]) -> None:
-        async def scenario(one: Bench) -> None:
-            record = await one.record(call(max_completion_tokens=50))
-            usage = record["usage"]
-            assert (record["error"], one.model.count) == (None, 2)
-            assert usage["unreported_tokens"] > 512 + 50
-            assert await one.used() == {"tokens": usage["input_tokens"] + usage["output_tokens"], "steps": 1}
-
-        run(failing(times=1, **fault), scenario)
-
-    def test_maybe_done_holds_anew_and_stops_where_the_budget_ends(self) -> None:
-        async def scenario(one: Bench) -> None:
-            record = await one.record(call(max_completion_tokens=200))
-            assert (record["error"]["code"], one.model.count) == ("budget_exceeded", 2)
-            assert (await one.used())["tokens"] <= 2_000
-
-        run(failing("drop"), scenario, limits={"tokens": 2_000})
-
-    def test_hang_ends_by_the_timeout(self) -> None:
-        async def scenario(one: Bench) -> None:
-            record = await one.record(call())
-            assert record["error"]["code"] == "model_failed"
-            assert "no answer within 0.05 s" in record["error"]["message"]
-            assert record["usage"]["unreported_tokens"] == (await one.used())["tokens"] > 0
-            await asyncio.to_thread(one.model.wait_until, lambda: one.model.dropped == one.model.count)
-
-        run(failing("hang"), scenario, timeout=0.05, patience=0.2)
-
-    def test_unreachable_endpoint_is_named(self) -> None:
-        async def scenario() -> None:
-            with socket.create_server(("127.0.0.1", 0)) as taken:
-                port = taken.getsockname()[1]
-            async with bench(f"http://someone:password@127.0.0.1:{port}/v1") as one:
-                record = await one.record(call())
-                assert (record["error"]["code"], record["tries"]) == ("model_failed", 4)
-                assert f"at http://127.0.0.1:{port}/v1 gave no answer after 4 attempts: no connection" in record["error"]["message"]
-                assert "password" not in json.dumps(record)
-                assert await one.used() == {"tokens": 0, "steps": 1}
-
-        asyncio.run(scenario())
 
 
 class TestAttachAndCancel:

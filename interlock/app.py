@@ -14,7 +14,7 @@ from interlock.actors.definitions import AgentDefinition, WorkflowDefinition, co
 from interlock.schemas.budget import Budget
 from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.message import Message, contract_of
-from interlock.schemas.specs import AgentSpec, AppSpec, ContractRef, Escalate, WorkflowSpec
+from interlock.schemas.specs import OWN_POOLS, AgentSpec, AppSpec, ContractRef, Escalate, WorkflowSpec
 from interlock.tools.tool import Declarer, Tool, ToolOptions
 from interlock.tools.tool import tool as make_tool
 
@@ -22,8 +22,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
-
-_RESERVED = ("runners", "models")
 
 Contracts = type[Message] | Iterable[type[Message]]
 
@@ -128,7 +126,7 @@ class App:
         if not 0 <= replicas[0] <= replicas[1]:
             remedy = "Write replicas=(1, 8): one at the start, eight at the most."
             raise BadDeclaration(what=f"agent {name}", problem=f"replicas={replicas} are no bounds", remedy=remedy)
-        if name in _RESERVED:
+        if name in OWN_POOLS:
             raise BadDeclaration(what=f"agent {name}", problem="the bus has a pool of its own of this name", remedy="Give it another name.")
         if name in self.agents:
             raise BadDeclaration(what=f"agent {name}", problem="it is declared twice", remedy="Give the second one another name.")

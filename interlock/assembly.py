@@ -34,12 +34,12 @@ from interlock.schemas.budget import Amount, Amounts
 from interlock.schemas.errors import InterlockError
 from interlock.schemas.ports import Clock, Grant, PeerGone, Processes, Reservation
 from interlock.schemas.record import Receipt
+from interlock.schemas.specs import MODELS, RUNNERS
 from interlock.settings import ModelSettings
 from interlock.telemetry import task_span
 
 _LOG = logging.getLogger("interlock.local")
 
-RUNNERS, MODELS = "runners", "models"
 LEDGER_FILE, JOURNAL_FILE = "ledger.db", "supervisor.db"
 
 RESTART_SECONDS = 0.5

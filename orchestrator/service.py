@@ -15,7 +15,7 @@ from interlock.orchestrator.watches import Watches
 from interlock.schemas import entries as e
 from interlock.schemas.errors import InterlockError, Refused, TooManyReplicas, UnknownAgent, UnknownTask
 from interlock.schemas.record import State
-from interlock.schemas.specs import AppSpec
+from interlock.schemas.specs import OWN_POOLS, AppSpec
 from interlock.schemas.words import told
 
 Wire = dict[str, Any]
@@ -111,8 +111,10 @@ class Service:
         return await asyncio.to_thread(self._reads.verify)
 
     async def check_scale(self, agent: str, replicas: int) -> None:
-        """Raises `UnknownAgent` or `TooManyReplicas` where an agent's pool may not have this size."""
+        """Raises `UnknownAgent` or `TooManyReplicas` where an agent's pool may not have this size. Others have no bound."""
         pools = self._engine.router.pools
+        if agent in OWN_POOLS:
+            return  # the supervisor knows which of them there are
         if agent not in pools:
             raise UnknownAgent(agent=agent, known=", ".join(sorted(pools)) or "none")
         bound = pools[agent].agent.replicas[1]

@@ -16,6 +16,9 @@ Effect = Literal["read", "write", "irreversible"]
 RepeatKind = Literal["keyed", "natural", "never"]
 Scope = Literal["task", "bus"]
 
+RUNNERS, MODELS = OWN_POOLS = ("runners", "models")
+"""The pools that are no agent's."""
+
 
 @dataclass(frozen=True, slots=True)
 class ContractRef:

@@ -6,6 +6,7 @@ import click
 
 from interlock.cli import output
 from interlock.cli.connection import NAME_HELP, on_bus, which_bus
+from interlock.schemas.specs import OWN_POOLS
 from interlock.settings import home
 
 if TYPE_CHECKING:
@@ -90,4 +91,5 @@ def scale(bus: "Bus", agent: str, replicas: int) -> None:
     The pools `runners` and `models` can be scaled too.
     """
     bus.scale(agent, replicas)
-    output.lines(f"{agent} is to have {replicas} {'replica' if replicas == 1 else 'replicas'}.")
+    noun = "member" if agent in OWN_POOLS else "replica"
+    output.lines(f"{agent} is to have {replicas} {noun if replicas == 1 else noun + 's'}.")

@@ -199,6 +199,8 @@ def test_scale_names_the_agents_that_there_are(shell: Shell) -> None:
     done = shell("scale", "clerc", "2")
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith("No agent is called 'clerc'. This bus runs: clerk")
+    # This bus has no model, so no pool of gateways.
+    assert shell("scale", "models", "2").stderr.startswith("No agent is called 'models'. This bus runs: clerk")
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------------------
@@ -252,6 +254,7 @@ def test_what_a_model_wrote_moves_no_cursor(shell: Shell) -> None:
 def test_status_and_scale(shell: Shell) -> None:
     assert shell.lines("scale", "clerk", "2") == ["clerk is to have 2 replicas."]
     assert shell.lines("scale", "clerk", "1") == ["clerk is to have 1 replica."]
+    assert shell.lines("scale", "runners", "2") == ["runners is to have 2 members."]
     first, head, *pools = shell.lines("status")
     assert re.fullmatch(r"Epoch 1: \d+ live tasks, \d+ of them waiting for a human, \d+ messages at work\.", first)
     assert head.split() == ["pool", "members", "load", "queue"]

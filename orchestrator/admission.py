@@ -16,7 +16,6 @@ from interlock.schemas.canonical import Fragment, decode
 from interlock.schemas.errors import (
     BudgetTooSmall,
     EntryRefused,
-    InterlockError,
     InvalidMessage,
     Overloaded,
     Refused,
@@ -35,6 +34,8 @@ TOKENS_AT_LEAST = 100
 """No model call with its instructions and an answer is smaller."""
 ENTRY_SECONDS = 10.0
 """How long an entry condition may take; one that takes longer hangs, and its runner with it."""
+RUNNERS_AT_MOST = 3
+"""How many runners may end on one entry condition before it is taken for the cause."""
 
 
 class Submission(NamedTuple):
@@ -55,7 +56,7 @@ class Admission:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._coming: dict[str, asyncio.Future[str]] = {}
-        self._checks: dict[str, tuple[Channel, asyncio.Future[EntryChecked]]] = {}
+        self._checks: dict[str, tuple[Channel, asyncio.Future[EntryChecked | None]]] = {}
 
     async def submit(self, submission: Submission) -> str:
         """Accept a task, durably, and return its id. Raises `Refused` errors; a refusal of a known type is recorded."""
@@ -154,21 +155,32 @@ class Admission:
     # --- the entry condition is user code: a runner evaluates it -----------------------------------------------------------
 
     async def _check_entry(self, submission: Submission, spec: WorkflowSpec) -> None:
+        """Raises `EntryRefused`. A runner that ends meanwhile costs nothing but time: another one is asked."""
+        for _ in range(RUNNERS_AT_MOST):
+            answer = await self._ask_runner(submission, spec)
+            if answer is None:
+                continue
+            if not answer.ok:
+                raise EntryRefused(task_type=spec.name, condition=spec.entry, problem=answer.problem)
+            return
+        problem = f"was not answered: each of the {RUNNERS_AT_MOST} runners that evaluated it ended"
+        raise EntryRefused(task_type=spec.name, condition=spec.entry, problem=problem)
+
+    async def _ask_runner(self, submission: Submission, spec: WorkflowSpec) -> EntryChecked | None:
+        """What a runner says of the condition; none where it ended before it could."""
         runner = await self._engine.peers.some_runner()
-        check: asyncio.Future[EntryChecked] = asyncio.get_running_loop().create_future()
+        check: asyncio.Future[EntryChecked | None] = asyncio.get_running_loop().create_future()
         self._checks[submission.id] = runner, check
         runner.send(CheckEntry(submission.id, spec.name, submission.request))
         try:
             async with asyncio.timeout(ENTRY_SECONDS):
-                answer = await check
+                return await check
         except TimeoutError:
             self._engine.peers.give_up(runner)
             problem = f"gave no answer within {ENTRY_SECONDS:g} seconds; the runner that evaluated it is replaced"
             raise EntryRefused(task_type=spec.name, condition=spec.entry, problem=problem) from None
         finally:
             del self._checks[submission.id]
-        if not answer.ok:
-            raise EntryRefused(task_type=spec.name, condition=spec.entry, problem=answer.problem)
 
     def checked(self, frame: EntryChecked) -> None:
         _, check = self._checks.get(frame.task, (None, None))
@@ -176,12 +188,10 @@ class Admission:
             check.set_result(frame)
 
     def runner_closed(self, runner: Channel) -> None:
-        """A runner has gone, perhaps with checks: those who wait are told to submit again rather than left waiting."""
+        """A runner has gone, perhaps with checks: those who wait ask another one."""
         for asked, check in self._checks.values():
             if asked is runner and not check.done():
-                check.set_exception(
-                    InterlockError(detail="The runner that checked the entry condition ended. Nothing was started; submit again.")
-                )
+                check.set_result(None)
 
 
 def _same(before: bytes, request: bytes) -> bool:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from jsonschema_rs import Draft202012Validator
 
 from interlock.orchestrator.channel import Channel
+from interlock.orchestrator.late import LateEnds, cost_of, stays_unknown
 from interlock.orchestrator.state import DispatchState, EffectState
 from interlock.schemas import entries as e
-from interlock.schemas.budget import STEPS, Amount, writes_meter
+from interlock.schemas.budget import Amount
 from interlock.schemas.canonical import Fragment, decode, digest, encode
 from interlock.schemas.errors import AgentFailed, BudgetExceeded, InterlockError, ModelFailed, ToolRefused, from_wire
 from interlock.schemas.frames import Answered, CallEnded, CallModel, CancelCall, EffectAsked, Granted, ToolEnded
@@ -27,7 +28,6 @@ from interlock.schemas.specs import ToolSpec
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
 
-ABANDONED_AT_MOST = 10_000
 CALLS_AT_MOST = 2
 """A model call whose gateway died is repeated once."""
 
@@ -39,7 +39,7 @@ class Effects:
         self._engine = engine
         self.gateways: list[Channel] = []
         self._uncalled: list[tuple[DispatchState, EffectState]] = []  # model calls that wait for a gateway
-        self._abandoned: dict[str, tuple[str, str]] = {}  # writes that ran on when their dispatch was closed: task and agent
+        self._late = LateEnds(engine)
         self._held: dict[str, Channel] = {}  # calls that gateways were making when this orchestrator came
 
     # --- a replica asks ------------------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ class Effects:
             self._refuse_other(dispatch, effect)
             return
         if effect.status == "ended":
-            self._engine.store.barrier(partial(self._answer, dispatch, effect))
+            self._engine.store.barrier(partial(self.answer, dispatch, effect))
         elif effect.status == "granted" and effect.attempt == frame.attempt:
             self._grant(dispatch, effect)  # the grant was lost on the way
         elif effect.status in ("calling", "reserving"):
@@ -83,7 +83,7 @@ class Effects:
         self._engine.dispatches.release(dispatch, problem)
         self._engine.dispatches.fail(dispatch, AgentFailed(agent=dispatch.agent, contract="its message", problem=problem))
 
-    def _answer(self, dispatch: DispatchState, effect: EffectState) -> None:
+    def answer(self, dispatch: DispatchState, effect: EffectState) -> None:
         if dispatch.replica is not None and effect.status == "ended" and self._engine.dispatches.live.get(dispatch.id) is dispatch:
             dispatch.replica.send(Answered(dispatch.id, effect.id, effect.ok, effect.value))
 
@@ -145,42 +145,24 @@ class Effects:
         as the call's failure."""
         task = self._engine.tasks[dispatch.task]
         fact = e.EffectRefused(effect.id, dispatch.id, effect.attempt, effect.name, error.to_wire())
-        self._engine.record(task, fact, partial(self._answer, dispatch, effect))
+        self._engine.record(task, fact, partial(self.answer, dispatch, effect))
         if isinstance(error, BudgetExceeded):
             self._engine.end(task, Outcome.BUDGET_EXCEEDED, str(error), error=error.to_wire())
 
-    def know_abandoned(self, task: str, fact: e.EffectUnknown, agent: str) -> None:
-        """A write ran on when its dispatch was closed: should its end be heard of yet, that is evidence."""
-        self._abandoned[fact.effect] = task, agent
-        if len(self._abandoned) > ABANDONED_AT_MOST:
-            del self._abandoned[next(iter(self._abandoned))]
-
-    def _ended_late(self, frame: ToolEnded) -> None:
-        """The end of a write that nobody waited for any more, kept as evidence."""
-        if frame.dispatch in self._engine.dispatches.live or frame.effect not in self._abandoned:
-            return
-        id, agent = self._abandoned[frame.effect]
-        spec = self._engine.router.known_tools.get((agent, frame.tool))
-        if spec is None or (not frame.ok and self._stays_unknown(spec, frame.value)):
-            return
-        del self._abandoned[frame.effect]
-        self.settle(frame.effect, cost_of(spec))
-        value = Fragment(frame.value)
-        fact = e.EffectEnded(frame.effect, frame.dispatch, frame.attempt, frame.tool, frame.ok, value, frame.latency_ms, frame.cut)
-        self._engine.record(self._engine.tasks.get(id), fact, task_id=id)
-
     def ended(self, replica: Channel, frame: ToolEnded) -> None:
         """A tool call's result: recorded, then the replica may see it."""
-        self._ended_late(frame)
         dispatch = self._engine.dispatches.current(replica, frame.dispatch, frame.attempt)
-        effect = self._granted(dispatch, frame) if dispatch is not None else None
-        if dispatch is None or effect is None or effect.attempt != frame.attempt or effect.status not in ("granted", "ended"):
+        if dispatch is None:
+            self._late.ended(frame)
+            return
+        effect = self._granted(dispatch, frame)
+        if effect is None or effect.attempt != frame.attempt or effect.status not in ("granted", "ended"):
             return
         if effect.status == "ended":
-            self._engine.store.barrier(partial(self._answer, dispatch, effect))
+            self._engine.store.barrier(partial(self.answer, dispatch, effect))
             return
         spec = self._engine.router.known_tools[dispatch.agent, effect.name]
-        if not frame.ok and spec.effect != "read" and self._stays_unknown(spec, frame.value):
+        if not frame.ok and spec.effect != "read" and stays_unknown(spec, frame.value):
             self._unknown(dispatch, effect, "it did not end in time")
             self._engine.inbox.advance(dispatch)
             return
@@ -188,7 +170,7 @@ class Effects:
         task = self._engine.tasks[dispatch.task]
         value = Fragment(frame.value)
         fact = e.EffectEnded(effect.id, dispatch.id, frame.attempt, effect.name, frame.ok, value, frame.latency_ms, frame.cut)
-        self._engine.record(task, fact, partial(self._answer, dispatch, effect))
+        self._engine.record(task, fact, partial(self.answer, dispatch, effect))
         self._engine.inbox.advance(dispatch)
 
     def _granted(self, dispatch: DispatchState, frame: ToolEnded) -> EffectState | None:
@@ -201,10 +183,6 @@ class Effects:
         effect.status, effect.attempt = "granted", frame.attempt
         return effect
 
-    def _stays_unknown(self, spec: ToolSpec, value: bytes) -> bool:
-        """A call that was cut off by its time limit may have happened; whoever may not repeat it must ask."""
-        return decode(value)["code"] == "tool_timeout" and (spec.repeat is None or spec.repeat.kind == "never")
-
     def settle(self, id: str, actual: dict[str, Amount]) -> None:
         self._engine.background(self._engine.budgets.settle(id, actual))
 
@@ -215,7 +193,7 @@ class Effects:
             problem, calls = "each time its gateway ended", effect.number - 1
             error = ModelFailed(model=effect.name, endpoint="its gateway", attempts=calls, problem=problem)
             effect.status, effect.ok, effect.value = "ended", False, encode(error.to_wire())
-            self._engine.store.barrier(partial(self._answer, dispatch, effect))
+            self._engine.store.barrier(partial(self.answer, dispatch, effect))
             return
         running = self._held.get(f"{effect.id}#{effect.number}")
         gateway = running or min((one for one in self.gateways if one.open), key=lambda one: one.load, default=None)
@@ -243,7 +221,7 @@ class Effects:
         fact = e.ModelCalled(effect=frame.effect, dispatch=frame.dispatch, attempt=attempt, **record)
         task = self._engine.tasks.get(frame.task)
         error = from_wire(record["error"]) if record["error"] else None
-        then = partial(self._answer, dispatch, effect) if dispatch is not None and effect is not None else None
+        then = partial(self.answer, dispatch, effect) if dispatch is not None and effect is not None else None
         self._engine.record(task, fact, then, task_id=frame.task)
         if dispatch is not None and task is not None and isinstance(error, BudgetExceeded):
             self._engine.end(task, Outcome.BUDGET_EXCEEDED, str(error), error=error.to_wire())
@@ -322,9 +300,7 @@ class Effects:
         task = self._engine.tasks[dispatch.task]
         for effect in list(dispatch.effects.values()):
             if effect.status == "granted" and effect.kind in ("write", "irreversible"):
-                fact = e.EffectUnknown(effect.id, dispatch.id, effect.attempt, effect.name, why, "none")
-                self._engine.record(task, fact)
-                self.know_abandoned(task.id, fact, dispatch.agent)
+                self._engine.record(task, e.EffectUnknown(effect.id, dispatch.id, effect.attempt, effect.name, why, "none"))
             if effect.status == "calling" and effect.gateway is not None:
                 effect.gateway.load -= 1
                 effect.gateway.send(CancelCall(effect.id))
@@ -333,14 +309,6 @@ class Effects:
 
 def _digest(args: bytes) -> str:
     return digest(decode(args))
-
-
-def cost_of(spec: ToolSpec) -> dict[str, Amount]:
-    """What one call of a tool takes from the budget: a step, and of a write one side effect on its system."""
-    cost: dict[str, Amount] = {STEPS: 1}
-    if spec.effect != "read":
-        cost[writes_meter(spec.system)] = 1
-    return cost
 
 
 def key_of(dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> str:

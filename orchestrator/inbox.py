@@ -54,6 +54,15 @@ class Inbox:
         )
         self._ask_about(dispatch, effect, "unknown", unknown_id(effect), text, decode(effect.args))
 
+    def answered(self, dispatch: DispatchState, effect: EffectState) -> None:
+        """What was asked about this effect, the world has answered: the question is withdrawn and the dispatch goes on."""
+        task = self._engine.tasks[dispatch.task]
+        item = task.items.get(unknown_id(effect))
+        if item is not None and not item.decision:
+            self._engine.timers.cancel(task.id, item.id)
+            self._engine.record(task, e.ItemDecided(item.id, "withdrawn", "the bus", f"the end of {effect.name} was heard of after all"))
+        self.advance(dispatch)
+
     def _ask_about(self, dispatch: DispatchState, effect: EffectState, kind: str, id: str, text: str, args: Any) -> None:
         engine, task = self._engine, self._engine.tasks[dispatch.task]
         if id not in task.items:
@@ -164,7 +173,11 @@ class Inbox:
     def resume(self, task: TaskState) -> None:
         """A new orchestrator: what is open is watched again, what was decided has its consequences."""
         for item in list(task.items.values()):
-            if not item.decision:
+            dispatch = task.dispatches.get(item.dispatch)
+            effect = dispatch.effects.get(item.effect) if dispatch is not None else None
+            if not item.decision and item.kind == "unknown" and dispatch is not None and effect is not None and effect.status == "ended":
+                self.answered(dispatch, effect)
+            elif not item.decision:
                 self.watch(task, item)
             elif not task.outcome:
                 self._act(task, item)

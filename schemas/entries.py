@@ -340,7 +340,7 @@ class ItemAsked(Fact):
 
 @dataclass(frozen=True, slots=True)
 class ItemDecided(Fact):
-    """`decision`: `approved`, `denied` or `expired`."""
+    """`decision`: `approved`, `denied`, `expired`, or `withdrawn` where what was asked has been answered otherwise."""
 
     KIND: ClassVar[str] = "item.decided"
     item: str

@@ -66,6 +66,7 @@ class EffectAsked(NamedTuple):
 
 
 class ToolEnded(NamedTuple):
+    task: str
     dispatch: str
     attempt: str
     effect: str

@@ -9,7 +9,7 @@ budget go the same way.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from interlock.actors.supervisor.budgets import SupervisorBudgets
@@ -137,7 +137,7 @@ class Ladder:
 
     async def _carry(self, progress: _Progress, fenced: int) -> None:
         order, began = progress.order, asyncio.get_running_loop().time()
-        sweep = self._sweep(progress)
+        sweep, verified = self._sweep(progress, self._pace), True
         if not progress.receipt.done():
             await sweep.glance()
         telling = asyncio.create_task(self._insist(lambda: self._tell(order)))
@@ -151,11 +151,11 @@ class Ladder:
             await telling
         finally:
             telling.cancel()
-        if late:
-            # Until it heard of the order, the engine may have handed the task to somebody once more.
-            await self._sweep(progress).run(self._ended(order))
         receipt = progress.receipt.result()
         await self._insist(lambda: self._confirm(receipt))
+        if late or not verified:
+            # Until it heard of the order, the engine may have handed the task to somebody once more; who was not to be seen may be yet.
+            await self._sweep(progress, replace(self._pace, silence=self._pace.bound)).run(self._ended(order))
         self._journal.append(Change("acknowledged", order.task, {}))
         del self._open[order.task]
 
@@ -163,18 +163,18 @@ class Ladder:
         """The receipt: durable, then given to whoever waits for it."""
         task = progress.order.task
         effects = sorted({id.partition("#")[0] for id in self._budgets.under_way(task)})
-        receipt = build(progress.order, progress.durable, fenced, list(progress.found.values()), effects, verified)
+        receipt = build(progress.order, progress.durable, fenced, [dict(entry) for entry in progress.found.values()], effects, verified)
         self._journal.append(Change("receipt", task, asdict(receipt)))
         self._budgets.release(task)
         progress.receipt.set_result(receipt)
 
-    def _sweep(self, progress: _Progress) -> Sweep:
+    def _sweep(self, progress: _Progress, pace: Pace) -> Sweep:
         task = progress.order.task
 
         def note(kind: str, data: dict[str, Any]) -> None:
             self._journal.append(Change(kind, task, data))
 
-        sweep = Sweep(progress.order, self._hosts, self._processes, self._clock, note, self._pace)
+        sweep = Sweep(progress.order, self._hosts, self._processes, self._clock, note, pace)
         sweep.resume(progress.found)
         return sweep
 

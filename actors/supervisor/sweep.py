@@ -24,12 +24,14 @@ OWN_PROCESSES = "processes of the task"
 @dataclass(frozen=True, slots=True)
 class Pace:
     """Seconds. `grace`: to let go; `patience`: for a peer that shows nothing of the task and does not answer; `look`: for one
-    answer of the wardens, the first of which is waited for `glance` only; `poll`: between looks; `bound`: for everything."""
+    answer of the wardens, the first of which is waited for `glance` only; `silence`: for a warden that does not answer while others do;
+    `poll`: between looks; `bound`: for everything."""
 
     grace: float = 1.0
     patience: float = 20.0
     glance: float = 0.25
     look: float = 7.0
+    silence: float = 5.0
     poll: float = 0.05
     bound: float = 50.0
 
@@ -56,6 +58,7 @@ class Sweep:
         self._let_go: set[str] = set()
         self._dead: set[str] = set()
         self._ended: set[str] = set()
+        self._half_seen = False
         self.found: dict[str, dict[str, Any]] = {}
 
     def resume(self, found: dict[str, dict[str, Any]]) -> None:
@@ -68,14 +71,17 @@ class Sweep:
 
     async def run(self, ended: Callable[[str], None]) -> bool:
         """Whether there is evidence that nothing of the task runs any more. `ended` hears of each incarnation that was ended."""
-        began = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        began, clear = loop.time(), False
         try:
             async with asyncio.timeout(self._pace.bound):
-                while not await self._round(asyncio.get_running_loop().time() - began, ended):
+                while not (clear := await self._round(loop.time() - began, ended)):
+                    if self._half_seen and loop.time() - began >= self._pace.silence:
+                        self._see(sorted(self._unheard()))
+                        break
                     await self._pause()
-            clear = True
         except TimeoutError:
-            clear = False
+            _LOG.warning("%s is not seen to have stopped after %g s", self._order.task, self._pace.bound)
         finally:
             for asking in self._asked.values():
                 asking.cancel()
@@ -83,6 +89,10 @@ class Sweep:
             if not entry["how"]:
                 self._settle(name, UNVERIFIED)
         return clear and all(entry["how"] != UNVERIFIED for entry in self.found.values())
+
+    def _unheard(self) -> set[str]:
+        """Peers that were asked to let go and have not answered."""
+        return self._asked.keys() - self._let_go - self._dead - self._ended
 
     async def glance(self) -> None:
         """See who holds the task before anyone is told to let go; a warden that does not answer at once is not waited for."""
@@ -98,7 +108,7 @@ class Sweep:
         """One look at everything, and what follows from it; true once nothing is left."""
         present = set(self._hosts.incarnations())
         self._ask(sorted(present - self._asked.keys() - self._ended))
-        waiting = self._asked.keys() - self._let_go - self._dead - self._ended
+        waiting = self._unheard()
         forced, overdue = passed >= self._pace.grace, passed >= self._pace.patience
         look = await self._look(thorough=forced or not waiting)
         if look is None:
@@ -118,17 +128,21 @@ class Sweep:
         return True
 
     async def _look(self, thorough: bool) -> "_Look | None":
-        """What the wardens see; None where they do not answer. `thorough`: end the task's own processes and look for strays."""
+        """What the wardens see; None where none of them answers. `thorough`: end the task's own processes and look for strays."""
         task, own, strays = self._order.task, GONE, set[str]()
         try:
             async with asyncio.timeout(self._pace.look):
-                holders = set(await self._processes.holders(task)) - self._ended
-                if thorough:
-                    own = await self._processes.end_task(task)
+                looking = self._processes.holders(task)
+                if thorough:  # side by side: each of them waits for a warden that is silent
+                    found, own = await asyncio.gather(looking, self._processes.end_task(task))
                     strays = set(await self._processes.strays(task)) - self._ended
+                else:
+                    found = await looking
         except Exception:  # noqa: BLE001 - logged, and looked at again
             _LOG.warning("the wardens do not say who holds %s", task, exc_info=True)
             return None
+        holders = set(found) - self._ended
+        self._half_seen = own == UNVERIFIED
         self._see(holders)
         if own == UNVERIFIED:
             self._see([OWN_PROCESSES])

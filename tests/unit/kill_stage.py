@@ -38,6 +38,7 @@ class Stage:
         self.engine_hangs_until = 0.0
         self.wardens_answer_from = 0.0
         self.own: str = "gone"
+        self.half_seen_until = 0.0
         self.store: list[Row] = []
         self.clock = VirtualClock()
 
@@ -93,6 +94,8 @@ class Stage:
 
     async def end_task(self, task: str) -> str:
         await self._warden()
+        if asyncio.get_running_loop().time() < self.half_seen_until:
+            return "unverified"
         own, self.own = self.own, "gone"
         return own
 

@@ -153,6 +153,22 @@ def test_a_warden_that_comes_back_is_believed() -> None:
     assert took < 20
 
 
+def test_a_frozen_node_is_named_in_a_receipt_that_comes_at_once_and_is_swept_when_it_wakes() -> None:
+    stage = Stage(a=Host(), b=Host("hangs", holds=set()))
+    stage.half_seen_until = 15.0
+
+    async def wake(supervisor: Supervisor) -> None:
+        assert stage.ended == [], "whoever is not seen to hold it has its patience still"
+        await asyncio.sleep(8)
+        stage.hosts["b"].holds.add(TASK)
+
+    receipt, took = kill(stage, wake)
+    assert not receipt.verified
+    assert how(receipt) == {"a": "unverified", "b": "unverified", "processes of the task": "unverified"}
+    assert 5 <= took < 6
+    assert stage.ended == ["b"]
+
+
 def test_killed_twice_is_killed_once() -> None:
     stage = Stage(a=Host("hangs"))
 

@@ -16,7 +16,9 @@ from typing import NamedTuple, Self
 from interlock.actors.process import Identity, own_identity, ticks_now
 
 SLOTS = 512
-SUFFIX = ".board"
+SUFFIX, ENDED = ".board", ".ended"
+KEEP_ENDED_SECONDS = 86_400.0
+"""An order is carried out within a minute, but its supervisor may be away for long in the middle of it."""
 UNKNOWN = -1
 """The slot of whoever found none free: the board then says that it may hold any task."""
 
@@ -130,13 +132,19 @@ def board_path(directory: Path, incarnation: str) -> Path:
 
 
 def ended_path(directory: Path, incarnation: str) -> Path:
-    return directory / f"{incarnation}.ended"
+    return directory / f"{incarnation}{ENDED}"
 
 
 def retire(directory: Path, incarnation: str) -> None:
-    """Put an empty file in the place of a board: its process was seen to have ended, with all that it left behind."""
-    ended_path(directory, incarnation).touch(mode=0o600)
+    """Put an empty file in the place of a board: its process was seen to have ended, with all that it left behind. Such files of long ago
+    are removed: nobody asks for those any more."""
+    ended = ended_path(directory, incarnation)
+    ended.touch(mode=0o600)
     board_path(directory, incarnation).unlink(missing_ok=True)
+    before = ended.stat().st_mtime - KEEP_ENDED_SECONDS
+    for old in directory.glob(f"*{ENDED}"):
+        if old.stat().st_mtime < before:
+            old.unlink()
 
 
 def read(path: Path) -> View | None:

@@ -29,7 +29,7 @@ class SupervisorBudgets:
         self._journal = journal
         self._clock = clock
         self._out_of_time = out_of_time
-        self._meters = Meters()
+        self.meters = Meters()
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def apply(self, row: Row) -> None:
@@ -37,13 +37,13 @@ class SupervisorBudgets:
         if row.kind == "order":
             self.fence(order_in(row))
         elif row.kind == "receipt":
-            self._meters.release(row.task)
+            self.meters.release(row.task)
         else:
-            self._meters.apply(row.kind, row.task, row.data)
+            self.meters.apply(row.kind, row.task, row.data)
 
     def start(self) -> None:
         """Set the clock of every open task; what ran out meanwhile ends at once."""
-        for task in self._meters.granting():
+        for task in self.meters.granting():
             self._watch(task)
 
     def stop(self) -> None:
@@ -55,45 +55,45 @@ class SupervisorBudgets:
         row = self._journal.find("order", task)
         if row is not None:
             raise Fenced(task=task, why=_why(order_in(row)))
-        await self._journal.durable(*self._meters.open(task, limits, accepted))
+        await self._journal.durable(*self.meters.open(task, limits, accepted))
         self._watch(task)
 
     async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
-        decided = [self._meters.reserve(reservation) for reservation in reservations]
+        decided = [self.meters.reserve(reservation) for reservation in reservations]
         await self._journal.durable(*(change for _, changes in decided for change in changes))
         return [grant for grant, _ in decided]
 
     async def settle(self, id: str, actual: Amounts) -> None:
-        await self._journal.durable(*self._meters.settle(id, actual))
+        await self._journal.durable(*self.meters.settle(id, actual))
 
     async def close(self, task: str) -> None:
         self._unwatch(task)
-        await self._journal.durable(*self._meters.close(task))
+        await self._journal.durable(*self.meters.close(task))
 
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
-        used = self._meters.used(task)
+        used = self.meters.used(task)
         if SECONDS in used:
-            accepted, limit = self._meters.accepted(task), used[SECONDS][2]
+            accepted, limit = self.meters.accepted(task), used[SECONDS][2]
             used[SECONDS] = (Decimal(self._clock.now() - accepted) / _MICRO, Decimal(0), limit)
         return used
 
     def fence(self, order: Order) -> None:
         """Grant the order's task nothing more, from this moment on."""
         self._unwatch(order.task)
-        self._meters.fence(order.task, _why(order))
+        self.meters.fence(order.task, _why(order))
 
     def under_way(self, task: str) -> list[str]:
-        return self._meters.under_way(task)
+        return self.meters.under_way(task)
 
     def release(self, task: str) -> None:
         """The order against the task is carried out; its meters may go."""
-        self._meters.release(task)
+        self.meters.release(task)
 
     def _watch(self, task: str) -> None:
-        _, _, seconds = self._meters.used(task).get(SECONDS, (0, 0, None))
+        _, _, seconds = self.meters.used(task).get(SECONDS, (0, 0, None))
         if seconds is None or task in self._timers:
             return
-        left = (self._meters.accepted(task) + int(seconds * _MICRO) - self._clock.now()) / _MICRO
+        left = (self.meters.accepted(task) + int(seconds * _MICRO) - self._clock.now()) / _MICRO
         loop = asyncio.get_running_loop()
         if left > 0:
             self._timers[task] = loop.call_later(max(left, _LEAST_WAIT), self._ring, task)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from interlock.actors.supervisor.budgets import SupervisorBudgets
+from interlock.actors.supervisor.compaction import Compaction
 from interlock.actors.supervisor.journal import Journal
 from interlock.actors.supervisor.kill import Ladder
 from interlock.actors.supervisor.pools import PoolPace, Pools, Spawner
@@ -39,6 +40,7 @@ class Supervisor:
             self.budgets.apply(row)
             self.ladder.apply(row)
             self.pools.apply(row)
+        self._compaction = Compaction(journal, self.budgets.meters, self.ladder, self.pools)
 
     async def run(self) -> None:
         """Work until cancelled. Raises where the journal fails: then this incarnation is over and another one has to start."""
@@ -48,5 +50,6 @@ class Supervisor:
                 group.create_task(self._journal.failure())
                 group.create_task(self.ladder.run())
                 group.create_task(self.pools.run())
+                group.create_task(self._compaction.run())
         finally:
             self.budgets.stop()

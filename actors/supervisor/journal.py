@@ -1,4 +1,4 @@
-"""The supervisor's own memory: an append-only journal that never waits for the ledger.
+"""The supervisor's own memory: a journal that never waits for the ledger. Nothing in it changes; what is over may be forgotten.
 
 A change counts once it is here: a reservation is granted, a kill is valid. One commit is one transaction, synced to disk;
 everything that became due in the same moment shares it. A journal has one owner, the supervisor's latest incarnation: an
@@ -8,7 +8,7 @@ earlier one that still lives is refused. Others may add orders only (`write_orde
 import asyncio
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -24,7 +24,7 @@ ONCE = ("order", "receipt")
 
 
 class Change(NamedTuple):
-    """What is to be remembered. `data` holds JSON values and exact amounts."""
+    """What is to be remembered of a task, or of a pool's member. `data` holds JSON values and exact amounts."""
 
     kind: str
     task: str
@@ -122,8 +122,17 @@ class Journal:
         """Orders that another process has written since the last call (or since the opening)."""
         raise NotImplementedError
 
+    def forget(self, kinds: Sequence[str], tasks: Sequence[str]) -> None:
+        """Drop all rows of these kinds about these tasks, at once or not at all. Commit before what is staged about them."""
+        self._check()
+        with self._failing():
+            self._erase(kinds, tasks)
+
     def close(self) -> None:
         """Give the store back; what is staged and was not waited for is dropped."""
+
+    def _erase(self, kinds: Sequence[str], tasks: Sequence[str]) -> None:
+        raise NotImplementedError
 
     def _write(self, changes: list[Change]) -> None:
         raise NotImplementedError
@@ -149,8 +158,13 @@ class Journal:
         changes, self._staged = self._staged, []
         if not changes:
             return
-        try:
+        with self._failing():
             self._write(changes)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:
             self._failure = error
             self._failed.set()
@@ -163,7 +177,7 @@ class MemoryJournal(Journal):
     def __init__(self, clock: Clock, store: list[Row] | None = None) -> None:
         super().__init__(clock)
         self.store: list[Row] = [] if store is None else store
-        self._opened_with = len(self.store)
+        self._opened_with = self.store[-1].seq if self.store else 0
         self._found: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
         for row in self.store:
             self._found[row.kind, row.task].append(row)
@@ -171,7 +185,7 @@ class MemoryJournal(Journal):
         self.append(Change("started", "", {"incarnation": self.incarnation}))
 
     def rows(self) -> Iterator[Row]:
-        return iter(self.store[: self._opened_with])
+        return iter([row for row in self.store if row.seq <= self._opened_with])
 
     def find(self, kind: str, task: str) -> Row | None:
         rows = self._found.get((kind, task))
@@ -185,9 +199,15 @@ class MemoryJournal(Journal):
             if change.kind in ONCE and self._found.get((change.kind, change.task)):
                 continue
             # Through JSON, so that this journal reads back what the one on disk does.
-            row = Row(len(self.store) + 1, self._clock.now(), change.kind, change.task, decode(change.encoded))
+            row = Row(self.store[-1].seq + 1 if self.store else 1, self._clock.now(), change.kind, change.task, decode(change.encoded))
             self.store.append(row)
             self._found[row.kind, row.task].append(row)
+
+    def _erase(self, kinds: Sequence[str], tasks: Sequence[str]) -> None:
+        for key in [(kind, task) for kind in kinds for task in tasks]:
+            self._found.pop(key, None)
+        gone, about = frozenset(kinds), frozenset(tasks)
+        self.store[:] = [row for row in self.store if row.kind not in gone or row.task not in about]
 
 
 _SCHEMA = f"""
@@ -200,6 +220,7 @@ CREATE INDEX IF NOT EXISTS journal_foreign ON journal (seq) WHERE writer = 0;
 CREATE UNIQUE INDEX IF NOT EXISTS journal_once ON journal (kind, task) WHERE kind IN {ONCE};
 """
 _INSERT = "INSERT OR IGNORE INTO journal (at, kind, task, data, writer) VALUES (?, ?, ?, ?, ?)"
+_DELETE = "DELETE FROM journal WHERE kind = ? AND task = ? AND task != ''"
 _SELECT = "SELECT seq, at, kind, task, data FROM journal"
 _OUTSIDER = 0
 
@@ -288,11 +309,21 @@ class SqliteJournal(Journal):
     def _write(self, changes: list[Change]) -> None:
         at = self._clock.now()
         values = [(at, change.kind, change.task, change.encoded, self.incarnation) for change in changes]
+        with self._changing():
+            self._db.executemany(_INSERT, values)
+
+    def _erase(self, kinds: Sequence[str], tasks: Sequence[str]) -> None:
+        with self._changing():
+            self._db.executemany(_DELETE, [(kind, task) for kind in kinds for task in tasks])
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One transaction of the journal's owner."""
         with _store_errors(self._path), _transaction(self._db):
             (latest,) = self._db.execute("SELECT max(writer) FROM journal WHERE kind = 'started'").fetchone()
             if latest != self.incarnation:
                 raise StaleIncarnation(incarnation=self.incarnation, current=latest)
-            self._db.executemany(_INSERT, values)
+            yield
 
     def _data_version(self) -> int:
         version: int = self._db.execute("PRAGMA data_version").fetchone()[0]

@@ -36,7 +36,10 @@ class _Progress:
 
 
 class Ladder:
-    """Gives and carries out orders. Feed every old row to `apply`, then `run`; orders given before wait for that."""
+    """Gives and carries out orders. Feed every old row to `apply`, then `run`; orders given before wait for that.
+
+    `acknowledged` collects the tasks whose orders are over; whoever makes use of it empties it.
+    """
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class Ladder:
         self._clock = clock
         self._pace = pace or Pace()
         self._open: dict[str, _Progress] = {}
+        self.acknowledged: list[str] = []
         self._group: asyncio.TaskGroup | None = None
 
     def apply(self, row: Row) -> None:
@@ -71,7 +75,7 @@ class Ladder:
             case "receipt":
                 self._open[row.task].receipt.set_result(Receipt(**row.data))
             case "acknowledged":
-                del self._open[row.task]
+                self._close(row.task)
 
     async def kill(self, task: str, by: str, why: str) -> Receipt:
         """Stop a task, whatever hangs; the receipt comes within a minute. Killing twice returns the first one's receipt."""
@@ -157,7 +161,15 @@ class Ladder:
             # Until it heard of the order, the engine may have handed the task to somebody once more; who was not to be seen may be yet.
             await self._sweep(progress, replace(self._pace, silence=self._pace.bound)).run(self._ended(order))
         self._journal.append(Change("acknowledged", order.task, {}))
-        del self._open[order.task]
+        self._close(order.task)
+
+    def _close(self, task: str) -> None:
+        del self._open[task]
+        self.acknowledged.append(task)
+
+    def carries(self, task: str) -> bool:
+        """Whether an order against the task is still being carried out."""
+        return task in self._open
 
     def _hand_over(self, progress: _Progress, fenced: int, verified: bool) -> None:
         """The receipt: durable, then given to whoever waits for it."""

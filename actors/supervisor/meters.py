@@ -44,9 +44,13 @@ class _Task:
 
 
 class Meters:
-    """The state of all open tasks. `reserve`, `settle` and `close` apply what they decide and return what to journal."""
+    """The state of all open tasks. `reserve`, `settle` and `close` apply what they decide and return what to journal.
+
+    `forgotten` collects the tasks that are over; whoever makes use of it empties it.
+    """
 
     def __init__(self) -> None:
+        self.forgotten: list[str] = []
         self._tasks: dict[str, _Task] = {}
         self._owner: dict[str, str] = {}
 
@@ -121,6 +125,9 @@ class Meters:
         """Tasks that are open and not fenced."""
         return [name for name, task in self._tasks.items() if not task.fenced and not task.closed]
 
+    def knows(self, task: str) -> bool:
+        return task in self._tasks
+
     def accepted(self, task: str) -> int:
         """When the task began, in microseconds; 0 where it is not open."""
         known = self._tasks.get(task)
@@ -161,6 +168,7 @@ class Meters:
     def _forget_if_done(self, name: str, task: _Task) -> None:
         if task.closed and (task.released or not task.fenced):
             del self._tasks[name]
+            self.forgotten.append(name)
             for id in task.held:
                 del self._owner[id]
 

@@ -80,6 +80,7 @@ class Pools:
         self._pace = pace or PoolPace()
         self._pools: dict[str, _Pool] = {}
         self._members: dict[str, _Member] = {}
+        self.gone: list[str] = []
         self._group: asyncio.TaskGroup | None = None
 
     def apply(self, row: Row) -> None:
@@ -95,6 +96,7 @@ class Pools:
                 self._members[row.data["incarnation"]].state = row.kind
             case "gone":
                 del self._members[row.data["incarnation"]]
+                self.gone.append(row.data["incarnation"])
 
     def declare(self, pool: str, kind: str, size: int) -> None:
         """There shall be such a pool, of this size; a pool that exists already changes to it."""
@@ -135,6 +137,11 @@ class Pools:
     def incarnations(self) -> list[str]:
         """All that may have work, of all pools, those that are leaving included."""
         return [name for name, member in self._members.items() if member.state != "starting"]
+
+    def needs(self, incarnation: str) -> bool:
+        """Whether its rows say something yet: it is there, or nobody of its pool came after it and its number must not be given again."""
+        pool, _, number = incarnation.rpartition("-")
+        return incarnation in self._members or self._pools[pool].number == int(number)
 
     def lost(self, incarnation: str, why: str) -> None:
         """Its process has ended; its pool gets another. May be said twice."""
@@ -193,7 +200,7 @@ class Pools:
         incarnation = f"{pool}-{self._pools[pool].number}"
         self._members[incarnation] = _Member(pool)
         # Before it is born: whatever happens now, nobody else is ever called so.
-        self._journal.append(Change("spawn", "", {"pool": pool, "incarnation": incarnation, "number": self._pools[pool].number}))
+        self._journal.append(Change("spawn", incarnation, {"pool": pool, "incarnation": incarnation, "number": self._pools[pool].number}))
         return incarnation
 
     async def _spawn(self, pool: str, incarnation: str) -> None:
@@ -244,11 +251,12 @@ class Pools:
             pause = min(pause * 2, self._pace.last)
 
     def _mark(self, incarnation: str, state: str) -> None:
-        self._journal.append(Change(state, "", {"incarnation": incarnation}))
+        self._journal.append(Change(state, incarnation, {"incarnation": incarnation}))
         self._members[incarnation].state = state
 
     def _forget(self, incarnation: str) -> None:
-        self._journal.append(Change("gone", "", {"incarnation": incarnation}))
+        self._journal.append(Change("gone", incarnation, {"incarnation": incarnation}))
+        self.gone.append(incarnation)
         member = self._members.pop(incarnation)
         self._pools[member.pool].changed.set()
 

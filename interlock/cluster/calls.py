@@ -6,11 +6,10 @@ called so is idempotent under ids that the caller gives.
 
 import asyncio
 import functools
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar
 
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError
 
 from interlock.schemas.errors import InterlockError, from_wire
 from interlock.schemas.ports import PeerGone
@@ -19,9 +18,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
-PING_SECONDS = 5.0
-
-_LOG = logging.getLogger("interlock.cluster")
 
 
 class NeverCame(PeerGone):
@@ -81,19 +77,6 @@ async def insist(method: Any, *args: Any, seconds: float | None = None) -> Any:
                 raise Unreachable(str(error)) from None
         await asyncio.sleep(pause)
         pause = min(pause * 2, LAST_PAUSE)
-
-
-async def keep_awake(actor: Callable[[], Any], every: float = 0.5) -> None:
-    """Call an actor's `ping` again and again: who has just been started again, by Ray, begins its work with the first call."""
-    while True:
-        try:
-            async with asyncio.timeout(PING_SECONDS):
-                await ask(actor().ping)
-        except (PeerGone, OSError, ValueError, InterlockError) as error:  # a timeout is an OSError
-            _LOG.debug("no answer to a ping: %r", error)
-        except RayError as error:
-            _LOG.warning("a ping failed: %r", error)
-        await asyncio.sleep(every)
 
 
 class Batcher:

@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from interlock.clock import SystemClock
-from interlock.cluster.calls import answers, insist, keep_awake
+from interlock.cluster.calls import answers, insist
 from interlock.cluster.config import SUPERVISOR, BusConfig
 from interlock.cluster.ports import Handle, RayBudgets, RayPeer
 from interlock.cluster.process import begin
@@ -34,14 +34,12 @@ class OrchestratorActor:
 
     def __init__(self, config: BusConfig) -> None:
         self._config = config
-        self._starting: asyncio.Task[Service] | None = None
         self._engine: Engine | None = None
-        self._waking: asyncio.Task[None] | None = None
         begin("interlock-orchestrator")
+        # By itself: where everybody died in one moment, nobody calls.
+        self._starting = asyncio.get_running_loop().create_task(self._start())
 
     async def _service(self) -> Service:
-        if self._starting is None:
-            self._starting = asyncio.get_running_loop().create_task(self._start())
         return await asyncio.shield(self._starting)
 
     async def _start(self) -> Service:
@@ -54,8 +52,6 @@ class OrchestratorActor:
                 asyncio.get_running_loop().create_task(insist(supervisor.lost, name, "its process ended"))
 
             self._engine = engine = Engine(store, clock, RayBudgets(supervisor), lost, self._failed, task_span)
-            # The supervisor does the same for this actor: whichever of them is started again, the other wakes it.
-            self._waking = asyncio.get_running_loop().create_task(keep_awake(lambda: supervisor))
             found = await insist(supervisor.peers)
             await engine.open([PeerRef(name, kind, pool, RayPeer(handle)) for name, kind, pool, handle in found])
             return Service(engine, store.reader)

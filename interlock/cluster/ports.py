@@ -7,9 +7,10 @@ from typing import Any
 
 from interlock.cluster.calls import Batcher, Unreachable, ask, insist
 from interlock.schemas.budget import Amount, Amounts
-from interlock.schemas.errors import from_wire
-from interlock.schemas.ports import Grant, PeerGone, Reservation
+from interlock.schemas.errors import InterlockError, from_wire
+from interlock.schemas.ports import Budgets, Grant, PeerGone, Reservation
 from interlock.schemas.record import Receipt
+from interlock.schemas.words import told
 
 _LOG = logging.getLogger("interlock.cluster")
 
@@ -58,6 +59,20 @@ class RayBudgets:
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
         used: dict[str, tuple[Amount, Amount, Amount | None]] = await self._batch("used", task)
         return used
+
+
+async def budget_call(budgets: Budgets, name: str, *args: Any) -> tuple[bool, Any]:
+    """One call of `RayBudgets` as the supervisor carries it out: its result, or its wire error."""
+    try:
+        if name == "reserve":
+            grants = await budgets.reserve([Reservation(*one) for one in args[0]])
+            return True, [(one.id, one.units, one.error.to_wire() if one.error else None) for one in grants]
+        return True, await getattr(budgets, name)(*args)
+    except InterlockError as error:
+        return False, error.to_wire()
+    except Exception as error:  # noqa: BLE001 - one call's fault is its caller's, not that of all in the batch
+        _LOG.exception("a call of %s failed", name)
+        return False, InterlockError(detail=f"the supervisor failed at {name}: {told(error)}").to_wire()
 
 
 class RayOrders:

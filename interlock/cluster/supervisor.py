@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from collections.abc import Coroutine
 from dataclasses import asdict
 from typing import Any
 
@@ -13,34 +14,45 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from interlock.actors.supervisor.core import Supervisor, World
 from interlock.actors.supervisor.journal import SqliteJournal
 from interlock.clock import SystemClock
-from interlock.cluster.calls import Unreachable, answers, ask, insist, keep_awake
+from interlock.cluster.calls import Unreachable, answers, ask, insist
 from interlock.cluster.code import Code
 from interlock.cluster.config import ORCHESTRATOR, BusConfig, read_secrets
 from interlock.cluster.peer import PeerActor, make_wardens
-from interlock.cluster.ports import Handle, RayHosts, RayOrders, RayProcesses
+from interlock.cluster.ports import Handle, RayHosts, RayOrders, RayProcesses, budget_call
 from interlock.cluster.process import begin
 from interlock.cluster.store import read_code, write_code
-from interlock.schemas.errors import InterlockError
-from interlock.schemas.ports import PeerGone, Reservation
-from interlock.schemas.words import told
+from interlock.schemas.ports import PeerGone
 
 _LOG = logging.getLogger("interlock.supervisor")
 
 WATCH_SECONDS = 0.5
+GONE = "it is not on the cluster any more"
 KINDS = {"runners": "runner", "models": "models"}
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)
 class SupervisorActor:
-    """One incarnation of the supervisor. Every method starts it if it is not running yet."""
+    """One incarnation of the supervisor. It begins by itself, also when nobody calls; a call that comes before finds it begun."""
 
     def __init__(self, config: BusConfig) -> None:
         self._config = config
         self._supervisor: Supervisor | None = None
         self._handles: dict[str, Handle] = {}
         self._known_wardens: list[Handle] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         begin("interlock-supervisor")
+        self._background(self._begin())
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _begin(self) -> None:
+        try:
+            self._here()
+        except Exception:  # noqa: BLE001 - whatever it is, only a new incarnation is right again
+            await self._over()
 
     def _here(self) -> Supervisor:
         if self._supervisor is None:
@@ -54,21 +66,21 @@ class SupervisorActor:
                 self._joined,
             )
             self._supervisor = Supervisor(SqliteJournal(self._config.journal, clock), clock, world)
-            loop = asyncio.get_running_loop()
-            self._tasks = [
-                loop.create_task(self._run(self._supervisor)),
-                loop.create_task(self._watch()),
-                loop.create_task(keep_awake(self._orchestrator)),
-            ]
+            self._background(self._run(self._supervisor))
+            self._background(self._watch())
         return self._supervisor
 
     async def _run(self, supervisor: Supervisor) -> None:
         try:
             await supervisor.run()
         except Exception:  # noqa: BLE001 - whatever it is, only a new incarnation is right again
-            _LOG.exception("this supervisor is over; another one starts from the journal")
-            await asyncio.sleep(WATCH_SECONDS)
-            os._exit(1)
+            await self._over()
+
+    @staticmethod
+    async def _over() -> None:
+        _LOG.exception("this supervisor is over; another one starts from the journal")
+        await asyncio.sleep(WATCH_SECONDS)
+        os._exit(1)
 
     async def _watch(self) -> None:
         """Keep the wardens awake; a node that has come gets one."""
@@ -111,11 +123,18 @@ class SupervisorActor:
         await ask(self._orchestrator().leave, incarnation)
 
     def _joined(self, pool: str, incarnation: str) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(self._introduce(pool, incarnation)))
+        self._background(self._introduce(pool, incarnation))
 
     async def _introduce(self, pool: str, incarnation: str) -> None:
-        kind = KINDS.get(pool, "replica")
-        await insist(self._orchestrator().join, incarnation, kind, pool, self._handle(incarnation))
+        try:
+            handle = self._handle(incarnation)
+        except PeerGone:
+            self._lose(incarnation, GONE)
+            return
+        try:
+            await insist(self._orchestrator().join, incarnation, KINDS.get(pool, "replica"), pool, handle)
+        except (PeerGone, ValueError):
+            _LOG.info("there is no orchestrator that %s could join; one that comes asks for all peers", incarnation)
 
     # --- what it is asked ------------------------------------------------------------------------------------------------------------
 
@@ -128,20 +147,7 @@ class SupervisorActor:
     @answers
     async def budgets(self, calls: list[tuple[Any, ...]]) -> list[tuple[bool, Any]]:
         """A batch of calls of `Budgets`, carried out side by side; per call its result or wire error."""
-        return list(await asyncio.gather(*(self._budget(*call) for call in calls)))
-
-    async def _budget(self, name: str, *args: Any) -> tuple[bool, Any]:
-        budgets = self._here().budgets
-        try:
-            if name == "reserve":
-                grants = await budgets.reserve([Reservation(*one) for one in args[0]])
-                return True, [(one.id, one.units, one.error.to_wire() if one.error else None) for one in grants]
-            return True, await getattr(budgets, name)(*args)
-        except InterlockError as error:
-            return False, error.to_wire()
-        except Exception as error:  # noqa: BLE001 - one call's fault is its caller's, not that of all in the batch
-            _LOG.exception("a call of %s failed", name)
-            return False, InterlockError(detail=f"the supervisor failed at {name}: {told(error)}").to_wire()
+        return list(await asyncio.gather(*(budget_call(self._here().budgets, *call) for call in calls)))
 
     @answers
     async def kill(self, task: str, by: str, why: str) -> dict[str, Any]:
@@ -152,7 +158,7 @@ class SupervisorActor:
     async def lost(self, incarnation: str, why: str) -> None:
         """It has ended, or it hangs and is given up: then its process ends now, and so does whatever it left behind."""
         self._lose(incarnation, why)
-        self._tasks.append(asyncio.get_running_loop().create_task(self._end(incarnation)))
+        self._background(self._end(incarnation))
 
     async def _end(self, incarnation: str) -> None:
         try:
@@ -186,7 +192,7 @@ class SupervisorActor:
             try:
                 found.append((name, KINDS.get(pool, "replica"), pool, self._handle(name)))
             except PeerGone:
-                self._lose(name, "it is not on the cluster any more")
+                self._lose(name, GONE)
         return found
 
     @answers

@@ -118,7 +118,8 @@ def _silence(task: "asyncio.Task[Any]") -> None:
 
 class Simulation(Assembly):
     """A bus that can be hurt. `on_entry`, `on_row` and `on_frame` are called when an entry is durable, a row of the supervisor's journal
-    is durable, a peer takes a frame: set them to crash somebody there. `bus` is a driver's handle."""
+    is durable, a peer takes a frame: set them to crash somebody there. `rows` are all rows that ever were in the supervisor's journal,
+    `bus` is a driver's handle."""
 
     def __init__(self, app: App, playbook: Any = None, *, seed: int = 0, faults: Faults | None = None, clock: Clock | None = None) -> None:
         self.script = ScriptedWire(playbook, Endpoint("http://scripted.invalid", "none")) if playbook is not None else None
@@ -127,6 +128,7 @@ class Simulation(Assembly):
         self.on_entry: Callable[[Entry], None] | None = None
         self.on_row: Callable[[Row], None] | None = None
         self.on_frame: Callable[[str, Any], None] | None = None
+        self.rows: list[Row] = []
         self._doing: set[asyncio.Task[None]] = set()
         self.bus = AsyncBus(LocalBackend(self))
 
@@ -260,6 +262,8 @@ class _Journal(MemoryJournal):
         for change in changes:
             before = len(self.store)
             super()._write([change])
+            if len(self.store) > before:
+                self._simulation.rows.append(self.store[-1])
             cell = CELL.get()
             if cell is not None and self._simulation.on_row is not None and len(self.store) > before:
                 self._simulation.on_row(self.store[-1])

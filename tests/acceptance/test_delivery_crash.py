@@ -153,7 +153,7 @@ async def _delivered(sim: Simulation, app: Any, repository: Path, frames: list[t
     tree = git(repository, "rev-parse", f"{STAGING}^{{tree}}") if made else ""
     commits = int(git(repository, "rev-list", "--count", "--all")) - 1
     assert sim.script is not None
-    return Delivered(end, tree, commits, owner, sim.script.count, log, frames, len(sim._journal.store), works)  # type: ignore[attr-defined]
+    return Delivered(end, tree, commits, owner, sim.script.count, log, frames, len(sim.rows), works)
 
 
 async def _says_yes(sim: Simulation) -> None:

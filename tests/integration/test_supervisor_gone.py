@@ -12,7 +12,8 @@ import pytest
 import ray
 
 from interlock import AgentContext, App, Budget, Bus, Message, Outcome, WorkflowContext
-from interlock.cluster.config import SUPERVISOR
+from interlock.cluster.config import LEDGER_FILE, ORCHESTRATOR, SUPERVISOR
+from interlock.orchestrator.ledger.reader import Reader
 from interlock.schemas.errors import NotBorn, OrderStands
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("shared_ray")]
@@ -44,13 +45,18 @@ def make_app() -> App:
 
 
 @pytest.fixture(scope="module")
-def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus]:
-    with Bus.start(make_app(), folder=tmp_path_factory.mktemp("bus"), name=NAME) as bus:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bus")
+
+
+@pytest.fixture(scope="module")
+def bus(home: Path) -> Iterator[Bus]:
+    with Bus.start(make_app(), folder=home, name=NAME) as bus:
         yield bus
 
 
-def supervisor() -> int:
-    handle: Any = ray.get_actor(SUPERVISOR, namespace=NAME)
+def process(actor: str) -> int:
+    handle: Any = ray.get_actor(actor, namespace=NAME)
     get: Any = ray.get
     return int(get(handle.ping.remote())[1])
 
@@ -61,12 +67,24 @@ def test_every_pool_has_a_member_once_the_bus_has_started(bus: Bus) -> None:
 
 def test_seconds_run_out_though_nobody_calls_a_dead_supervisor(bus: Bus) -> None:
     task = bus.submit_json("sleep", {}, limits={"seconds": "4"})
-    os.kill(supervisor(), signal.SIGKILL)
+    os.kill(process(SUPERVISOR), signal.SIGKILL)
     assert task.outcome(timeout=45) is Outcome.BUDGET_EXCEEDED
 
 
+def test_orchestrator_and_supervisor_come_back_though_nobody_calls_either(bus: Bus, home: Path) -> None:
+    task = bus.submit_json("sleep", {}, limits={"seconds": "4"})
+    for pid in (process(ORCHESTRATOR), process(SUPERVISOR)):
+        os.kill(pid, signal.SIGKILL)
+    reader, deadline = Reader(home / LEDGER_FILE), time.monotonic() + 45
+    while not (row := reader.task(task.id)) or not row.outcome:
+        assert time.monotonic() < deadline, "nobody goes on with it"
+        time.sleep(0.1)
+    assert row.outcome == Outcome.BUDGET_EXCEEDED
+    reader.close()
+
+
 def test_an_order_against_a_frozen_supervisor_is_durable_and_obeyed_when_it_wakes(bus: Bus) -> None:
-    task, pid = bus.submit_json("sleep", {}), supervisor()
+    task, pid = bus.submit_json("sleep", {}), process(SUPERVISOR)
     os.kill(pid, signal.SIGSTOP)
     began = time.monotonic()
     try:

@@ -57,7 +57,7 @@ async def played(sim: Simulation, task: Any, rows: Callable[[], list[tuple[Any, 
     log = check(sim)
     assert [entry.kind for entry in log].count("task.ended") == 1
     assert sim.script is not None
-    return Played(end, sorted(rows()), sim.script.count, log, len(sim._journal.store), frames)  # type: ignore[attr-defined]
+    return Played(end, sorted(rows()), sim.script.count, log, len(sim.rows), frames)
 
 
 def recorded(sim: Simulation) -> list[tuple[str, str]]:

@@ -137,7 +137,7 @@ async def storm(sim: Simulation, seed: int, world: World, app: Any) -> Run:
     assert refold(log) == sim.store.disk.tables.rows  # type: ignore[attr-defined]
     assert not sim.engine.tasks
     assert all(len(sim.supervisor.pools.members(pool)) >= 1 for pool in ("pricing", "cashier", "runners", "models"))
-    return Run(log, list(sim._journal.store), world, accepted, decided, killed, outcomes)  # type: ignore[attr-defined]
+    return Run(log, list(sim.rows), world, accepted, decided, killed, outcomes)
 
 
 def play(seed: int) -> Run:

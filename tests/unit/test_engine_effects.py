@@ -115,8 +115,8 @@ def test_a_call_whose_gateway_died_is_charged_and_made_once_more() -> None:
         assert sim.script.count == 2
         (cut,) = of(sim, e.ModelCutOff)
         assert (cut.gateway, cut.number) == ("models-1", 1)
-        held = [row.data["id"] for row in sim._journal.store if row.kind == "reserve"]  # type: ignore[attr-defined]
-        settled = [row.data["id"] for row in sim._journal.store if row.kind == "settle"]  # type: ignore[attr-defined]
+        held = [row.data["id"] for row in sim.rows if row.kind == "reserve"]
+        settled = [row.data["id"] for row in sim.rows if row.kind == "settle"]
         assert len(held) == 2
         assert settled == [held[1]], "the first stays held in full: nobody knows what it cost"
 
@@ -126,7 +126,7 @@ def test_a_call_whose_gateway_died_is_charged_and_made_once_more() -> None:
 def test_a_call_whose_gateway_and_orchestrator_died_is_charged_twice() -> None:
     async def main(sim: Simulation) -> None:
         assert await think(sim, lose(sim, "models"), sim.crash_engine) == Gone(said="thought")
-        held = [row.data["id"] for row in sim._journal.store if row.kind == "reserve"]  # type: ignore[attr-defined]
+        held = [row.data["id"] for row in sim.rows if row.kind == "reserve"]
         assert len(set(held)) == 2, "two requests went out, so two are paid for"
 
     simulate(main, thinking(), SLOW)

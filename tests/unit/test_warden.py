@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.actors.board import board_path
+from interlock.actors.board import KEEP_ENDED_SECONDS, board_path, ended_path, retire
 from interlock.actors.ending import GONE, KILLED, UNVERIFIED
 from interlock.actors.process import (
     INCARNATION_MARK,
@@ -71,7 +71,7 @@ PROGRAMS = {
 PRELUDE = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
-from interlock.actors.board import Board
+from interlock.actors.board import Board, KEEP_ENDED_SECONDS, ended_path, retire
 from interlock.actors.process import mark_self
 mark_self({incarnation!r})
 board = Board.create(Path({directory!r}), {incarnation!r})
@@ -279,6 +279,15 @@ def test_the_board_of_one_that_has_ended_makes_room(nursery: Nursery) -> None:
     asyncio.run(main())
     assert not board_path(nursery.directory, "pricing-1").exists()
     assert asyncio.run(nursery.warden.end(["pricing-1", "pricing-0"])) == {"pricing-1": GONE, "pricing-0": UNVERIFIED}
+
+
+def test_what_is_kept_of_the_ended_is_not_kept_for_ever(tmp_path: Path) -> None:
+    for name in ("pricing-1", "pricing-2"):
+        retire(tmp_path, name)
+    long_ago = ended_path(tmp_path, "pricing-1").stat().st_mtime - KEEP_ENDED_SECONDS - 1
+    os.utime(ended_path(tmp_path, "pricing-1"), (long_ago, long_ago))
+    retire(tmp_path, "pricing-3")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pricing-2.ended", "pricing-3.ended"]
 
 
 def test_children_end_without_their_parent(nursery: Nursery) -> None:

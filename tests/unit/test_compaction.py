@@ -1,0 +1,171 @@
+"""The journal forgets what is over, and no later supervisor misses it."""
+
+import asyncio
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from kill_stage import Host, Stage
+
+from interlock.actors.supervisor.compaction import EVERY_SECONDS
+from interlock.actors.supervisor.core import Supervisor, World
+from interlock.actors.supervisor.journal import Change, Journal, MemoryJournal, SqliteJournal
+from interlock.schemas.errors import Fenced, StaleIncarnation
+from interlock.schemas.ports import Reservation
+from interlock.testing.virtual_time import run
+
+
+class Place(Stage):
+    """A stage on which peers are born and end as they are told to, before a journal in memory or on disk."""
+
+    def __init__(self, path: Path | None) -> None:
+        super().__init__()
+        self.path = path
+
+    def journal(self) -> Journal:
+        if self.path is None:
+            return MemoryJournal(self.clock, self.store)
+        return SqliteJournal(self.path, self.clock, create=not self.path.exists())
+
+    def kinds(self) -> Counter[str]:
+        if self.path is None:
+            return Counter(row.kind for row in self.store)
+        with closing(sqlite3.connect(self.path)) as db:
+            return Counter(kind for (kind,) in db.execute("SELECT kind FROM journal"))
+
+    async def spawn(self, pool: str, kind: str, incarnation: str) -> None:
+        self.hosts[incarnation] = Host(holds=set())
+
+    async def stop(self, incarnation: str) -> None:
+        self.hosts.pop(incarnation, None)
+
+    def world(self) -> World:
+        async def leave(incarnation: str) -> None:
+            return
+
+        return World(self, self, self, self, leave, lambda pool, incarnation: None)
+
+
+class Life:
+    def __init__(self, place: Place) -> None:
+        self.place, self.journal = place, place.journal()
+
+    async def __aenter__(self) -> Supervisor:
+        supervisor = Supervisor(self.journal, self.place.clock, self.place.world())
+        self.running = asyncio.create_task(supervisor.run())
+        await asyncio.sleep(0)
+        return supervisor
+
+    async def __aexit__(self, *failure: object) -> None:
+        self.running.cancel()
+        await asyncio.wait([self.running])
+        self.journal.close()
+
+
+@pytest.fixture(params=["memory", "disk"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return Place(tmp_path / "supervisor.db" if request.param == "disk" else None)
+
+
+async def spend(supervisor: Supervisor, task: str, at: int, *, close: bool) -> None:
+    await supervisor.budgets.open(task, {"tokens": 100}, at)
+    await supervisor.budgets.reserve([Reservation(f"{task}-{n}", task, {"tokens": 10}, {}) for n in range(3)])
+    await supervisor.budgets.settle(f"{task}-0", {"tokens": 4})
+    if close:
+        await supervisor.budgets.close(task)
+
+
+def test_what_is_over_is_forgotten_and_what_is_live_stays_as_it_was(place: Place) -> None:
+    async def main() -> None:
+        async with Life(place) as supervisor:
+            await asyncio.gather(*(spend(supervisor, f"tsk_{n}", place.clock.now(), close=True) for n in range(250)))
+            await spend(supervisor, "tsk_live", place.clock.now(), close=False)
+            before = await supervisor.budgets.used("tsk_live")
+            assert place.kinds()["reserve"] == 3 * 251
+            await asyncio.sleep(EVERY_SECONDS + 10)
+            assert place.kinds() == {"started": 1, "open": 1, "reserve": 3, "settle": 1}
+        async with Life(place) as supervisor:
+            assert await supervisor.budgets.used("tsk_live") == before
+            assert await supervisor.budgets.used("tsk_0") == {}
+            await supervisor.budgets.settle("tsk_live-1", {"tokens": 10})
+            await supervisor.budgets.close("tsk_live")
+        async with Life(place):  # what ended under the one before is replayed, and then forgotten
+            await asyncio.sleep(EVERY_SECONDS + 10)
+            assert place.kinds() == {"started": 3}
+
+    run(main())
+
+
+def test_a_task_that_is_open_again_keeps_its_meters(place: Place) -> None:
+    async def main() -> None:
+        async with Life(place) as supervisor:
+            await spend(supervisor, "tsk_a", place.clock.now(), close=True)
+            await supervisor.budgets.open("tsk_a", {"tokens": 7}, place.clock.now())
+            await asyncio.sleep(EVERY_SECONDS + 10)
+        async with Life(place) as supervisor:
+            assert (await supervisor.budgets.used("tsk_a"))["tokens"] == (0, 0, 7)
+
+    run(main())
+
+
+def test_a_killed_task_does_not_rise_again(place: Place) -> None:
+    place.hosts["a"], place.present = Host("hangs", holds={"tsk_a"}), ["a"]
+
+    async def main() -> None:
+        async with Life(place) as supervisor:
+            await spend(supervisor, "tsk_a", place.clock.now(), close=False)
+            receipt = await supervisor.ladder.kill("tsk_a", "ann", "enough")
+            await supervisor.budgets.close("tsk_a")
+            assert place.kinds()["holding"] == 1
+            await asyncio.sleep(EVERY_SECONDS + 10)
+            assert place.kinds() == {"started": 1, "order": 1, "receipt": 1, "acknowledged": 1}
+        async with Life(place) as supervisor:
+            assert await supervisor.ladder.kill("tsk_a", "bob", "again") == receipt
+            with pytest.raises(Fenced):
+                await supervisor.budgets.open("tsk_a", {"tokens": 1}, place.clock.now())
+            await asyncio.sleep(EVERY_SECONDS + 10)
+        assert len(place.receipts) == 1
+
+    run(main())
+
+
+def test_no_name_is_given_twice_though_the_lives_are_forgotten(place: Place) -> None:
+    async def main() -> None:
+        async with Life(place) as supervisor:
+            supervisor.pools.declare("pricing", "replica", 1)
+            for n in range(1, 6):
+                await asyncio.sleep(20)
+                assert supervisor.pools.members("pricing") == [f"pricing-{n}"]
+                supervisor.pools.lost(f"pricing-{n}", "for a test")
+            supervisor.pools.scale("pricing", 0)
+            await asyncio.sleep(EVERY_SECONDS + 60)
+            assert place.kinds()["spawn"] == place.kinds()["gone"] == 1
+        async with Life(place) as supervisor:
+            supervisor.pools.scale("pricing", 1)
+            await asyncio.sleep(1)
+            assert supervisor.pools.members("pricing") == ["pricing-6"]
+            await asyncio.sleep(EVERY_SECONDS + 10)
+        async with Life(place) as supervisor:
+            assert supervisor.pools.members("pricing") == ["pricing-6"]
+
+    run(main())
+
+
+def test_who_is_not_the_latest_forgets_nothing(place: Place) -> None:
+    async def main() -> None:
+        old = place.journal()
+        old.append(Change("close", "tsk_a", {}))
+        new = place.journal()
+        if isinstance(old, SqliteJournal):
+            with pytest.raises(StaleIncarnation):
+                old.forget(["close"], ["tsk_a"])
+        assert new.find("close", "tsk_a") is not None
+        new.forget(["close"], ["tsk_a", ""])
+        assert new.find("close", "tsk_a") is None
+        assert place.kinds() == {"started": 2}
+        old.close()
+        new.close()
+
+    run(main())

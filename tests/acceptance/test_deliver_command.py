@@ -89,6 +89,16 @@ def test_the_demo_with_one_more_test_ends_in_a_question() -> None:
     assert "ledger intact: " in done.stdout
 
 
+def test_that_end_is_told_as_json() -> None:
+    done = interlock("demo", "--extra-failing-test", "--json")
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert (told["outcome"], told["commit"]) == ("failed", None)
+    assert "was approved in 3 rounds, and policy deny said not to go on" in told["reason"]
+    assert RunRecord.model_validate(told["record"]).outcome == "failed"
+    assert "no terminal: policy `deny` answered the question" in done.stderr
+
+
 def test_json_is_all_that_is_printed(tmp_path: Path) -> None:
     done = interlock("demo", "--json", "--keep", str(tmp_path / "kept"))
     assert done.exit_code == 0

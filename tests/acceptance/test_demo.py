@@ -1,14 +1,14 @@
-"""The two commands that a newcomer types first, as they are: a process of their own, a Ray of their own, files that stay."""
+"""The two commands that a newcomer types first, as they are: a process of their own, a Ray of their own, files that stay.
 
-import json
+All else that they do is tried without Ray, in `test_deliver_command.py`.
+"""
+
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from interlock.schemas.record import RunRecord
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
@@ -42,16 +42,6 @@ def test_the_demo(tmp_path: Path) -> None:
         assert said in done.stdout
     verified = interlock(tmp_path, "audit", "verify", "--ledger", "kept/bus/ledger.db")
     assert (verified.returncode, verified.stdout.partition(":")[0]) == (0, "ledger intact")
-
-
-def test_the_demo_with_one_more_test(tmp_path: Path) -> None:
-    done = interlock(tmp_path, "demo", "--extra-failing-test", "--json")
-    assert done.returncode == 1
-    told = json.loads(done.stdout)
-    assert (told["outcome"], told["commit"]) == ("failed", None)
-    assert "was approved in 3 rounds, and policy deny said not to go on" in told["reason"]
-    assert RunRecord.model_validate(told["record"]).outcome == "failed"
-    assert "no terminal: policy `deny` answered the question" in done.stderr
 
 
 def test_deliver_without_a_model(tmp_path: Path) -> None:

@@ -110,8 +110,8 @@ async def place(app: App, code: Code, *, name: str, home: Path, model: ModelSett
     make_wardens(config)
     supervisor = _make(SupervisorActor, config, SUPERVISOR, node)
     orchestrator = _make(OrchestratorActor, config, ORCHESTRATOR, node)
-    await insist(orchestrator.ping, seconds=READY_SECONDS)
     registry = _make(RegistryActor, config, REGISTRY, node)
+    await insist(orchestrator.ping, seconds=READY_SECONDS)
     spec = app.spec()
     for ref, schema in spec.schemas.items():
         contract, version = ref.split(" ")

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from interlock.schemas.errors import StaleEpoch
-from interlock.schemas.frames import FRAMES_AT_MOST, Frame, pack, unpack
+from interlock.schemas.frames import Frame, carried, pack, unpack
 
 
 class Mailbox(ABC):
@@ -127,7 +127,7 @@ class Mailbox(ABC):
             raise StaleEpoch(epoch=epoch, current=self.epoch)
         start = max(self._unsent, self._first)
         offset = start - self._first
-        frames = list(islice(self._outbox, offset, offset + FRAMES_AT_MOST))
+        frames = carried(islice(self._outbox, offset, None))
         self._unsent = start + len(frames)
         more = self._unsent < self._first + len(self._outbox)
         holds, self._announce = (self.holds() if self._announce else None), False

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from interlock.schemas.errors import StaleEpoch
-from interlock.schemas.frames import FRAMES_AT_MOST, Frame, pack, unpack
+from interlock.schemas.frames import Frame, carried, pack, unpack
 from interlock.schemas.ports import Peer, PeerGone
 
 OPEN_AT_MOST = 2
@@ -118,7 +118,7 @@ class Channel:
     def _request(self) -> bytes:
         first = self._unsent
         start = first - self._queue_first
-        frames = list(islice(self._queue, start, start + FRAMES_AT_MOST))
+        frames = carried(islice(self._queue, start, None))
         self._unsent = first + len(frames)
         self._calls += 1
         lost, self._lost = self._lost, False

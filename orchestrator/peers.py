@@ -24,6 +24,10 @@ ENDED = "(ended)"
 """Whose frame it is where its dispatch is known no more: some task's that has gone on without it."""
 
 
+_OF_A_TASK = (f.Commands, f.EntryChecked, f.CallEnded)
+"""The frames that name their task themselves."""
+
+
 class PeerRef(NamedTuple):
     """A peer to talk to. `kind`: `replica`, `runner` or `models`; `pool`: the agent, the app or `models`."""
 
@@ -136,7 +140,7 @@ class Peers:
 
     def _task_of(self, frame: Any) -> str:
         """The task that a frame is about; none where nobody knows it."""
-        if isinstance(frame, f.Commands | f.EntryChecked | f.CallEnded):
+        if isinstance(frame, _OF_A_TASK):
             return frame.task
         dispatch = self._engine.dispatches.live.get(frame.dispatch)
         return dispatch.task if dispatch is not None else ENDED

@@ -25,7 +25,7 @@ class Entry:
     def open(self) -> "Fact":
         """The typed fact in `data`; fields that this version does not know are left out."""
         cls = KINDS[self.kind]
-        known = {f.name for f in fields(cls)}
+        known = _FIELDS[self.kind]
         fact: Fact = cls(**{key: value for key, value in decode(self.data).items() if key in known})
         return fact
 
@@ -381,3 +381,5 @@ KINDS: dict[str, type[Any]] = {
         ItemDecided,
     )
 }
+
+_FIELDS = {kind: frozenset(field.name for field in fields(cls)) for kind, cls in KINDS.items()}

@@ -4,8 +4,7 @@
 bytes and stays bytes: `encode` embeds them, nothing is encoded twice.
 """
 
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.specs import ContractRef
@@ -13,8 +12,7 @@ from interlock.schemas.specs import ContractRef
 _SCHEMA_PREFIX = "interlock:"
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """One message on its way. `time` and `deadline` are RFC 3339 UTC; `deadline` is empty where there is none."""
 
     id: str

@@ -4,6 +4,8 @@ A frame is a named tuple that travels as a MessagePack list `[tag, *fields]`; pa
 star: every frame has the orchestrator at one end. `schemas/ports.py` has the exchange itself.
 """
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgpack
@@ -229,6 +231,10 @@ FRAMES: tuple[type[Any], ...] = (
 FRAMES_AT_MOST = 128
 """How many frames one exchange carries each way: a crowd of messages flows through the actors side by side instead of wave by wave."""
 
+BYTES_AT_MOST = 90_000
+"""How large their frames are together, but for a single one that is larger: Ray carries 100 KiB in a call itself, and takes anything
+larger through its object store, where it costs the bus a tenth of its speed."""
+
 _TAGS = {cls: tag for tag, cls in enumerate(FRAMES)}
 
 Frame = tuple[Any, ...]
@@ -242,13 +248,26 @@ def untagged(wire: list[Any]) -> Any:
     return FRAMES[wire[0]](*wire[1:])
 
 
-def pack(head: list[Any], frames: list[Frame]) -> bytes:
-    """One exchange's bytes: `head` (plain values) and the frames."""
-    packed: bytes = msgpack.packb([head, [tagged(frame) for frame in frames]])
+def carried(frames: Iterable[Frame]) -> list[bytes]:
+    """The first of these frames, each packed: as many as one exchange carries, one at least."""
+    packer, size = msgpack.Packer(), 0
+    packed: list[bytes] = []
+    for frame in islice(frames, FRAMES_AT_MOST):
+        one = packer.pack([_TAGS[type(frame)], *frame])
+        size += len(one)
+        if size > BYTES_AT_MOST and packed:
+            break
+        packed.append(one)
     return packed
 
 
+def pack(head: list[Any], packed: list[bytes]) -> bytes:
+    """One exchange's bytes: `head` (plain values) and frames that are `carried`."""
+    packer = msgpack.Packer()
+    return b"".join((packer.pack_array_header(2), packer.pack(head), packer.pack_array_header(len(packed)), *packed))
+
+
 def unpack(data: bytes) -> tuple[list[Any], list[Any]]:
-    """What `pack` packed."""
+    """The head and the frames in an exchange's bytes."""
     head, frames = msgpack.unpackb(data)
-    return head, [untagged(frame) for frame in frames]
+    return head, [FRAMES[frame[0]](*frame[1:]) for frame in frames]

@@ -47,4 +47,9 @@ def span_of(*parts: str | int) -> str:
 
 def traceparent(task: str, *parts: str | int) -> str:
     """The W3C `traceparent` under which work for a task hangs: below its workflow, or below the span named by `parts`."""
-    return f"00-{trace_of(task)}-{span_of(*(parts or (task,)))}-01"
+    return f"00-{trace_of(task)}-{span_of(*parts)}-01" if parts else _workflow_of(task)
+
+
+@lru_cache(maxsize=4096)
+def _workflow_of(task: str) -> str:
+    return f"00-{trace_of(task)}-{span_of(task)}-01"

@@ -15,7 +15,7 @@ class Label:
     sources: tuple[str, ...] = ()
 
     def join(self, other: "Label") -> "Label":
-        if self == other or other == TRUSTED:
+        if other is TRUSTED or self == other or other == TRUSTED:
             return self
         return Label(self.trusted and other.trusted, tuple(sorted({*self.sources, *other.sources})))
 

@@ -16,7 +16,7 @@ from interlock.actors.supervisor.journal import MemoryJournal
 from interlock.schemas.budget import Amounts
 from interlock.schemas.canonical import encode
 from interlock.schemas.entries import ModelCalled
-from interlock.schemas.frames import CallEnded, CallModel, pack, unpack
+from interlock.schemas.frames import CallEnded, CallModel, carried, pack, unpack
 from interlock.testing.scripted_model import ScriptedModel
 from interlock.testing.virtual_time import VirtualClock
 
@@ -52,7 +52,7 @@ class Bench:
     async def exchange(self, *frames: Any) -> list[Any]:
         head = [1, self._sent + 1, self._received, self._received, False]
         self._sent += len(frames)
-        (_, first, _, _, _), back = unpack(await self.gateway.exchange(pack(head, list(frames))))
+        (_, first, _, _, _), back = unpack(await self.gateway.exchange(pack(head, carried(frames))))
         self._received = first + len(back) - 1
         return back
 

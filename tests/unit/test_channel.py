@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from interlock.actors.mailbox import Mailbox
 from interlock.orchestrator.channel import Channel
 from interlock.schemas.errors import StaleEpoch
-from interlock.schemas.frames import Forget, LetGo, pack
+from interlock.schemas.frames import Forget, LetGo, carried, pack
 from interlock.schemas.ports import PeerGone
 from interlock.testing.virtual_time import run
 
@@ -145,7 +145,7 @@ def test_a_new_orchestrator_hears_all_that_the_one_before_did_not_keep(
 
 
 def packed(first: int, acknowledged: int, *tasks: str) -> bytes:
-    return pack([1, first, acknowledged, 0, False], [Forget(task) for task in tasks])
+    return pack([1, first, acknowledged, 0, False], carried(Forget(task) for task in tasks))
 
 
 def test_an_acknowledgement_that_overtook_its_frames_waits_for_them() -> None:

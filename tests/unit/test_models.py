@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from interlock.actors.models import call as call_module
 from interlock.schemas.budget import Amounts
-from interlock.schemas.frames import CallModel, CancelCall, pack, unpack
+from interlock.schemas.frames import CallModel, CancelCall, carried, pack, unpack
 
 
 class TestAnswered:
@@ -132,7 +132,7 @@ class TestAttachAndCancel:
     def test_new_orchestrator_is_told_what_runs_and_gets_the_record_again(self) -> None:
         async def scenario(one: Bench) -> None:
             first = await one.ended(call())
-            (_, _, _, _, holds), back = unpack(await one.gateway.exchange(pack([2, 1, 0, 0, False], [call()])))
+            (_, _, _, _, holds), back = unpack(await one.gateway.exchange(pack([2, 1, 0, 0, False], carried([call()]))))
             assert (holds, back, one.model.count) == ([], [first], 1)
 
         run(HELLO, scenario)

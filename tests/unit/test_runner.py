@@ -12,9 +12,10 @@ from pydantic import field_validator
 from interlock.actors.context import WorkflowContext
 from interlock.actors.definitions import WorkflowDefinition
 from interlock.actors.runner import Runner
+from interlock.schemas import frames as wire
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.errors import InterlockError
-from interlock.schemas.frames import CheckEntry, Command, Commands, EntryChecked, Forget, Happened, Start, pack, tagged, unpack, untagged
+from interlock.schemas.frames import CheckEntry, Command, Commands, EntryChecked, Forget, Happened, Start, tagged, untagged
 from interlock.schemas.message import Message
 
 TASK = "tsk_test"
@@ -379,7 +380,7 @@ def test_a_new_orchestrator_hears_what_runs_here_and_goes_on() -> None:
         runner = Runner({"w": definition})
 
         async def exchange(epoch: int, first: int, acknowledged: int, *frames: Any) -> tuple[list[Any], list[Any]]:
-            head, answers = unpack(await runner.exchange(pack([epoch, first, acknowledged, 0, False], list(frames))))
+            head, answers = wire.unpack(await runner.exchange(wire.pack([epoch, first, acknowledged, 0, False], wire.carried(frames))))
             return head, answers
 
         head, answers = await exchange(1, 1, 0, Start(TASK, "w", b'{"value":1}', 0, []))

@@ -111,7 +111,16 @@ def connect(address: str, name: str, **settings: Any) -> bool:
             ray.init(address=address, namespace=name, log_to_driver=False, logging_level=logging.ERROR, **settings)
         except (ConnectionError, RuntimeError) as error:
             raise NotRunning(address=address, cause=str(error)) from None
+        _hush()
     return True
+
+
+def _hush() -> None:
+    """Ray prints every process that ended into its driver's standard output, also those that a kill shall end, and has no switch for
+    it: end the thread that does, as `ray.shutdown` will."""
+    worker = ray._private.worker.global_worker
+    worker.threads_stopped.set()
+    worker.gcs_error_subscriber.close()
 
 
 @contextlib.contextmanager

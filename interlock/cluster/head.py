@@ -120,7 +120,7 @@ def _hush() -> None:
     it: end the thread that does, as `ray.shutdown` will."""
     worker = ray._private.worker.global_worker
     worker.threads_stopped.set()
-    worker.gcs_error_subscriber.close()
+    worker.gcs_error_subscriber.close()  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager

@@ -41,11 +41,16 @@ class Workflow(Generic[Req, Res]):
 
 @dataclass
 class App:
-    """Agents, workflows and tools under one name. `App("billing")`, then declare with `tool`, `agent` and `workflow`."""
+    """Agents, workflows and tools under one name. `App("billing")`, then declare with `tool`, `agent` and `workflow`.
+
+    Deploying an app replaces what the app of that name declared before. Of one that is renamed, `formerly` says its earlier names:
+    `App("invoices", formerly=("billing",))` replaces what `billing` declared.
+    """
 
     name: str
     agents: dict[str, AgentDefinition] = field(default_factory=dict)
     workflows: dict[str, Workflow[Any, Any]] = field(default_factory=dict)
+    formerly: tuple[str, ...] = field(default=(), kw_only=True)
 
     # --- tools -----------------------------------------------------------------------------------------------------------------
 
@@ -190,6 +195,7 @@ class App:
             workflows=tuple(workflow.spec for workflow in self.workflows.values()),
             tools=tuple(tool.spec for tool in tools.values()),
             schemas={f"{cls.contract} {cls.contract_version}": cls.json_schema() for cls in self._messages()},
+            formerly=tuple(self.formerly),
         )
 
     def _messages(self) -> list[type[Message]]:

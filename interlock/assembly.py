@@ -82,9 +82,10 @@ class Assembly:
 
     async def deploy(self, app: App) -> None:
         """Take another version of the app: runners and replicas that are made from now on run it."""
+        spec = app.spec()
+        await self.ask("check_deploy", spec.to_wire())
         self._secrets = hosts.secrets_of(app, os.environ)
         self.app = app
-        spec = app.spec()
         for name, schema in spec.schemas.items():
             contract, _, version = name.partition(" ")
             await self.registry.register(contract, version, schema, "local")

@@ -113,6 +113,7 @@ async def place(app: App, code: Code, *, name: str, home: Path, model: ModelSett
     registry = _make(RegistryActor, config, REGISTRY, node)
     await insist(orchestrator.ping, seconds=READY_SECONDS)
     spec = app.spec()
+    await insist(orchestrator.call, "check_deploy", spec.to_wire())
     for ref, schema in spec.schemas.items():
         contract, version = ref.split(" ")
         await insist(registry.register, contract, version, schema, "deploy")

@@ -50,9 +50,10 @@ class Router:
         self._known_agents: set[str] = set()
 
     def deploy(self, app: AppSpec) -> list[Pool]:
-        """Take an app's declarations in place of those that it had before; of two apps that declare one name the later one has it.
-        The pools of agents that nobody declares any more."""
-        self._apps.pop(app.name, None)
+        """Take an app's declarations in place of those that it had before, under whatever name; of two apps that
+        declare one name the later one has it. The pools of agents that nobody declares any more."""
+        for name in (app.name, *app.formerly):
+            self._apps.pop(name, None)
         self._apps[app.name] = app
         agents: dict[str, AgentSpec] = {}
         self.tools, self.workflows, self._owners = {}, {}, {}
@@ -74,6 +75,11 @@ class Router:
         self._known_agents.update(agents)
         self._routes.clear()
         return gone
+
+    def others(self, app: AppSpec) -> list[str]:
+        """Apps that declare something and that a deployment of `app` would leave standing."""
+        replaced = {app.name, *app.formerly}
+        return sorted(one.name for one in self._apps.values() if one.name not in replaced and (one.agents or one.workflows))
 
     @property
     def vanished(self) -> list[str]:

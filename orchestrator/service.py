@@ -13,7 +13,7 @@ from interlock.orchestrator.ledger.folds import run_record
 from interlock.orchestrator.ledger.reader import Reads
 from interlock.orchestrator.watches import Watches
 from interlock.schemas import entries as e
-from interlock.schemas.errors import InterlockError, Refused, TooManyReplicas, UnknownAgent, UnknownTask
+from interlock.schemas.errors import InterlockError, OtherApp, Refused, TooManyReplicas, UnknownAgent, UnknownTask
 from interlock.schemas.record import State
 from interlock.schemas.specs import OWN_POOLS, AppSpec
 from interlock.schemas.words import told
@@ -94,6 +94,12 @@ class Service:
         that nobody declares any more: their pools shall be emptied."""
         await self._engine.deploy(AppSpec.from_wire(app), by)
         return self._engine.router.vanished
+
+    async def check_deploy(self, app: Wire) -> None:
+        """Raises `OtherApp` where another app is deployed: a bus has the code of one, and nobody could work for the other any more."""
+        spec = AppSpec.from_wire(app)
+        if others := self._engine.router.others(spec):
+            raise OtherApp(app=spec.name, running=", ".join(others), formerly=", ".join(f'"{name}"' for name in others))
 
     async def admit(self, contract: str, version: str, schema: Wire, by: str, revision: int) -> bool:
         """From the registry: record a version that it has proved against `revision`; false where that is not the last one."""

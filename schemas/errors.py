@@ -65,6 +65,11 @@ class TooManyReplicas(Refused):
     template = "Agent {agent} has at most {bound} replicas and {asked} were asked. Raise replicas= in its declaration, or ask for fewer."
 
 
+class OtherApp(Refused):
+    code = "other_app"
+    template = 'This bus keeps app {running}, and {app} is another one: nobody would work for the tasks of {running} any more. Nothing was deployed. If it is the same app under a new name, declare it App("{app}", formerly=({formerly},)); else give {app} a home of its own (INTERLOCK_HOME).'
+
+
 class UnknownItem(Refused):
     code = "unknown_item"
     template = "Nothing called {item} waits in the inbox. `interlock inbox` lists what does."

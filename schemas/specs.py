@@ -102,13 +102,14 @@ class WorkflowSpec:
 
 @dataclass(frozen=True, slots=True)
 class AppSpec:
-    """A whole app as data. `schemas` maps `name version` to the contract's JSON Schema."""
+    """A whole app as data. `schemas` maps `name version` to the contract's JSON Schema, `formerly` are names that the app had before."""
 
     name: str
     agents: tuple[AgentSpec, ...]
     workflows: tuple[WorkflowSpec, ...]
     tools: tuple[ToolSpec, ...]
     schemas: dict[str, dict[str, Any]]
+    formerly: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
@@ -126,6 +127,7 @@ class AppSpec:
             workflows=tuple(_workflow(workflow) for workflow in wire["workflows"]),
             tools=tuple(_tool(tool) for tool in wire["tools"]),
             schemas=wire["schemas"],
+            formerly=tuple(wire.get("formerly", ())),  # not there in ledgers that were written before there was such a thing
         )
 
 

@@ -56,6 +56,11 @@ def _tool_calls(facts: Sequence[e.Fact]) -> list[ToolCall]:
     return calls
 
 
+def _in_place_of(fact: e.AppDeployed) -> str:
+    names = fact.spec.get("formerly") or ()
+    return f", formerly {', '.join(names)}" if names else ""
+
+
 def _error(ended: e.TaskEnded) -> str | None:
     if ended.outcome == Outcome.SUCCESS:
         return None
@@ -120,7 +125,7 @@ def _said_end(fact: e.TaskEnded, _: str) -> Said:
 
 _SAY: dict[type[e.Fact], Callable[[Any, str], Said]] = {
     e.EpochStarted: lambda f, _: ("bus", f"epoch {f.epoch} started", ""),
-    e.AppDeployed: lambda f, _: (f.by, f"deployed app {f.app} {f.version}", ""),
+    e.AppDeployed: lambda f, _: (f.by, f"deployed app {f.app} {f.version}{_in_place_of(f)}", ""),
     e.ContractRegistered: lambda f, _: (f.by, f"registered contract {f.contract} {f.version}", ""),
     e.TaskRefused: lambda f, _: ("bus", f"refused {f.type} from {f.by}: {_code(f.error)}", ""),
     e.TaskAccepted: lambda f, _: (f.by, f"submitted {f.type} with {f.contract} {f.contract_version}{_label(f.label)}", ""),

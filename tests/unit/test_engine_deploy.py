@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from interlock import AgentContext, App, Budget, Keyed, Message, WorkflowContext
+from interlock.orchestrator.ledger.folds import timeline
 from interlock.schemas import entries as e
-from interlock.schemas.errors import BudgetTooSmall, UnknownTaskType
+from interlock.schemas.errors import BudgetTooSmall, OtherApp, UnknownTaskType
 from interlock.testing.simulation import Simulation, simulate
 
 
@@ -62,6 +63,31 @@ def test_an_agent_that_was_renamed_is_gone_under_its_old_name(crashed: bool) -> 
         assert [name for name in sim.living("replica") if name.startswith("first")] == []
         assert await sim.ask("deploy", make("second").spec().to_wire(), "again") == ["first"], "said again, for who did not hear it"
         assert list(sim.engine.router.pools) == ["second"]
+
+    simulate(main, make())
+
+
+@pytest.mark.parametrize("crashed", [False, True])
+def test_an_app_that_was_renamed_is_gone_under_its_old_name(crashed: bool) -> None:
+    async def main(sim: Simulation) -> None:
+        assert (await (await begin(sim, "a")).result())["by"] == "first"
+        renamed = make("second", workflow="flaw", name="new")
+        with pytest.raises(OtherApp, match=r'App\("new", formerly=\("app",\)\)'):
+            await sim.deploy(renamed)
+        assert (await (await begin(sim, "b")).result())["by"] == "first", "a refusal changes nothing"
+        renamed.formerly = ("app",)
+        await sim.deploy(renamed)
+        for name in sim.living("runner"):
+            sim.crash_peer(name)  # the next one runs the new code
+        if crashed:
+            sim.crash_engine()
+        with pytest.raises(UnknownTaskType):
+            await begin(sim, "c")
+        assert (await (await sim.bus.submit_json("flaw", {}, id="d")).result())["by"] == "second"
+        assert list(sim.engine.router.pools) == ["second"]
+        deployed = [line.what for line in timeline(sim.store.reader.entries("")) if "deployed app" in line.what]
+        assert deployed[-1].endswith(", formerly app")
+        await sim.deploy(renamed)
 
     simulate(main, make())
 

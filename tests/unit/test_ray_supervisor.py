@@ -2,15 +2,21 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from interlock.cluster.config import BusConfig
+from interlock.cluster.gateway import gateway
 from interlock.cluster.ports import RayBudgets, budget_call
 from interlock.cluster.supervisor import SupervisorActor
 from interlock.schemas.budget import Amount, Amounts
+from interlock.schemas.canonical import encode
 from interlock.schemas.errors import Fenced, InterlockError
+from interlock.schemas.frames import CallModel
 from interlock.schemas.ports import Grant, PeerGone, Reservation
+from interlock.settings import ModelSettings
 from interlock.testing.virtual_time import run
 
 
@@ -83,3 +89,38 @@ def test_who_is_gone_before_it_was_introduced_is_lost_and_nothing_breaks(orchest
     run(front._introduce("gone", "gone-1"))
     run(front._introduce("there", "there-1"))
     assert lost == ["gone-1"]
+
+
+def test_two_gateways_never_hold_one_reservation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The second of two that are asked for one call, after the first has died, pays for its own request."""
+    asked: list[str] = []
+
+    class Spending:
+        async def remote(self, calls: list[tuple[Any, ...]]) -> tuple[bool, Any]:
+            (name, reservations) = calls[0]
+            if name == "reserve":
+                asked.extend(one[0] for one in reservations)
+            return True, [(False, Fenced(task="tsk", why="that is all for this test").to_wire()) for _ in calls]
+
+    class Purse:
+        budgets = Spending()
+
+    monkeypatch.setattr("interlock.actors.models.call.Call._known_price", _no_price)
+    monkeypatch.setattr("interlock.cluster.gateway.ray.get_actor", lambda name, namespace: Purse())
+    model = ModelSettings(base_url="http://127.0.0.1:9", model="scripted-1")
+    config = BusConfig("test", str(tmp_path), str(tmp_path), "", model)
+    request = encode({"model": "scripted-1", "messages": [{"role": "user", "content": "hello"}]})
+
+    async def main() -> None:
+        for incarnation in ("models-1", "models-2"):
+            made = gateway(config, incarnation)
+            made.take(CallModel("eff_1", "tsk", 1, "scripted-1", request, "", "dsp_1"))
+            await asyncio.wait(list(made._running.values()))
+            await made.close()
+
+    asyncio.run(main())
+    assert asked == ["eff_1#1@models-1", "eff_1#1@models-2"]
+
+
+async def _no_price(call: Any) -> None:
+    return None

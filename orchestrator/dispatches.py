@@ -160,7 +160,9 @@ class Dispatches:
 
     def _check_reply(self, dispatch: DispatchState, contract: ContractRef, value: object) -> None:
         self._engine.catalog.validate(contract.name, contract.version, value)
-        if not any(fits(split_ref(awaited), contract.name, contract.version) for awaited in dispatch.returns):
+        if str(contract) not in dispatch.returns and not any(
+            fits(split_ref(awaited), contract.name, contract.version) for awaited in dispatch.returns
+        ):
             raise AgentFailed(agent=dispatch.agent, contract=str(contract), problem=f"the workflow awaits {' or '.join(dispatch.returns)}")
 
     def _reply_label(self, dispatch: DispatchState, contract: ContractRef, value: object) -> Label:

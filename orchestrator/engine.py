@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVarTuple
 
 from interlock.orchestrator.admission import Admission
 from interlock.orchestrator.dispatches import Dispatches
@@ -36,6 +36,8 @@ from interlock.schemas.times import after, rfc3339
 from interlock.schemas.words import told
 
 VERSION = "0.1.0"
+
+Ts = TypeVarTuple("Ts")
 
 _LOG = logging.getLogger("interlock.engine")
 
@@ -94,7 +96,7 @@ class Engine:
     def _resume(self, restored: list[TaskState]) -> None:
         self.resumed = True
         for task in restored:
-            self.attempt(task.id, partial(self._resume_task, task))
+            self.attempt(task.id, self._resume_task, task)
         self.workflows.adopt_orphans()
         self.effects.call_waiting()
 
@@ -117,10 +119,10 @@ class Engine:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.stumble(id, error)
 
-    def attempt(self, id: str, work: Callable[[], None]) -> None:
+    def attempt(self, id: str, work: Callable[[*Ts], None], *args: *Ts) -> None:
         """Do something for one task: whatever goes wrong there ends that task, never this engine and all others with it."""
         try:
-            work()
+            work(*args)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this task's own
             self.stumble(id, error)
 

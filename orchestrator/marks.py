@@ -35,7 +35,9 @@ class Marks:
         marked = self._found.get((contract, version))
         if marked is None:
             marked = self._found[contract, version] = marked_in(self._catalog.get(contract, version))
-        if marked.whole or (marked.names and not isinstance(value, dict)):
+        if not marked.names and not marked.whole:
+            return TRUSTED
+        if marked.whole or not isinstance(value, dict):
             return untrusted(contract) if value else TRUSTED
         sources = [f"{contract}/{name}" for name in marked.names if value.get(name)]
         return untrusted(*sources) if sources else TRUSTED

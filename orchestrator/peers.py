@@ -6,7 +6,6 @@ it is durable.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interlock.orchestrator.channel import Channel
@@ -94,7 +93,7 @@ class Peers:
         def on_frames(channel: Channel, frames: list[Any]) -> None:
             for frame in frames:
                 if not engine.detached:
-                    engine.attempt(self._task_of(frame), partial(receive, channel, frame))
+                    engine.attempt(self._task_of(frame), receive, channel, frame)
             if not engine.detached:
                 number = channel.received
                 engine.store.barrier(lambda: channel.acknowledge(number))

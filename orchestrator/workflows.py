@@ -134,7 +134,7 @@ class Workflows:
             self._diverged(task, runner, decode(frame.diverged))
             return
         for wire in frame.commands:
-            self._carry_out(task, untagged(wire) if isinstance(wire[0], int) else Command(*wire))
+            self._carry_out(task, untagged(wire))
             if task.state is State.ENDED:
                 return
 

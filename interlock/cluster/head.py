@@ -86,9 +86,10 @@ def stop(home: Path) -> None:
     if root is None:
         return
     with contextlib.suppress(psutil.NoSuchProcess):
-        family = [root, *root.children(recursive=True)]
+        children = root.children(recursive=True)
         root.send_signal(signal.SIGTERM)
-        _, left = psutil.wait_procs(family, STOP_SECONDS)
+        _, left = psutil.wait_procs(children, STOP_SECONDS)
+        left.append(root)  # with its children gone it does nothing more than look, every few seconds, whether they are
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()

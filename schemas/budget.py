@@ -30,7 +30,9 @@ def writes_meter(system: str) -> str:
 
 def parse_amount(meter: str, value: Any) -> Amount:
     """One amount from JSON: money and seconds as exact decimals, everything else as a whole number."""
-    return Decimal(str(value)) if meter in (USD, SECONDS) else int(value)
+    if meter in (USD, SECONDS):
+        return value if type(value) is Decimal else Decimal(str(value))
+    return int(value)
 
 
 def parse_amounts(values: Mapping[str, Any]) -> dict[str, Amount]:

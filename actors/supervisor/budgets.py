@@ -5,8 +5,9 @@ from a task's acceptance, also while the supervisor is dead, and ends in an orde
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from interlock.actors.supervisor.journal import Journal, Order, Row, order_in
 from interlock.actors.supervisor.meters import Meters
@@ -52,25 +53,70 @@ class SupervisorBudgets:
         self._timers.clear()
 
     async def open(self, task: str, limits: Amounts, accepted: int) -> None:
-        row = self._journal.find("order", task)
-        if row is not None:
-            raise Fenced(task=task, why=_why(order_in(row)))
-        await self._journal.durable(*self.meters.open(task, limits, accepted))
-        self._watch(task)
+        await self._alone("open", task, limits, accepted)
 
     async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
-        decided = [self.meters.reserve(reservation) for reservation in reservations]
-        await self._journal.durable(*(change for _, changes in decided for change in changes))
-        return [grant for grant, _ in decided]
+        grants: list[Grant] = await self._alone("reserve", reservations)
+        return grants
 
     async def settle(self, id: str, actual: Amounts) -> None:
-        await self._journal.durable(*self.meters.settle(id, actual))
+        await self._alone("settle", id, actual)
 
     async def close(self, task: str) -> None:
-        self._unwatch(task)
-        await self._journal.durable(*self.meters.close(task))
+        await self._alone("close", task)
 
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
+        return self._used(task)
+
+    async def together(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Calls by their names, decided one after another and durable together: per call its result, or the error it would raise."""
+        orders = self._journal.firsts("order", [call[1] for call in calls if call[0] == "open"])
+        done: list[Any] = []
+        for call in calls:
+            try:
+                done.append(self._decide(orders, *call))
+            except Exception as error:  # noqa: BLE001 - one call's fault is its caller's, not that of all in the batch
+                done.append(error)
+        await self._journal.durable()
+        return done
+
+    async def _alone(self, *call: Any) -> Any:
+        (done,) = await self.together([call])
+        if isinstance(done, Exception):
+            raise done
+        return done
+
+    def _decide(self, orders: Mapping[str, Row], name: str, *args: Any) -> Any:
+        """Carry out one call in memory, and stage what has to be durable before anyone hears of it."""
+        match name:
+            case "open":
+                return self._open(orders.get(args[0]), *args)
+            case "close":
+                return self._close(*args)
+            case "reserve":
+                return [self._reserve(reservation) for reservation in args[0]]
+            case "settle":
+                return self._journal.stage(*self.meters.settle(*args))
+            case "used":
+                return self._used(*args)
+        raise LookupError(f"budgets have no {name}")
+
+    def _open(self, order: Row | None, task: str, limits: Amounts, accepted: int) -> None:
+        if order is not None:
+            raise Fenced(task=task, why=_why(order_in(order)))
+        self._journal.stage(*self.meters.open(task, limits, accepted))
+        self._watch(task)
+
+    def _close(self, task: str) -> None:
+        self._unwatch(task)
+        self._journal.stage(*self.meters.close(task))
+
+    def _reserve(self, reservation: Reservation) -> Grant:
+        grant, changes = self.meters.reserve(reservation)
+        self._journal.stage(*changes)
+        return grant
+
+    def _used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
         used = self.meters.used(task)
         if SECONDS in used:
             accepted, limit = self.meters.accepted(task), used[SECONDS][2]
@@ -90,7 +136,7 @@ class SupervisorBudgets:
         self.meters.release(task)
 
     def _watch(self, task: str) -> None:
-        _, _, seconds = self.meters.used(task).get(SECONDS, (0, 0, None))
+        seconds = self.meters.limit(task, SECONDS)
         if seconds is None or task in self._timers:
             return
         left = (self.meters.accepted(task) + int(seconds * _MICRO) - self._clock.now()) / _MICRO

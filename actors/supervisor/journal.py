@@ -36,7 +36,7 @@ class Change(NamedTuple):
         if self.encoded:
             return self
         try:
-            return self._replace(encoded=encode(self.data))
+            return Change(self.kind, self.task, self.data, encode(self.data))
         except (TypeError, ValueError) as error:
             raise Refused(detail=f"This cannot be kept ({self.kind} of {self.task}: {error}); nothing was changed.") from None
 
@@ -93,12 +93,16 @@ class Journal:
 
     def append(self, *changes: Change) -> None:
         """Commit `changes`, and all that waits, now: durable on return. Raises `Refused` for what cannot be encoded."""
-        self._staged.extend([change.sealed() for change in changes])
+        self.stage(*changes)
         self._commit()
+
+    def stage(self, *changes: Change) -> None:
+        """Have `changes` in the next commit. Whoever depends on them awaits `durable`."""
+        self._staged.extend([change.sealed() for change in changes])
 
     async def durable(self, *changes: Change) -> None:
         """Commit `changes` with everything else that is due by the loop's next turn; durable on return."""
-        self._staged.extend([change.sealed() for change in changes])
+        self.stage(*changes)
         if self._flushed is None:
             loop = asyncio.get_running_loop()
             self._flushed = loop.create_future()
@@ -116,6 +120,10 @@ class Journal:
 
     def find(self, kind: str, task: str) -> Row | None:
         """The first row of that kind about that task."""
+        return self.firsts(kind, [task]).get(task)
+
+    def firsts(self, kind: str, tasks: Sequence[str]) -> dict[str, Row]:
+        """The first row of that kind about each of these tasks, where there is one."""
         raise NotImplementedError
 
     def foreign(self) -> list[Row]:
@@ -187,9 +195,8 @@ class MemoryJournal(Journal):
     def rows(self) -> Iterator[Row]:
         return iter([row for row in self.store if row.seq <= self._opened_with])
 
-    def find(self, kind: str, task: str) -> Row | None:
-        rows = self._found.get((kind, task))
-        return rows[0] if rows else None
+    def firsts(self, kind: str, tasks: Sequence[str]) -> dict[str, Row]:
+        return {task: rows[0] for task in tasks if (rows := self._found.get((kind, task)))}
 
     def foreign(self) -> list[Row]:
         return []
@@ -222,6 +229,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS journal_once ON journal (kind, task) WHERE kin
 _INSERT = "INSERT OR IGNORE INTO journal (at, kind, task, data, writer) VALUES (?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM journal WHERE kind = ? AND task = ? AND task != ''"
 _SELECT = "SELECT seq, at, kind, task, data FROM journal"
+_FIND = f"{_SELECT} WHERE kind = ? AND task IN (SELECT value FROM json_each(?)) AND task != '' ORDER BY seq DESC"
 _OUTSIDER = 0
 
 
@@ -286,10 +294,13 @@ class SqliteJournal(Journal):
             for columns in self._db.execute(f"{_SELECT} WHERE seq <= ? ORDER BY seq", (self._seen,)):
                 yield _row(columns)
 
-    def find(self, kind: str, task: str) -> Row | None:
+    def firsts(self, kind: str, tasks: Sequence[str]) -> dict[str, Row]:
+        if not tasks:
+            return {}
         with _store_errors(self._path):
-            columns = self._db.execute(f"{_SELECT} WHERE kind = ? AND task = ? AND task != '' ORDER BY seq", (kind, task)).fetchone()
-        return _row(columns) if columns else None
+            # From the last to the first: of many about one task the first stays.
+            found = [_row(columns) for columns in self._db.execute(_FIND, (kind, encode(list(tasks)).decode()))]
+        return {row.task: row for row in found}
 
     def foreign(self) -> list[Row]:
         with _store_errors(self._path):

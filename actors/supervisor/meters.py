@@ -128,6 +128,11 @@ class Meters:
     def knows(self, task: str) -> bool:
         return task in self._tasks
 
+    def limit(self, task: str, meter: str) -> Amount | None:
+        """None where there is none, or the task is not open."""
+        known = self._tasks.get(task)
+        return known.limits.get(meter) if known else None
+
     def accepted(self, task: str) -> int:
         """When the task began, in microseconds; 0 where it is not open."""
         known = self._tasks.get(task)
@@ -191,8 +196,11 @@ def _is_countable(amount: Amount) -> bool:
 
 def _bounded(limits: Amounts) -> dict[str, Amount]:
     """Limits as meters can hold effects against them: one beyond all that can be counted is the most that can."""
+    parsed = parse_amounts(limits)
+    if all(map(_is_countable, parsed.values())):
+        return parsed
     bounded: dict[str, Amount] = {}
-    for meter, limit in parse_amounts(limits).items():
+    for meter, limit in parsed.items():
         if isinstance(limit, int):
             bounded[meter] = min(limit, _MOST_WHOLE)
         else:

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from interlock.cluster.calls import Batcher, Unreachable, ask, insist
 from interlock.schemas.budget import Amount, Amounts
 from interlock.schemas.errors import InterlockError, from_wire
-from interlock.schemas.ports import Budgets, Grant, PeerGone, Reservation
+from interlock.schemas.ports import Grant, PeerGone, Reservation
 from interlock.schemas.record import Receipt
 from interlock.schemas.words import told
 
@@ -61,18 +61,25 @@ class RayBudgets:
         return used
 
 
-async def budget_call(budgets: Budgets, name: str, *args: Any) -> tuple[bool, Any]:
-    """One call of `RayBudgets` as the supervisor carries it out: its result, or its wire error."""
-    try:
-        if name == "reserve":
-            grants = await budgets.reserve([Reservation(*one) for one in args[0]])
-            return True, [(one.id, one.units, one.error.to_wire() if one.error else None) for one in grants]
-        return True, await getattr(budgets, name)(*args)
-    except InterlockError as error:
-        return False, error.to_wire()
-    except Exception as error:  # noqa: BLE001 - one call's fault is its caller's, not that of all in the batch
-        _LOG.exception("a call of %s failed", name)
-        return False, InterlockError(detail=f"the supervisor failed at {name}: {told(error)}").to_wire()
+Call = tuple[Any, ...]
+"""The name of a method of `Budgets`, and its arguments."""
+
+
+async def budget_calls(together: Callable[[Sequence[Call]], Awaitable[list[Any]]], calls: Sequence[Call]) -> list[tuple[bool, Any]]:
+    """A batch of `RayBudgets` as the supervisor carries it out: per call its result, or its wire error."""
+    asked = [("reserve", [Reservation(*one) for one in call[1]]) if call[0] == "reserve" else call for call in calls]
+    return [_answer(call[0], done) for call, done in zip(calls, await together(asked), strict=True)]
+
+
+def _answer(name: str, done: Any) -> tuple[bool, Any]:
+    if isinstance(done, InterlockError):
+        return False, done.to_wire()
+    if isinstance(done, Exception):
+        _LOG.error("a call of %s failed", name, exc_info=done)
+        return False, InterlockError(detail=f"the supervisor failed at {name}: {told(done)}").to_wire()
+    if name == "reserve":
+        return True, [(grant.id, grant.units, grant.error.to_wire() if grant.error else None) for grant in done]
+    return True, done
 
 
 class RayOrders:

@@ -18,7 +18,7 @@ from interlock.cluster.calls import Unreachable, answers, ask, insist
 from interlock.cluster.code import Code
 from interlock.cluster.config import ORCHESTRATOR, BusConfig, read_secrets
 from interlock.cluster.peer import PeerActor, make_wardens
-from interlock.cluster.ports import Handle, RayHosts, RayOrders, RayProcesses, budget_call
+from interlock.cluster.ports import Handle, RayHosts, RayOrders, RayProcesses, budget_calls
 from interlock.cluster.process import begin
 from interlock.cluster.store import read_code, write_code
 from interlock.schemas.ports import PeerGone
@@ -146,8 +146,8 @@ class SupervisorActor:
 
     @answers
     async def budgets(self, calls: list[tuple[Any, ...]]) -> list[tuple[bool, Any]]:
-        """A batch of calls of `Budgets`, carried out side by side; per call its result or wire error."""
-        return list(await asyncio.gather(*(budget_call(self._here().budgets, *call) for call in calls)))
+        """A batch of calls of `Budgets`, durable together; per call its result or wire error."""
+        return await budget_calls(self._here().budgets.together, calls)
 
     @answers
     async def kill(self, task: str, by: str, why: str) -> dict[str, Any]:

@@ -1,72 +1,67 @@
 """The supervisor's Ray front at its edges: one bad call harms no other, and who is gone is not introduced."""
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from interlock.actors.supervisor.budgets import SupervisorBudgets
+from interlock.actors.supervisor.journal import MemoryJournal, Order
 from interlock.cluster.config import BusConfig
 from interlock.cluster.gateway import gateway
-from interlock.cluster.ports import RayBudgets, budget_call
+from interlock.cluster.ports import RayBudgets, budget_calls
 from interlock.cluster.supervisor import SupervisorActor
-from interlock.schemas.budget import Amount, Amounts
 from interlock.schemas.canonical import encode
 from interlock.schemas.errors import Fenced, InterlockError
 from interlock.schemas.frames import CallModel
-from interlock.schemas.ports import Grant, PeerGone, Reservation
+from interlock.schemas.ports import PeerGone, Reservation
 from interlock.settings import ModelSettings
-from interlock.testing.virtual_time import run
-
-
-class Budgets:
-    """Carries out what is asked of it, but for the task `bad`, over which it stumbles."""
-
-    async def open(self, task: str, limits: Amounts, accepted: int) -> None:
-        if task == "bad":
-            raise ZeroDivisionError("no such amount")
-        raise Fenced(task=task, why="a kill")
-
-    async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
-        return [Grant(one.id, 3, Fenced(task=one.task, why="a kill") if one.task == "fenced" else None) for one in reservations]
-
-    async def settle(self, id: str, actual: Amounts) -> None:
-        pass
-
-    async def close(self, task: str) -> None:
-        pass
-
-    async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
-        return {"tokens": (1, 2, 3)}
+from interlock.testing.virtual_time import VirtualClock, run
 
 
 class Method:
     """The `budgets` of the supervisor's actor, without Ray in between."""
 
+    def __init__(self, budgets: SupervisorBudgets) -> None:
+        self._budgets = budgets
+
     async def remote(self, calls: list[tuple[Any, ...]]) -> tuple[bool, Any]:
-        return True, list(await asyncio.gather(*(budget_call(Budgets(), *call) for call in calls)))
+        return True, await budget_calls(self._budgets.together, calls)
 
 
 class Supervisor:
-    budgets = Method()
+    def __init__(self, budgets: SupervisorBudgets) -> None:
+        self.budgets = Method(budgets)
 
 
 def test_one_call_that_fails_in_a_batch_fails_alone_and_in_words() -> None:
     async def main() -> None:
-        budgets = RayBudgets(Supervisor())
-        reserving = budgets.reserve([Reservation("a", "tsk", {}, {}), Reservation("b", "fenced", {}, {})])
-        bad, fenced, grants, used = await asyncio.gather(
-            budgets.open("bad", {}, 0), budgets.open("tsk", {}, 0), reserving, budgets.used("tsk"), return_exceptions=True
+        clock = VirtualClock()
+        journal = MemoryJournal(clock)
+        journal.append(Order("killed", "kill", "ann", "enough", 1).change())
+        mine = SupervisorBudgets(journal, clock, lambda task, why: None)
+        budgets, rows = RayBudgets(Supervisor(mine)), len(journal.store)
+        limits: Any = {"tokens": 3}
+        not_an_amount: Any = {"tokens": []}
+        good, bad, fenced, grants, used = await asyncio.gather(
+            budgets.open("tsk", limits, 0),
+            budgets.open("bad", not_an_amount, 0),
+            budgets.open("killed", limits, 0),
+            budgets.reserve([Reservation("a", "tsk", {"tokens": 2}, {}), Reservation("b", "killed", {}, {})]),
+            budgets.used("tsk"),
+            return_exceptions=True,
         )
+        assert good is None
         assert isinstance(bad, InterlockError)
-        assert str(bad) == "the supervisor failed at open: ZeroDivisionError: no such amount"
+        assert str(bad).startswith("the supervisor failed at open: TypeError: int() argument")
         assert isinstance(fenced, Fenced)
         assert isinstance(grants, list)
-        assert [(grant.units, type(grant.error)) for grant in grants] == [(3, type(None)), (3, Fenced)]
-        assert used == {"tokens": (1, 2, 3)}
-        answer = await budget_call(Budgets(), "spend", "tsk")
-        assert not answer[0], "a call that there is not is answered like any other"
+        assert [(grant.units, type(grant.error)) for grant in grants] == [(0, type(None)), (0, Fenced)]
+        assert used == {"tokens": (0, 2, 3)}
+        assert [(row.kind, row.task) for row in journal.store[rows:]] == [("open", "tsk"), ("reserve", "tsk")]
+        ((ok, _),) = await budget_calls(mine.together, [("spend", "tsk")])
+        assert not ok, "a call that there is not is answered like any other"
 
     run(main())
 

@@ -3,6 +3,7 @@
 import getpass
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from interlock.backend import Backend
@@ -87,6 +88,7 @@ class AsyncTask(Generic[Res]):
         return await self._backend.kill(self.id, by or principal(), why)
 
 
+@cache
 def principal() -> str:
     """Who acts, where nobody says: the user of this process."""
     return getpass.getuser()

@@ -9,19 +9,16 @@ import time
 from functools import lru_cache
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
-def _base32(number: int, length: int) -> str:
-    digits = []
-    for _ in range(length):
-        number, digit = divmod(number, 32)
-        digits.append(_ALPHABET[digit])
-    return "".join(reversed(digits))
+def _base32(number: int, pairs: int) -> str:
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(10 * pairs - 10, -1, -10)])
 
 
 def fresh(prefix: str) -> str:
     """A new id such as `tsk_01jd…`: `prefix`, an underscore and 26 characters that sort by time."""
-    return f"{prefix}_{_base32((time.time_ns() // 1_000_000 << 80) | secrets.randbits(80), 26)}"
+    return f"{prefix}_{_base32((time.time_ns() // 1_000_000 << 80) | secrets.randbits(80), 13)}"
 
 
 def derived(prefix: str, *parts: str | int) -> str:

@@ -5,7 +5,7 @@ import random
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar, overload
 
 from interlock.actors.desk import Desk
@@ -70,9 +70,9 @@ class WorkflowContext:
         """
         if not isinstance(message, Message):
             raise BadDeclaration(what="ctx.ask(...)", problem=f"{type(message).__name__} is no Message", remedy="Send a Message class.")
-        classes = returns if isinstance(returns, tuple) else (returns,)
+        awaited = _awaited(returns)
         name, version = contract_of(type(message))
-        return await self._command("ask", name, version, message.encoded(), [_ref(cls) for cls in classes], partial(_read_reply, classes))
+        return await self._command("ask", name, version, message.encoded(), awaited.contracts, awaited.read)
 
     async def ask_human(self, text: str, /, **details: Any) -> Answer:
         """Put a question into the inbox and await the answer. `details` (JSON values) are shown with it."""
@@ -120,21 +120,29 @@ def _settle(future: asyncio.Future[T], read: Callable[[Any], T], ok: bool, value
         future.set_exception(error)
 
 
-def _read_reply(classes: tuple[type[Message], ...], value: dict[str, Any]) -> Message:
-    name, version = value["contract"], value["version"]
-    fitting = [cls for cls in classes if cls.contract == name]
-    if len(fitting) > 1:
-        fitting.sort(key=lambda cls: cls.contract_version != version)
-    if not fitting:
-        awaited = " or ".join(cls.__name__ for cls in classes)
-        raise Unreadable(cls=awaited, contract=name, version=version, pointer="/", problem="the workflow awaits another contract")
-    return read_message(fitting[0], encode(value["data"]))
+class _Awaited:
+    """What asks with the same `returns` have in common: the contracts that they await, and how a reply becomes a message."""
+
+    def __init__(self, classes: tuple[type[Message], ...]) -> None:
+        self.contracts = [str(ContractRef(*contract_of(cls))) for cls in classes]
+        self._names = " or ".join(cls.__name__ for cls in classes)
+        first_first = classes[::-1]
+        self._exact = {contract_of(cls): cls for cls in first_first}
+        self._named = {cls.contract: cls for cls in first_first}
+
+    def read(self, value: dict[str, Any]) -> Message:
+        """The reply as the class of its version, else as the first of its contract."""
+        name, version = value["contract"], value["version"]
+        cls = self._exact.get((name, version)) or self._named.get(name)
+        if cls is None:
+            raise Unreadable(cls=self._names, contract=name, version=version, pointer="/", problem="the workflow awaits another contract")
+        return read_message(cls, encode(value["data"]))
+
+
+@lru_cache(maxsize=1024)
+def _awaited(returns: type[Message] | tuple[type[Message], ...]) -> _Awaited:
+    return _Awaited(returns if isinstance(returns, tuple) else (returns,))
 
 
 def _read_answer(value: dict[str, Any]) -> Answer:
     return Answer(bool(value["approved"]), str(value["note"]), str(value["by"]))
-
-
-@cache
-def _ref(cls: type[Message]) -> str:
-    return str(ContractRef(*contract_of(cls)))

@@ -22,7 +22,10 @@ _ERROR_BYTES = 65_536
 
 
 class Activation:
-    """`last` is the number of the event delivered last, `problems` are exceptions in the workflow's own tasks that nobody looked at. Raises `Unreadable` for a request that the workflow's class refuses."""
+    """`last` is the number of the event delivered last, `problems` are exceptions in the workflow's own tasks that nobody looked at.
+
+    Raises `Unreadable` for a request that the workflow's class refuses.
+    """
 
     def __init__(self, definition: WorkflowDefinition, start: Start) -> None:
         self.last = 0

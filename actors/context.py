@@ -9,8 +9,9 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar, overload
 
 from interlock.actors.desk import Desk
-from interlock.schemas.canonical import encode
+from interlock.schemas.canonical import decode, encode
 from interlock.schemas.errors import BadDeclaration, Unreadable, from_wire
+from interlock.schemas.frames import Happened
 from interlock.schemas.message import Message, contract_of, read_message
 from interlock.schemas.specs import ContractRef
 
@@ -101,7 +102,7 @@ class WorkflowContext:
         self._uuids += 1
         return uuid.uuid5(uuid.NAMESPACE_OID, f"{self._desk.task}#{self._uuids}")
 
-    async def _command(self, kind: str, name: str, version: str, data: bytes, returns: list[str], read: Callable[[Any], T]) -> T:
+    async def _command(self, kind: str, name: str, version: str, data: bytes, returns: list[str], read: Callable[[Happened], T]) -> T:
         future: asyncio.Future[T] = asyncio.Future(loop=asyncio.get_running_loop())
         number = self._desk.give(kind, name, version, data, returns, partial(_settle, future, read))
         try:
@@ -110,12 +111,12 @@ class WorkflowContext:
             self._desk.withdraw(number)
 
 
-def _settle(future: asyncio.Future[T], read: Callable[[Any], T], ok: bool, value: Any) -> None:
-    if not ok:
-        future.set_exception(from_wire(value))
+def _settle(future: asyncio.Future[T], read: Callable[[Happened], T], event: Happened) -> None:
+    if event.kind == "failure":
+        future.set_exception(from_wire(decode(event.value)))
         return
     try:
-        future.set_result(read(value))
+        future.set_result(read(event))
     except Unreadable as error:
         future.set_exception(error)
 
@@ -130,13 +131,13 @@ class _Awaited:
         self._exact = {contract_of(cls): cls for cls in first_first}
         self._named = {cls.contract: cls for cls in first_first}
 
-    def read(self, value: dict[str, Any]) -> Message:
+    def read(self, reply: Happened) -> Message:
         """The reply as the class of its version, else as the first of its contract."""
-        name, version = value["contract"], value["version"]
+        name, version = reply.name, reply.version
         cls = self._exact.get((name, version)) or self._named.get(name)
         if cls is None:
             raise Unreadable(cls=self._names, contract=name, version=version, pointer="/", problem="the workflow awaits another contract")
-        return read_message(cls, encode(value["data"]))
+        return read_message(cls, reply.value)
 
 
 @lru_cache(maxsize=1024)
@@ -144,5 +145,6 @@ def _awaited(returns: type[Message] | tuple[type[Message], ...]) -> _Awaited:
     return _Awaited(returns if isinstance(returns, tuple) else (returns,))
 
 
-def _read_answer(value: dict[str, Any]) -> Answer:
+def _read_answer(event: Happened) -> Answer:
+    value = decode(event.value)
     return Answer(bool(value["approved"]), str(value["note"]), str(value["by"]))

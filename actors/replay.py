@@ -24,6 +24,7 @@ from interlock.actors.desk import Desk
 from interlock.actors.refusals import Refusals
 from interlock.schemas.canonical import encode
 from interlock.schemas.errors import Unsupported
+from interlock.schemas.frames import Happened
 from interlock.schemas.words import told
 
 Ts = TypeVarTuple("Ts")
@@ -164,7 +165,7 @@ class ReplayLoop(Refusals):
             self._ready.append(timer)
         return timer
 
-    def _fire(self, timer: asyncio.TimerHandle, _ok: bool, _value: Any) -> None:
+    def _fire(self, timer: asyncio.TimerHandle, _event: Happened) -> None:
         self._ready.append(timer)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:

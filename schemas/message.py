@@ -73,11 +73,12 @@ class Message(BaseModel):
 def read_message(cls: type[M], data: bytes) -> M:
     """The message in `data`; `Unreadable` where the class refuses what its contract allowed."""
     try:
-        return cls.__pydantic_validator__.validate_json(data)
+        message: M = cls.__pydantic_validator__.validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         pointer, problem = "/" + "/".join(map(str, first["loc"])), clean(first["msg"])
         raise Unreadable(cls=cls.__name__, contract=cls.contract, version=cls.contract_version, pointer=pointer, problem=problem) from None
+    return message
 
 
 @cache

@@ -10,8 +10,8 @@ from typing import Any
 from interlock.schemas.canonical import decode
 from interlock.schemas.frames import Command, Happened
 
-Settle = Callable[[Happened], None]
-"""Called once with what became of a command."""
+Settle = Callable[[bool, Any], None]
+"""Called once with what became of a command: `ok` and the decoded value (a wire error where `ok` is false)."""
 
 
 class Detached(BaseException):
@@ -55,11 +55,12 @@ class Desk:
         settle = self._open.pop(event.n, None)
         if settle is None:
             return
+        value = decode(event.value)
         if event.evidence:
             self.evidence.extend(decode(event.evidence))
-        if event.degraded:
-            self.degraded = True
-        settle(event)
+        if event.kind == "reply":
+            self.degraded = self.degraded or bool(value["degraded"])
+        settle(event.kind != "failure", value)
 
     def take(self) -> list[Command]:
         """The commands made since the last time."""

@@ -9,14 +9,17 @@ it is durable. A dropped dispatch is cancelled and says nothing more.
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
+from opentelemetry.trace import Span
+
 from interlock.actors.agent_context import AgentContext
 from interlock.actors.definitions import AgentDefinition
 from interlock.actors.mailbox import Mailbox
-from interlock.actors.tracing import fail, span
+from interlock.actors.tracing import collected, fail, span
 from interlock.schemas import spans
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.envelope import Envelope
@@ -50,13 +53,14 @@ class Work:
 
     frame: Dispatch
     envelope: Envelope
-    records: dict[str, tuple[bool, bytes]]
+    records: dict[str, tuple[bool, bytes]] = field(default_factory=dict)
     asked: dict[str, EffectAsked] = field(default_factory=dict)
     waiting: dict[str, "asyncio.Future[Granted | Answered]"] = field(default_factory=dict)
     seen: dict[tuple[str, str, str], int] = field(default_factory=dict)
     threads: Threads = field(default_factory=set)
     degraded: bool = False
     dropped: bool = False
+    answered: bool = False
     left: bool = False
     slot: int = -1
     task: "asyncio.Task[Replied | DispatchFailure | None] | None" = None
@@ -112,8 +116,9 @@ class Replica(Mailbox):
         if frame.task in self._killed:
             self.emit(LetGo(frame.dispatch, frame.attempt))
             return
-        records = {effect: (ok, value) for effect, ok, value in frame.records}
-        work = self._work[frame.attempt] = Work(frame, Envelope.of(frame.head, frame.data), records)
+        work = self._work[frame.attempt] = Work(frame, Envelope.of(frame.head, frame.data))
+        for effect, ok, value in frame.records:
+            work.records[effect] = ok, value
         if self._notes is not None:
             work.slot = self._notes.enter(frame.task)
         work.task = asyncio.get_running_loop().create_task(self._live(work))
@@ -138,11 +143,18 @@ class Replica(Mailbox):
         said = None if work.dropped or done.cancelled() else self._outcome(work, done)
         if said is not None:
             del self._work[work.frame.attempt]
-            self._answered.add(work)
+            work.answered = True
             self.emit(said)
+        if work.threads:
+            self._await_threads(work)
+        else:
+            self._leave(work)
+
+    def _await_threads(self, work: Work) -> None:
+        if work.answered:
+            self._answered.add(work)
         for thread in work.threads:
             thread.add_done_callback(lambda _: self._leave(work))
-        self._leave(work)
 
     def _outcome(self, work: Work, done: "asyncio.Task[Replied | DispatchFailure | None]") -> Replied | DispatchFailure | None:
         error = done.exception()
@@ -154,28 +166,34 @@ class Replica(Mailbox):
         work.left = True
         if self._notes is not None:
             self._notes.leave(work.slot)
-        if work in self._answered:
+        if work.answered:
             self._answered.discard(work)
         else:
             del self._work[work.frame.attempt]
             self.emit(LetGo(work.frame.dispatch, work.frame.attempt))
 
     async def _work_on(self, work: Work) -> Replied:
-        contract, frame = work.envelope.contract, work.frame
-        request = self._accepts[contract.name].model_validate_json(work.envelope.data)
+        request = self._accepts[work.envelope.contract.name].model_validate_json(work.envelope.data)
+        context = AgentContext(self, work, request, self._definition)
+        if not collected():
+            return self._reply(work, await self._agent(request, context))
+        with self._span_of(work):
+            reply = await self._agent(request, context)
+        return self._reply(work, reply)
+
+    def _span_of(self, work: Work) -> AbstractContextManager[Span]:
+        frame = work.frame
         attributes = {
             spans.OPERATION: "invoke_agent",
             spans.AGENT_NAME: frame.agent,
             spans.DISPATCH: frame.dispatch,
             spans.ATTEMPT: frame.attempt,
-            spans.CONTRACT: str(contract),
+            spans.CONTRACT: str(work.envelope.contract),
         }
-        with span(spans.AGENT.format(name=frame.agent), frame.task, own=(frame.attempt,), attributes=attributes):
-            reply = await self._agent(request, AgentContext(self, work, request, self._definition))
-        return self._reply(work, reply)
+        return span(spans.AGENT.format(name=frame.agent), frame.task, own=(frame.attempt,), attributes=attributes)
 
     def _reply(self, work: Work, reply: object) -> Replied:
-        if not isinstance(reply, Message) or not isinstance(reply, self._definition.returns):
+        if not isinstance(reply, self._definition.returns):
             declared = " or ".join(cls.__name__ for cls in self._definition.returns)
             raise InterlockError(detail=f"it returned {type(reply).__name__} where it declares {declared}")
         frame = work.frame

@@ -24,9 +24,10 @@ class Entry:
 
     def open(self) -> "Fact":
         """The typed fact in `data`; fields that this version does not know are left out."""
-        cls = KINDS[self.kind]
-        known = _FIELDS[self.kind]
-        fact: Fact = cls(**{key: value for key, value in decode(self.data).items() if key in known})
+        cls, known, said = KINDS[self.kind], _FIELDS[self.kind], decode(self.data)
+        if not said.keys() <= known:
+            said = {key: value for key, value in said.items() if key in known}
+        fact: Fact = cls(**said)
         return fact
 
 

@@ -4,6 +4,7 @@
 bytes and stays bytes: `encode` embeds them, nothing is encoded twice.
 """
 
+from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 from interlock.schemas.canonical import decode, encode
@@ -67,23 +68,29 @@ class Envelope(NamedTuple):
 
     @classmethod
     def _of(cls, wire: dict[str, Any], data: bytes) -> Self:
-        name, _, version = wire["dataschema"].removeprefix(_SCHEMA_PREFIX).partition(":")
-        if wire["specversion"] != "1.0" or name != wire["type"]:
+        contract = _contract_in(wire["dataschema"])
+        if wire["specversion"] != "1.0" or contract.name != wire["type"]:
             raise ValueError("not an Interlock envelope: specversion, type or dataschema do not fit")
-        optional = {key: wire[key] for key in ("attempt", "deadline") if key in wire}
         return cls(
-            id=wire["id"],
-            source=wire["source"],
-            contract=ContractRef(name, version),
-            subject=wire["subject"],
-            time=wire["time"],
-            data=data,
-            traceparent=wire["traceparent"],
-            correlationid=wire["correlationid"],
-            causationid=wire["causationid"],
-            label=wire["label"],
-            **optional,
+            wire["id"],
+            wire["source"],
+            contract,
+            wire["subject"],
+            wire["time"],
+            data,
+            wire["traceparent"],
+            wire["correlationid"],
+            wire["causationid"],
+            wire["label"],
+            wire.get("attempt", ""),
+            wire.get("deadline", ""),
         )
+
+
+@lru_cache(maxsize=1024)
+def _contract_in(dataschema: str) -> ContractRef:
+    name, _, version = dataschema.removeprefix(_SCHEMA_PREFIX).partition(":")
+    return ContractRef(name, version)
 
 
 def joined(head: bytes, data: bytes) -> bytes:

@@ -6,6 +6,7 @@ are not in `PROJECTED` (all of the hot path) change no row and are never opened.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from interlock.schemas import entries as e
@@ -71,6 +72,8 @@ class AppRow(NamedTuple):
 
 
 Row = TaskRow | InboxRow | ContractRow | AppRow
+_NAMED_BY_ONE = TaskRow, InboxRow
+_NONE_OPEN: Mapping[str, InboxRow] = MappingProxyType({})
 Key = tuple[type[Any], str, str]
 
 
@@ -83,7 +86,7 @@ class Known(NamedTuple):
 
 def key_of(row: Row) -> Key:
     """The row's identity over all tables."""
-    if isinstance(row, TaskRow | InboxRow):
+    if isinstance(row, _NAMED_BY_ONE):
         return type(row), row[0], ""
     return type(row), row[0], row[1]
 
@@ -103,7 +106,11 @@ class Tables:
 
     def known(self, task: str) -> Known:
         row = self.rows.get((TaskRow, task, ""))
-        return Known(row if isinstance(row, TaskRow) else None, self._open.get(task, {}))
+        return Known(row if isinstance(row, TaskRow) else None, self._open.get(task, _NONE_OPEN))
+
+    def holds(self, task: str) -> bool:
+        """Whether the task's own row is here."""
+        return (TaskRow, task, "") in self.rows
 
     def put(self, row: Row) -> None:
         self.rows[key_of(row)] = row

@@ -58,7 +58,19 @@ CREATE TABLE apps (
 COMMIT;
 """
 
-_TABLES: dict[type[Any], str] = {TaskRow: "tasks", InboxRow: "inbox", ContractRow: "contracts", AppRow: "apps"}
+
+def _or_update(key: str, *columns: str) -> str:
+    """Where the row is there already, change these columns and no others: their indexes alone are touched."""
+    changes = ", ".join(f"{column} = excluded.{column}" for column in columns)
+    return f" ON CONFLICT ({key}) DO UPDATE SET {changes}"
+
+
+_TABLES: dict[type[Any], tuple[str, str]] = {
+    TaskRow: ("tasks", _or_update("task", "state", "outcome", "reason", "ended_at")),
+    InboxRow: ("inbox", _or_update("item", *(f'"{column}"' for column in InboxRow._fields[1:]))),
+    ContractRow: ("contracts", _or_update("contract, version", "seq", "schema", '"by"')),
+    AppRow: ("apps", _or_update("app, version", "seq", "spec", '"by"', "at")),
+}
 _MOST_ROWS = 512
 
 
@@ -115,10 +127,11 @@ class LedgerFile:
             if epoch != self._epoch:
                 self._db.execute("ROLLBACK")
                 raise StaleEpoch(epoch=self._epoch, current=epoch)
-            self._insert("INSERT", "entries", batch)
+            self._insert("entries", batch)
             changed = self._project([Entry(*stored) for stored in batch if stored[4] in PROJECTED])
-            for kind, table in _TABLES.items():
-                self._insert("INSERT OR REPLACE", table, [row for row in changed if type(row) is kind])
+            if changed:
+                for kind, (table, then) in _TABLES.items():
+                    self._insert(table, [row for row in changed if type(row) is kind], then)
             self._db.execute("COMMIT")
         except sqlite3.Error as problem:
             raise StoreFailed(path=str(self._path), problem=str(problem)) from problem
@@ -130,11 +143,11 @@ class LedgerFile:
         """The rows that these entries change, each once, as they are after all of them."""
         if not entries:
             return ()
-        unheld = [task for task in {entry.task for entry in entries} if self._tables.known(task).task is None]
+        unheld = list({entry.task for entry in entries if not self._tables.holds(entry.task)})
         for start in range(0, len(unheld), _MOST_ROWS):
             some = unheld[start : start + _MOST_ROWS]
-            marks = ",".join("?" * len(some))
-            self._hold(TaskRow(*row) for row in self._db.execute(f"SELECT * FROM tasks WHERE task IN ({marks})", some))
+            size = _up_to_power(len(some))
+            self._hold(TaskRow(*row) for row in self._db.execute(_tasks_of(size), [*some, *[None] * (size - len(some))]))
         changed: dict[Key, Row] = {}
         for entry in entries:
             changed.update((key_of(row), row) for row in self._tables.fold(entry))
@@ -147,20 +160,30 @@ class LedgerFile:
         for row in rows:
             self._tables.put(row)
 
-    def _insert(self, verb: str, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    def _insert(self, table: str, rows: Sequence[tuple[Any, ...]], then: str = "") -> None:
         start = 0
         while left := len(rows) - start:
             size = min(_MOST_ROWS, 1 << (left.bit_length() - 1))
             some = rows[start : start + size]
-            self._db.execute(_insert_of(verb, table, size, len(some[0])), list(chain.from_iterable(some)))
+            self._db.execute(_insert_of(table, size, len(some[0]), then), list(chain.from_iterable(some)))
             start += size
 
 
 @lru_cache(maxsize=256)
-def _insert_of(verb: str, table: str, rows: int, columns: int) -> str:
+def _insert_of(table: str, rows: int, columns: int, then: str) -> str:
     """Powers of two for `rows` keep the statements few, so that SQLite has them prepared."""
     marks = f"({','.join('?' * columns)})"
-    return f"{verb} INTO {table} VALUES {','.join([marks] * rows)}"
+    return f"INSERT INTO {table} VALUES {','.join([marks] * rows)}{then}"
+
+
+@lru_cache(maxsize=16)
+def _tasks_of(size: int) -> str:
+    return f"SELECT * FROM tasks WHERE task IN ({','.join('?' * size)})"
+
+
+def _up_to_power(size: int) -> int:
+    """The power of two that is no smaller: as many marks, NULL in those left over, keep the statements few here too."""
+    return 1 << (size - 1).bit_length()
 
 
 def _is_live(row: Row) -> bool:

@@ -83,6 +83,16 @@ def test_orders_come_in_from_outside(tmp_path: Path) -> None:
     assert order_in(found) == other
 
 
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_of_many_tasks_the_first_row_of_each_is_found(tmp_path: Path, kind: str) -> None:
+    journal = MemoryJournal(FixedClock()) if kind == "memory" else SqliteJournal(tmp_path / "s.db", FixedClock(), create=True)
+    quoted = """tsk_'"\\ü"""
+    journal.append(change("tsk_a", 1), change(quoted, 2), change("tsk_a", 3), order("tsk_b").change(), change("tsk_c", 4))
+    found = journal.firsts("note", ["tsk_a", quoted, "tsk_b", "tsk_none"])
+    assert {task: row.data["n"] for task, row in found.items()} == {"tsk_a": 1, quoted: 2}
+    assert journal.firsts("note", []) == {}
+
+
 def test_what_is_due_together_is_one_commit() -> None:
     async def main() -> tuple[int, list[int]]:
         commits = 0

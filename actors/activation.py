@@ -22,24 +22,23 @@ _ERROR_BYTES = 65_536
 
 
 class Activation:
-    """`last` is the number of the event delivered last. Raises `Unreadable` for a request that the workflow's class refuses."""
+    """`last` is the number of the event delivered last, `problems` are exceptions in the workflow's own tasks that nobody looked at.
+
+    Raises `Unreadable` for a request that the workflow's class refuses.
+    """
 
     def __init__(self, definition: WorkflowDefinition, start: Start) -> None:
         self.last = 0
         self._definition = definition
         self._desk = Desk(start.task, start.at)
         self._loop = ReplayLoop(self._desk)
+        self.problems = self._loop.problems
         self._request = read_message(definition.request, start.request)
 
     @property
     def name(self) -> str:
         """Of the workflow."""
         return self._definition.name
-
-    @property
-    def problems(self) -> list[str]:
-        """Exceptions in the workflow's own tasks that nobody looked at."""
-        return self._loop.problems
 
     def begin(self) -> list[Command]:
         """Start the workflow; its first commands."""

@@ -27,25 +27,27 @@ _HEADER = struct.Struct("<8sQQQ")
 _OVERFLOW = _HEADER.size // 8 - 1
 _SLOT = 64
 _WORDS = _SLOT // 8
-_TASK = slice(16, _SLOT)
-_TASK_BYTES = _TASK.stop - _TASK.start
-_NOTE = struct.Struct(f"<Q{_TASK_BYTES}s")  # what stands behind a slot's first word: since when, and for which task
+_TASK_AT = 16
+_TASK_BYTES = _SLOT - _TASK_AT
+_SINCE_AND_TASK = struct.Struct(f"<Q{_TASK_BYTES}s")
+_SINCE_AT = 8
 _SIZE = _SLOT * (1 + SLOTS)
 
 
 def _key(task: str) -> bytes:
+    """The task as a slot names it, without the zeros up to the slot's end."""
     name = task.encode()
     if len(name) > _TASK_BYTES:
         name = b"#" + hashlib.sha256(name).hexdigest().encode()[: _TASK_BYTES - 1]
-    return name.ljust(_TASK_BYTES, b"\0")
+    return name
 
 
 class Board:
     """The writer's side; one per process, used from one thread."""
 
     def __init__(self, memory: mmap.mmap) -> None:
-        self._bytes = memoryview(memory)
-        self._words = self._bytes.cast("Q")
+        self._memory = memory
+        self._words = memoryview(memory).cast("Q")
         self._free = deque(range(1, SLOTS + 1))
 
     @classmethod
@@ -70,7 +72,7 @@ class Board:
             self._words[_OVERFLOW] += 1
             return UNKNOWN
         slot = self._free.popleft()
-        _NOTE.pack_into(self._bytes, slot * _SLOT + 8, ticks_now(), _key(task))
+        _SINCE_AND_TASK.pack_into(self._memory, slot * _SLOT + _SINCE_AT, ticks_now(), _key(task))
         # Last, so that a reader never sees a slot taken before it says by whom.
         self._words[slot * _WORDS] = 1
         return slot
@@ -119,10 +121,10 @@ class View(NamedTuple):
         return min((since for _, since in self._of(task)), default=None)
 
     def _of(self, task: str) -> list[tuple[int, int]]:
-        key, found, at = _key(task), [], -1
+        key, found, at = _key(task).ljust(_TASK_BYTES, b"\0"), [], -1
         while (at := self.slots.find(key, at + 1)) >= 0:
-            if at % _SLOT == _TASK.start:
-                found.append(struct.unpack_from("<QQ", self.slots, at - _TASK.start))
+            if at % _SLOT == _TASK_AT:
+                found.append(struct.unpack_from("<QQ", self.slots, at - _TASK_AT))
         return found
 
 

@@ -5,12 +5,13 @@ import random
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar, overload
 
 from interlock.actors.desk import Desk
-from interlock.schemas.canonical import encode
+from interlock.schemas.canonical import decode, encode
 from interlock.schemas.errors import BadDeclaration, Unreadable, from_wire
+from interlock.schemas.frames import Happened
 from interlock.schemas.message import Message, contract_of, read_message
 from interlock.schemas.specs import ContractRef
 
@@ -70,9 +71,9 @@ class WorkflowContext:
         """
         if not isinstance(message, Message):
             raise BadDeclaration(what="ctx.ask(...)", problem=f"{type(message).__name__} is no Message", remedy="Send a Message class.")
-        classes = returns if isinstance(returns, tuple) else (returns,)
+        awaited = _awaited(returns)
         name, version = contract_of(type(message))
-        return await self._command("ask", name, version, message.encoded(), [_ref(cls) for cls in classes], partial(_read_reply, classes))
+        return await self._command("ask", name, version, message.encoded(), awaited.contracts, awaited.read)
 
     async def ask_human(self, text: str, /, **details: Any) -> Answer:
         """Put a question into the inbox and await the answer. `details` (JSON values) are shown with it."""
@@ -101,7 +102,7 @@ class WorkflowContext:
         self._uuids += 1
         return uuid.uuid5(uuid.NAMESPACE_OID, f"{self._desk.task}#{self._uuids}")
 
-    async def _command(self, kind: str, name: str, version: str, data: bytes, returns: list[str], read: Callable[[Any], T]) -> T:
+    async def _command(self, kind: str, name: str, version: str, data: bytes, returns: list[str], read: Callable[[Happened], T]) -> T:
         future: asyncio.Future[T] = asyncio.Future(loop=asyncio.get_running_loop())
         number = self._desk.give(kind, name, version, data, returns, partial(_settle, future, read))
         try:
@@ -110,31 +111,40 @@ class WorkflowContext:
             self._desk.withdraw(number)
 
 
-def _settle(future: asyncio.Future[T], read: Callable[[Any], T], ok: bool, value: Any) -> None:
-    if not ok:
-        future.set_exception(from_wire(value))
+def _settle(future: asyncio.Future[T], read: Callable[[Happened], T], event: Happened) -> None:
+    if event.kind == "failure":
+        future.set_exception(from_wire(decode(event.value)))
         return
     try:
-        future.set_result(read(value))
+        future.set_result(read(event))
     except Unreadable as error:
         future.set_exception(error)
 
 
-def _read_reply(classes: tuple[type[Message], ...], value: dict[str, Any]) -> Message:
-    name, version = value["contract"], value["version"]
-    fitting = [cls for cls in classes if cls.contract == name]
-    if len(fitting) > 1:
-        fitting.sort(key=lambda cls: cls.contract_version != version)
-    if not fitting:
-        awaited = " or ".join(cls.__name__ for cls in classes)
-        raise Unreadable(cls=awaited, contract=name, version=version, pointer="/", problem="the workflow awaits another contract")
-    return read_message(fitting[0], encode(value["data"]))
+class _Awaited:
+    """What asks with the same `returns` have in common: the contracts that they await, and how a reply becomes a message."""
+
+    def __init__(self, classes: tuple[type[Message], ...]) -> None:
+        self.contracts = [str(ContractRef(*contract_of(cls))) for cls in classes]
+        self._names = " or ".join(cls.__name__ for cls in classes)
+        first_first = classes[::-1]
+        self._exact = {contract_of(cls): cls for cls in first_first}
+        self._named = {cls.contract: cls for cls in first_first}
+
+    def read(self, reply: Happened) -> Message:
+        """The reply as the class of its version, else as the first of its contract."""
+        name, version = reply.name, reply.version
+        cls = self._exact.get((name, version)) or self._named.get(name)
+        if cls is None:
+            raise Unreadable(cls=self._names, contract=name, version=version, pointer="/", problem="the workflow awaits another contract")
+        return read_message(cls, reply.value)
 
 
-def _read_answer(value: dict[str, Any]) -> Answer:
+@lru_cache(maxsize=1024)
+def _awaited(returns: type[Message] | tuple[type[Message], ...]) -> _Awaited:
+    return _Awaited(returns if isinstance(returns, tuple) else (returns,))
+
+
+def _read_answer(event: Happened) -> Answer:
+    value = decode(event.value)
     return Answer(bool(value["approved"]), str(value["note"]), str(value["by"]))
-
-
-@cache
-def _ref(cls: type[Message]) -> str:
-    return str(ContractRef(*contract_of(cls)))

@@ -10,8 +10,8 @@ from typing import Any
 from interlock.schemas.canonical import decode
 from interlock.schemas.frames import Command, Happened
 
-Settle = Callable[[bool, Any], None]
-"""Called once with what became of a command: `ok` and the decoded value (a wire error where `ok` is false)."""
+Settle = Callable[[Happened], None]
+"""Called once with what became of a command."""
 
 
 class Detached(BaseException):
@@ -55,12 +55,11 @@ class Desk:
         settle = self._open.pop(event.n, None)
         if settle is None:
             return
-        value = decode(event.value)
         if event.evidence:
             self.evidence.extend(decode(event.evidence))
-        if event.kind == "reply":
-            self.degraded = self.degraded or bool(value["degraded"])
-        settle(event.kind != "failure", value)
+        if event.degraded:
+            self.degraded = True
+        settle(event)
 
     def take(self) -> list[Command]:
         """The commands made since the last time."""

@@ -18,26 +18,21 @@ from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from types import CoroutineType
-from typing import Any, NamedTuple, TypeVarTuple
+from typing import Any, TypeVarTuple
 
 from interlock.actors.desk import Desk
 from interlock.actors.refusals import Refusals
 from interlock.schemas.canonical import encode
 from interlock.schemas.errors import Unsupported
+from interlock.schemas.frames import Happened
 from interlock.schemas.words import told
 
 Ts = TypeVarTuple("Ts")
 Coro = Coroutine[Any, Any, Any] | Generator[Any, None, Any]
+Outer = tuple[asyncio.AbstractEventLoop | None, asyncio.Task[Any] | None, Any]
+"""What ran before a loop of this kind did: a loop, its task, its hooks for async generators."""
 
 _CLOSE_TRIES = 16
-
-
-class _Outer(NamedTuple):
-    """What ran before this loop did."""
-
-    loop: asyncio.AbstractEventLoop | None
-    task: asyncio.Task[Any] | None
-    hooks: Any
 
 
 class WorkflowTask(asyncio.Task[Any]):
@@ -91,16 +86,14 @@ class ReplayLoop(Refusals):
         try:
             while ready:
                 handle = ready.popleft()
-                if not handle._cancelled:
-                    self._step(handle)
+                if handle._cancelled:
+                    continue
+                try:
+                    handle._run()
+                except SystemExit as error:  # asyncio lets it through once the task has it; it ends the task, not the process
+                    self.call_exception_handler({"message": "SystemExit in a workflow", "exception": error})
         finally:
             self._leave(outer)
-
-    def _step(self, handle: asyncio.Handle) -> None:
-        try:
-            handle._run()
-        except SystemExit as error:  # asyncio lets it through once the task has it; it ends the task, not the process
-            self.call_exception_handler({"message": "SystemExit in a workflow", "exception": error})
 
     def detach(self) -> None:
         """Drop the workflow from memory. Its coroutines are closed at once and in silence, against a closed desk: a `finally` block
@@ -120,22 +113,23 @@ class ReplayLoop(Refusals):
         finally:
             self._leave(outer)
 
-    def _enter(self) -> _Outer:
+    def _enter(self) -> Outer:
         """Become the running loop, inside whatever loop and task runs now."""
         loop = events._get_running_loop()
         task = None if loop is None else asyncio.current_task(loop)
-        outer = _Outer(loop, task, sys.get_asyncgen_hooks())
+        hooks = sys.get_asyncgen_hooks()
         if loop is not None and task is not None:
             asyncio.tasks._leave_task(loop, task)
         events._set_running_loop(self)
-        sys.set_asyncgen_hooks(firstiter=None, finalizer=self._finalize)
-        return outer
+        sys.set_asyncgen_hooks(None, self._finalize)
+        return loop, task, hooks
 
-    def _leave(self, outer: _Outer) -> None:
-        sys.set_asyncgen_hooks(*outer.hooks)
-        events._set_running_loop(outer.loop)
-        if outer.loop is not None and outer.task is not None:
-            asyncio.tasks._enter_task(outer.loop, outer.task)
+    def _leave(self, outer: Outer) -> None:
+        loop, task, hooks = outer
+        sys.set_asyncgen_hooks(*hooks)
+        events._set_running_loop(loop)
+        if loop is not None and task is not None:
+            asyncio.tasks._enter_task(loop, task)
 
     def _finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
         """An async generator was given up before its end: close it like asyncio does, but never outside a drive of this loop."""
@@ -171,7 +165,7 @@ class ReplayLoop(Refusals):
             self._ready.append(timer)
         return timer
 
-    def _fire(self, timer: asyncio.TimerHandle, _ok: bool, _value: Any) -> None:
+    def _fire(self, timer: asyncio.TimerHandle, _event: Happened) -> None:
         self._ready.append(timer)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:

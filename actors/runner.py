@@ -106,7 +106,7 @@ class Runner(Mailbox):
             self._send(frame.task, 0, [failed(error)])
         else:
             self._send(frame.task, activation.last, commands)
-            self._report(frame.task, activation)
+            self._report(frame.task, activation.problems)
 
     def _happened(self, frame: Happened) -> None:
         activation = self._live.get(frame.task)
@@ -116,7 +116,8 @@ class Runner(Mailbox):
             log.error("%s: event %d came after event %d and was not delivered", frame.task, frame.event, activation.last)
             return
         self._send(frame.task, frame.event, activation.deliver(frame))
-        self._report(frame.task, activation)
+        if activation.problems:
+            self._report(frame.task, activation.problems)
 
     def _forget(self, frame: Forget) -> None:
         self._drop(frame.task)
@@ -143,10 +144,10 @@ class Runner(Mailbox):
     def _send(self, task: str, after: int, commands: list[Command]) -> None:
         self.emit(Commands(task, after, [tagged(command) for command in commands], b""))
 
-    def _report(self, task: str, activation: Activation) -> None:
-        for problem in activation.problems:
+    def _report(self, task: str, problems: list[str]) -> None:
+        for problem in problems:
             log.warning("%s: nobody looked at what went wrong in its workflow: %s", task, problem)
-        activation.problems.clear()
+        problems.clear()
 
     def _drop(self, task: str) -> None:
         activation = self._live.pop(task, None)

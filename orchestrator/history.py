@@ -4,7 +4,7 @@ from typing import Any
 
 from interlock.orchestrator.state import TaskState, apply, raw
 from interlock.schemas import entries as e
-from interlock.schemas.canonical import Fragment, encode
+from interlock.schemas.canonical import encode
 from interlock.schemas.envelope import Envelope
 from interlock.schemas.frames import Command, Happened, tagged
 from interlock.schemas.specs import ContractRef
@@ -12,8 +12,7 @@ from interlock.schemas.specs import ContractRef
 
 def reply_event(task: str, number: int, fact: e.MessageReceived, contract: ContractRef, data: bytes, at: int, evidence: bytes) -> Happened:
     """The event of a reply: the live path has contract and data at hand, replay opens the recorded envelope."""
-    value = {"contract": contract.name, "version": contract.version, "data": Fragment(data), "degraded": fact.degraded}
-    return Happened(task, number, fact.n, "reply", encode(value), at, evidence)
+    return Happened(task, number, fact.n, "reply", data, at, evidence, contract.name, contract.version, fact.degraded)
 
 
 def happened(task: str, number: int, fact: e.Fact, at: int, evidence: bytes = b"") -> Happened | None:

@@ -125,7 +125,8 @@ class Start(NamedTuple):
 
 class Happened(NamedTuple):
     """One event for a task, numbered from 1: what became of command `n`. `kind`: `reply`, `failure`, `timer`, `answer`.
-    `value` is JSON (a reply's data, a wire error, null, an answer); `at` microseconds: `ctx.now()` from here on."""
+    `value` is JSON (a reply's data, a wire error, null, an answer); `at` microseconds: `ctx.now()` from here on. Of a reply, `name` and
+    `version` are the contract, and `degraded` says whether it was built on failed or cut tool results."""
 
     task: str
     event: int
@@ -134,6 +135,9 @@ class Happened(NamedTuple):
     value: bytes
     at: int
     evidence: bytes
+    name: str = ""
+    version: str = ""
+    degraded: bool = False
 
 
 class Forget(NamedTuple):

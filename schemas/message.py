@@ -4,7 +4,7 @@ A message is closed (unknown fields are refused on both sides) and frozen, so wh
 """
 
 from copy import deepcopy
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import semver
@@ -67,17 +67,18 @@ class Message(BaseModel):
 
     def encoded(self) -> bytes:
         """The bytes that travel: JSON with sorted keys."""
-        return encode(self.model_dump(mode="json"))
+        return encode(self.__pydantic_serializer__.to_python(self, mode="json"))
 
 
 def read_message(cls: type[M], data: bytes) -> M:
     """The message in `data`; `Unreadable` where the class refuses what its contract allowed."""
     try:
-        return cls.model_validate_json(data)
+        message: M = cls.__pydantic_validator__.validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         pointer, problem = "/" + "/".join(map(str, first["loc"])), clean(first["msg"])
         raise Unreadable(cls=cls.__name__, contract=cls.contract, version=cls.contract_version, pointer=pointer, problem=problem) from None
+    return message
 
 
 @cache
@@ -86,6 +87,7 @@ def _schema(cls: type[Message]) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
+@lru_cache(maxsize=4096)
 def contract_of(cls: type[Message]) -> tuple[str, str]:
     """Contract name and version of a message class; `BadDeclaration` for a class that names none."""
     if not cls.contract:

@@ -46,15 +46,14 @@ class Desktop:
         self.loop.drive()
         return self.desk.take()
 
-    def happen(self, n: int, kind: str, value: Any = None, seconds: float = 0, evidence: Any = None) -> list[Command]:
+    def happen(self, n: int, kind: str, value: Any = None, seconds: float = 0, evidence: Any = None, **facts: Any) -> list[Command]:
         self.events += 1
         at = START + round(seconds * 1_000_000)
-        self.desk.hear(Happened(self.desk.task, self.events, n, kind, encode(value), at, encode(evidence) if evidence else b""))
+        self.desk.hear(Happened(self.desk.task, self.events, n, kind, encode(value), at, encode(evidence) if evidence else b"", **facts))
         return self.run()
 
     def reply(self, n: int, text: str = "yes", cls: type[Message] = Reply, **facts: Any) -> list[Command]:
-        value = {"contract": cls.contract, "version": cls.contract_version, "data": {"text": text}, "degraded": False, **facts}
-        return self.happen(n, "reply", value)
+        return self.happen(n, "reply", **{"value": {"text": text}, "name": cls.contract, "version": cls.contract_version, **facts})
 
 
 def kinds(commands: list[Command]) -> list[tuple[int, str]]:

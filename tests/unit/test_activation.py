@@ -136,8 +136,8 @@ def test_an_exit_condition_sees_evidence_and_degradation() -> None:
     live = activation(asking, exit=exit)
     live.begin()
     tool = {"tool": "get", "ok": True, "value": 1}
-    value = {"contract": "test.number", "version": "1.0.0", "data": {"value": 7}, "degraded": True}
-    assert live.deliver(Happened("tsk_test", 1, 1, "reply", encode(value), 1, encode([tool]))) == [done(7)]
+    reply = Happened("tsk_test", 1, 1, "reply", encode({"value": 7}), 1, encode([tool]), "test.number", "1.0.0", degraded=True)
+    assert live.deliver(reply) == [done(7)]
     assert seen == [([tool], True)]
 
 

@@ -31,7 +31,7 @@ def test_the_class_of_a_reply_is_that_of_its_contract_and_version(sent: type[Mes
         return await ctx.ask(Question(text="a"), returns=(Reply, NewReply, Refusal))
 
     bench = Desktop(workflow)
-    bench.reply(1, cls=sent, data={"why": "no"} if sent is Refusal else {"text": "yes"})
+    bench.reply(1, cls=sent, value={"why": "no"} if sent is Refusal else {"text": "yes"})
     assert type(bench.main.result()) is cls
 
 
@@ -41,7 +41,7 @@ def test_a_reply_of_another_version_goes_to_the_class_of_its_contract() -> None:
     assert bench.main.result() == "new"
 
 
-@pytest.mark.parametrize("facts", [{"contract": "test.other"}, {"data": {"text": 3.5, "more": 1}}])
+@pytest.mark.parametrize("facts", [{"name": "test.other"}, {"value": {"text": 3.5, "more": 1}}])
 def test_a_reply_that_the_class_cannot_read_is_a_failure_of_the_ask(facts: dict[str, Any]) -> None:
     async def workflow(ctx: WorkflowContext) -> str:
         with pytest.raises(Unreadable):
@@ -85,9 +85,8 @@ def test_evidence_and_degradation_are_those_of_the_replies_heard() -> None:
 
     bench = Desktop(workflow)
     tool = {"tool": "get", "ok": False, "value": 1}
-    value = {"contract": "test.reply", "version": "1.0.0", "data": {"text": "x"}, "degraded": True}
-    bench.happen(1, "reply", value, evidence=[tool])
-    bench.happen(2, "reply", {**value, "degraded": False}, evidence=[tool])
+    bench.reply(1, evidence=[tool], degraded=True)
+    bench.reply(2, evidence=[tool])
     assert bench.main.result() == [([], False), ([tool], True), ([tool, tool], True)]
 
 
@@ -115,8 +114,7 @@ def test_time_is_that_of_the_event_and_never_goes_back() -> None:
     bench = Desktop(workflow)
     start = datetime.fromtimestamp(START / 1e6, UTC)
     for n, seconds in ((1, 90), (2, 60)):
-        value = {"contract": "test.reply", "version": "1.0.0", "data": {"text": ""}, "degraded": False}
-        bench.happen(n, "reply", value, seconds=seconds)
+        bench.reply(n, seconds=seconds)
     assert bench.main.result() == [start, start + timedelta(seconds=90), start + timedelta(seconds=90)]
 
 

@@ -204,14 +204,14 @@ class Engine:
         self._events += 1
         kind, value = {"ask": self._reply, "sleep": lambda n: ("timer", None), "human": self._answer}[self._open.pop(n)](n)
         at = self._events * self._choose(st.sampled_from([1, 1_000_000, 40_000_000]))
-        event = Happened(TASK, self._events, n, kind, encode(value), at, b"")
+        event = Happened(TASK, self._events, n, kind, encode(value), at, b"", *(("law.text", "1.0.0") if kind == "reply" else ()))
         self._committed.append(event)
         self.record.append(event)
 
     def _reply(self, n: int) -> tuple[str, Any]:
         if self._choose(st.integers(0, 4)) == 0:
             return "failure", AgentFailed(agent="a", contract="law.text", problem=f"no {n}").to_wire()
-        return "reply", {"contract": "law.text", "version": "1.0.0", "data": {"text": f"r{n}"}, "degraded": False}
+        return "reply", {"text": f"r{n}"}
 
     def _answer(self, n: int) -> tuple[str, Any]:
         return "answer", {"approved": bool(n % 2), "note": "", "by": "ada"}

@@ -65,8 +65,8 @@ class TestRunner(Runner):
 
 
 def reply(event: int, n: int, value: int, evidence: Any = None, degraded: bool = False) -> Happened:
-    data = {"contract": "test.number", "version": "1.0.0", "data": {"value": value}, "degraded": degraded}
-    return Happened(TASK, event, n, "reply", encode(data), event * 1_000_000, encode(evidence) if evidence else b"")
+    data, tools = encode({"value": value}), encode(evidence) if evidence else b""
+    return Happened(TASK, event, n, "reply", data, event * 1_000_000, tools, "test.number", "1.0.0", degraded)
 
 
 def asked(n: int, value: int) -> Command:
@@ -274,8 +274,7 @@ def test_a_message_class_that_raises_anything_fails_its_own_task_only() -> None:
     assert error_of(runner.start(request=30))["facts"]["error"] == "CancelledError"
     runner.start(request=1)
     assert runner.holds() == [f"{TASK} 0"]
-    value = {"contract": "test.moody", "version": "1.0.0", "data": {"value": 9}, "degraded": False}
-    (frame,) = runner.give(Happened(TASK, 1, 1, "reply", encode(value), 0, b""))
+    (frame,) = runner.give(Happened(TASK, 1, 1, "reply", encode({"value": 9}), 0, b"", "test.moody", "1.0.0"))
     assert frame.after == 1
     assert error_of([untagged(wire) for wire in frame.commands])["facts"] == {"workflow": "w", "error": "RuntimeError", "problem": "?"}
     assert runner.holds() == []

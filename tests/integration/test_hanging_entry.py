@@ -1,46 +1,39 @@
 """An entry condition that loops for ever costs its submit and its runner's process, nothing else."""
 
-from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import ray
+from stage import Stage
 
-from interlock import App, Bus, Message, Outcome, WorkflowContext
-from interlock.actors.board import read
-from interlock.launch import run_dir
+from interlock import Outcome
+from interlock.cluster.config import ORCHESTRATOR
+from interlock.orchestrator import admission
 from interlock.schemas.errors import EntryRefused
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("shared_ray")]
-
-NAME = "hanging"
+pytestmark = pytest.mark.ray
 
 
-def make() -> App:
-    class Go(Message, contract="hanging.go", version="1.0.0"):
-        hang: bool = False
+def wait_at_most(stage: Stage, seconds: float) -> None:
+    """Let the orchestrator wait so long for an entry condition. That it waits for ten seconds is proved where time costs nothing."""
 
-    app = App("hanging")
+    def patch(actor: Any) -> None:
+        admission.ENTRY_SECONDS = seconds
 
-    def ends(request: Go) -> bool:
-        while request.hang:
-            pass
-        return True
-
-    @app.workflow("flow", version="1.0.0", entry=ends)
-    async def flow(request: Go, ctx: WorkflowContext) -> Go:
-        return request
-
-    return app
+    get: Any = ray.get
+    get(stage.actor(ORCHESTRATOR).__ray_call__.remote(patch))
 
 
-def test_a_condition_that_never_ends_costs_its_runner_alone(tmp_path: Path) -> None:
-    with Bus.start(make(), folder=tmp_path, name=NAME) as bus:
-        (board,) = run_dir(tmp_path, NAME).glob("runners-*.board")
-        found = read(board)
-        assert found is not None
-        process = psutil.Process(found.owner.pid)
-        with pytest.raises(EntryRefused, match="gave no answer within 10 seconds"):
-            bus.submit_json("flow", {"hang": True})
-        assert bus.submit_json("flow", {}).outcome(timeout=30) == Outcome.SUCCESS
-        psutil.wait_procs([process], timeout=10)
-        assert not process.is_running()
+def test_a_condition_that_never_ends_costs_its_runner_alone(stage: Stage) -> None:
+    process = psutil.Process(stage.member("runners"))
+    usual = admission.ENTRY_SECONDS
+    wait_at_most(stage, 2)
+    try:
+        with pytest.raises(EntryRefused, match="gave no answer within 2 seconds"):
+            stage.bus.submit_json("guarded", {"hang": True})
+    finally:
+        wait_at_most(stage, usual)
+    assert stage.bus.submit_json("guarded", {}).outcome(timeout=30) == Outcome.SUCCESS
+    psutil.wait_procs([process], timeout=10)
+    assert not process.is_running()

@@ -1,25 +1,17 @@
 """The invoicing example on Ray: the same app that runs on a local bus, in processes of its own."""
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from stage import Stage
 
-from interlock import App, Bus, Outcome, Refused, TaskFailed
+from interlock import App, Outcome, Refused, TaskFailed
 from interlock.schemas.errors import IncompatibleContract, UnknownAgent, UnknownTask
-from interlock.settings import ModelSettings
 from interlock.testing.scripted_model import ScriptedModel
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("shared_ray")]
-
-
-@pytest.fixture(scope="module")
-def bus(invoicing: tuple[App, Path], invoicing_model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus]:
-    model = ModelSettings(base_url=invoicing_model.base_url, model="scripted-1")
-    with Bus.start(invoicing[0], model=model, folder=tmp_path_factory.mktemp("bus")) as bus:
-        yield bus
+pytestmark = pytest.mark.ray
 
 
 def rows(path: Path, table: str) -> int:
@@ -30,16 +22,16 @@ def rows(path: Path, table: str) -> int:
 
 
 def test_an_order_becomes_one_draft_however_often_it_is_submitted(
-    bus: Bus, invoicing: tuple[App, Path], invoicing_model: ScriptedModel
+    billing: Stage, invoicing: tuple[App, Path], invoicing_model: ScriptedModel
 ) -> None:
-    before = invoicing_model.count
-    task = bus.submit_json("invoice_generation", {"order_id": "7294"}, id="order-7294")
-    again = bus.submit_json("invoice_generation", {"order_id": "7294"}, id="order-7294")
+    before, notices = invoicing_model.count, rows(invoicing[1], "notices")
+    task = billing.bus.submit_json("invoice_generation", {"order_id": "7294"}, id="order-7294")
+    again = billing.bus.submit_json("invoice_generation", {"order_id": "7294"}, id="order-7294")
     result = task.result(timeout=60)
     assert (result["number"], result["total"], result["status"]) == ("INV-7294", "159.00", "draft")
     assert again.id == task.id
     assert again.result(timeout=10) == result
-    assert (rows(invoicing[1], "invoices"), rows(invoicing[1], "notices")) == (1, 1)
+    assert (rows(invoicing[1], "invoices"), rows(invoicing[1], "notices")) == (1, notices + 1)
     assert invoicing_model.count - before == 3
     record = task.record()
     assert (record.outcome, record.steps) == (Outcome.SUCCESS, 6)
@@ -48,16 +40,16 @@ def test_an_order_becomes_one_draft_however_often_it_is_submitted(
     assert record.output_tokens > 0
 
 
-def test_events_tell_a_task_from_its_acceptance_to_its_end(bus: Bus) -> None:
-    task = bus.submit_json("invoice_generation", {"order_id": "7294"})
+def test_events_tell_a_task_from_its_acceptance_to_its_end(billing: Stage) -> None:
+    task = billing.bus.submit_json("invoice_generation", {"order_id": "7294"})
     kinds = [event.kind for event in task.events()]
     assert (kinds[0], kinds[-1]) == ("task.accepted", "task.ended")
     assert kinds.count("message.sent") == kinds.count("message.received") == 2
     assert kinds.count("model.called") == 3
 
 
-def test_a_failure_far_away_comes_back_in_words(bus: Bus) -> None:
-    task = bus.submit_json("invoice_generation", {"order_id": "1"})
+def test_a_failure_far_away_comes_back_in_words(billing: Stage) -> None:
+    task = billing.bus.submit_json("invoice_generation", {"order_id": "1"})
     with pytest.raises(TaskFailed, match=r"there is no order 1; there are 7294, 7295"):
         task.result(timeout=60)
 
@@ -70,35 +62,35 @@ def test_a_failure_far_away_comes_back_in_words(bus: Bus) -> None:
         ("invoice_generation", {}, "invoice.request 1.0.0 refuses this message"),
     ],
 )
-def test_bad_input_is_refused_and_loses_nothing(bus: Bus, task_type: str, request_data: dict[str, str], problem: str) -> None:
-    before = len(bus.tasks())
+def test_bad_input_is_refused_and_loses_nothing(billing: Stage, task_type: str, request_data: dict[str, str], problem: str) -> None:
+    before = len(billing.bus.tasks())
     with pytest.raises(Refused, match=problem):
-        bus.submit_json(task_type, request_data)
-    assert len(bus.tasks()) == before
+        billing.bus.submit_json(task_type, request_data)
+    assert len(billing.bus.tasks()) == before
 
 
-def test_who_is_not_known_is_said(bus: Bus) -> None:
+def test_who_is_not_known_is_said(billing: Stage) -> None:
     with pytest.raises(UnknownTask):
-        bus.task("never-seen").record()
+        billing.bus.task("never-seen").record()
     with pytest.raises(UnknownAgent):
-        bus.scale("nobody", 2)
+        billing.bus.scale("nobody", 2)
 
 
-def test_a_pool_grows_and_shrinks_while_work_goes_on(bus: Bus) -> None:
-    bus.scale("pricing", 3)
-    tasks = [bus.submit_json("invoice_generation", {"order_id": "7294"}) for _ in range(6)]
-    bus.scale("pricing", 1)
+def test_a_pool_grows_and_shrinks_while_work_goes_on(billing: Stage) -> None:
+    billing.bus.scale("pricing", 3)
+    tasks = [billing.bus.submit_json("invoice_generation", {"order_id": "7294"}) for _ in range(6)]
+    billing.bus.scale("pricing", 1)
     assert {task.outcome(timeout=60) for task in tasks} == {Outcome.SUCCESS}
 
 
-def test_a_new_version_that_breaks_readers_is_refused(bus: Bus) -> None:
+def test_a_new_version_that_breaks_readers_is_refused(billing: Stage) -> None:
     schema = {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"], "additionalProperties": False}
     with pytest.raises(IncompatibleContract):
-        bus.contracts.register_schema("invoice.request", "1.1.0", schema)
+        billing.bus.contracts.register_schema("invoice.request", "1.1.0", schema)
     wider = {**schema, "properties": {**schema["properties"], "note": {"type": "string"}, "express": {"type": "boolean"}}}  # type: ignore[dict-item]
-    assert bus.contracts.register_schema("invoice.request", "1.1.0", wider)
-    assert not bus.contracts.register_schema("invoice.request", "1.1.0", wider)
+    assert billing.bus.contracts.register_schema("invoice.request", "1.1.0", wider)
+    assert not billing.bus.contracts.register_schema("invoice.request", "1.1.0", wider)
 
 
-def test_the_ledger_of_all_this_is_whole(bus: Bus) -> None:
-    assert bus.verify() > 50
+def test_the_ledger_of_all_this_is_whole(billing: Stage) -> None:
+    assert billing.bus.verify() > 50

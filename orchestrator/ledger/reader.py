@@ -1,12 +1,12 @@
 """Reading a ledger: the questions that one can ask, and the reader of a SQLite file that answers them beside a running bus.
 
-A reader never writes, never blocks the writer and needs no bus: the file of a bus that died reads the same. It sees durable entries only.
+A reader never writes, never blocks the writer and needs no bus: the ledger of a bus that died reads the same. It sees durable entries only.
 """
 
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, Self
 from urllib.parse import quote
 
 from interlock.orchestrator.ledger.audit import audit
@@ -57,78 +57,103 @@ class Reads(Protocol):
     def close(self) -> None: ...
 
 
-class Reader:
-    """`Reads` on a ledger file, read only. Raises `NoLedger` where there is none or it is not ours."""
+class SqlReader:
+    """`Reads` by queries that both databases understand; the two differ in how they run one and in how they keep a moment."""
 
-    def __init__(self, path: Path | str) -> None:
-        self._path = Path(path)
-        self._db = open_file(self._path, "ro")
+    unreadable: ClassVar[type[Exception]]
+    """What a query raises where the stored bytes make no sense."""
 
     def tasks(self, limit: int = 100, state: State | None = None) -> list[TaskRow]:
         if state is None:
-            found = self._all("SELECT * FROM tasks ORDER BY seq DESC LIMIT ?", limit)
+            found = self.all("SELECT * FROM tasks ORDER BY seq DESC LIMIT ?", limit)
         else:
-            found = self._all("SELECT * FROM tasks WHERE state = ? ORDER BY seq DESC LIMIT ?", state.value, limit)
+            found = self.all("SELECT * FROM tasks WHERE state = ? ORDER BY seq DESC LIMIT ?", state.value, limit)
         return [TaskRow(*row) for row in found]
 
     def task(self, id: str) -> TaskRow | None:
-        found = self._all("SELECT * FROM tasks WHERE task = ?", id)
+        found = self.all("SELECT * FROM tasks WHERE task = ?", id)
         return TaskRow(*found[0]) if found else None
 
     def live_tasks(self) -> list[str]:
-        return [task for (task,) in self._all("SELECT task FROM tasks WHERE outcome = '' ORDER BY seq")]
+        return [task for (task,) in self.all("SELECT task FROM tasks WHERE outcome = '' ORDER BY seq")]
 
     def inbox(self, open_only: bool = True) -> list[InboxRow]:
         which = "WHERE decision = ''" if open_only else ""
-        return [InboxRow(*row) for row in self._all(f"SELECT * FROM inbox {which} ORDER BY seq")]
+        return [InboxRow(*row) for row in self.all(f"SELECT * FROM inbox {which} ORDER BY seq")]
 
     def item(self, id: str) -> InboxRow | None:
-        found = self._all("SELECT * FROM inbox WHERE item = ?", id)
+        found = self.all("SELECT * FROM inbox WHERE item = ?", id)
         return InboxRow(*found[0]) if found else None
 
     def entries(self, task: str, after: int = 0) -> list[Entry]:
-        return [Entry(*row) for row in self._all("SELECT * FROM entries WHERE task = ? AND seq > ? ORDER BY seq", task, after)]
+        return [Entry(*row) for row in self.all("SELECT * FROM entries WHERE task = ? AND seq > ? ORDER BY seq", task, after)]
 
     def all_entries(self, after: int = 0, limit: int = _PAGE) -> list[Entry]:
-        return [Entry(*row) for row in self._all("SELECT * FROM entries WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)]
+        return [Entry(*row) for row in self.all("SELECT * FROM entries WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)]
 
     def contracts(self) -> list[ContractRow]:
-        return [ContractRow(*row) for row in self._all("SELECT * FROM contracts ORDER BY contract, seq")]
+        return [ContractRow(*row) for row in self.all("SELECT * FROM contracts ORDER BY contract, seq")]
 
     def apps(self) -> list[AppRow]:
-        return [AppRow(*row) for row in self._all("SELECT * FROM apps ORDER BY seq")]
+        return [AppRow(*row) for row in self.all("SELECT * FROM apps ORDER BY seq")]
 
     def verify(self) -> int:
         """On a connection of its own, so that it may run in another thread while this reader goes on answering."""
-        own = Reader(self._path)
-        own._db.execute("BEGIN")  # entries and rows as of one moment, whatever the bus writes meanwhile
+        own = self.moment()
         try:
-            return audit(own._walk(), own._rows)
+            return audit(own.walk(), own.rows)
         finally:
             own.close()
 
-    def close(self) -> None:
-        self._db.close()
-
-    def _walk(self) -> Iterator[Entry]:
-        """All entries from the first on, a page at a time, never all in memory."""
+    def walk(self) -> Iterator[Entry]:
+        """All entries from the first on, a page at a time, never all in memory. Raises `LedgerDamaged` where one cannot be read."""
         after = 0
         try:
             while page := self.all_entries(after):
                 yield from page
                 after = page[-1].seq
-        except sqlite3.DatabaseError as problem:
+        except self.unreadable as problem:
             raise LedgerDamaged(seq=after + 1, problem=f"it or one soon after it cannot be read ({problem})") from problem
 
-    def _rows(self) -> list[Row]:
+    def rows(self) -> list[Row]:
+        """All rows beside the entries. Raises `LedgerDamaged` where they cannot be read."""
         try:
-            tasks = [TaskRow(*row) for row in self._all("SELECT * FROM tasks")]
+            tasks = [TaskRow(*row) for row in self.all("SELECT * FROM tasks")]
             return [*tasks, *self.inbox(open_only=False), *self.contracts(), *self.apps()]
-        except sqlite3.DatabaseError as problem:
+        except self.unreadable as problem:
             raise LedgerDamaged(seq=1, problem=f"what it and those after it come to cannot be read ({problem})") from problem
 
-    def _all(self, sql: str, *values: Any) -> list[Any]:
+    def moment(self) -> Self:
+        """Another reader, on a connection of its own, to which the ledger stays as it is now, whatever the bus writes meanwhile."""
+        raise NotImplementedError
+
+    def all(self, sql: str, *values: Any) -> list[Any]:
+        """Every row that the query finds; `?` marks a value."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class Reader(SqlReader):
+    """`Reads` on a ledger file, read only. Raises `NoLedger` where there is none or it is not ours."""
+
+    unreadable = sqlite3.DatabaseError
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        self._db = open_file(self._path, "ro")
+
+    def moment(self) -> Self:
+        own = type(self)(self._path)
+        own._db.execute("BEGIN")
+        return own
+
+    def all(self, sql: str, *values: Any) -> list[Any]:
         return self._db.execute(sql, values).fetchall()
+
+    def close(self) -> None:
+        self._db.close()
 
 
 def open_file(path: Path, mode: str) -> sqlite3.Connection:
@@ -145,8 +170,22 @@ def open_file(path: Path, mode: str) -> sqlite3.Connection:
     if made_by != APPLICATION_ID:
         db.close()
         raise NoLedger(path=str(path), problem="the file is something else", remedy="Give the path of a ledger.")
-    if version != SCHEMA_VERSION:
+    try:
+        check_layout(version, str(path))
+    except NoLedger:
         db.close()
-        differs = f"its layout is version {version} and this Interlock reads version {SCHEMA_VERSION}"
-        raise NoLedger(path=str(path), problem=differs, remedy="Run the Interlock that wrote it.")
+        raise
     return db
+
+
+def check_layout(version: int, where: str) -> None:
+    """Raises `NoLedger` where this code does not know the layout: nobody but `interlock up` changes one."""
+    if version == SCHEMA_VERSION:
+        return
+    differs = f"its layout is version {version} and this Interlock works with version {SCHEMA_VERSION}"
+    remedy = (
+        "Run `interlock up`, which brings it up to date."
+        if version < SCHEMA_VERSION
+        else "Run the Interlock that wrote it, or a newer one."
+    )
+    raise NoLedger(path=where, problem=differs, remedy=remedy)

@@ -152,7 +152,7 @@ def test_an_audit_beside_a_writing_bus_sees_one_moment(tmp_path: Path) -> None:
             ledger.append(f"tsk_{number}", ACCEPTED)
         await ledger.flush()
         reader = Reader(path)
-        loop, rows = asyncio.get_running_loop(), Reader._rows
+        loop, rows = asyncio.get_running_loop(), Reader.rows
 
         async def go_on() -> None:
             ledger.append("tsk_0", e.TaskEnded("success", ""))
@@ -163,7 +163,7 @@ def test_an_audit_beside_a_writing_bus_sees_one_moment(tmp_path: Path) -> None:
             return rows(self)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Reader, "_rows", meanwhile)
+            patch.setattr(Reader, "rows", meanwhile)
             assert await asyncio.to_thread(reader.verify) == 1500
         assert reader.verify() == 1501
         reader.close()
@@ -290,7 +290,7 @@ def test_what_is_appended_during_a_commit_goes_as_one_batch(tmp_path: Path, monk
         ledger = create(tmp_path / "ledger.db")
         batches: list[int] = []
         begun, go_on = threading.Event(), threading.Event()
-        commit = ledger._file.commit
+        commit = ledger._store.commit
 
         def slow(batch: list[Stored]) -> None:
             batches.append(len(batch))
@@ -298,7 +298,7 @@ def test_what_is_appended_during_a_commit_goes_as_one_batch(tmp_path: Path, monk
             assert go_on.wait(10)
             commit(batch)
 
-        monkeypatch.setattr(ledger._file, "commit", slow)
+        monkeypatch.setattr(ledger._store, "commit", slow)
         ledger.append("tsk_a", ACCEPTED)
         assert begun.wait(10)
         for number in range(100):

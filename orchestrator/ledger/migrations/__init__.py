@@ -1,0 +1,58 @@
+"""Migrations: one history of the ledger's layout, for both databases, run by Alembic in one transaction.
+
+They run where a bus is started (`interlock up`), never where an actor is: a restart finds the layout that it knows, or refuses. Nothing
+else loads SQLAlchemy. A step that was released never changes; a new layout is a new file in `versions` and the next `SCHEMA_VERSION`.
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from interlock.orchestrator.ledger.reader import APPLICATION_ID, SCHEMA_VERSION
+from interlock.schemas.errors import StoreFailed
+
+_SCRIPTS = ScriptDirectory(str(Path(__file__).parent))
+
+
+def migrate_file(path: Path) -> None:
+    """Bring the SQLite file to the layout of this code; an empty file becomes a ledger. Raises `StoreFailed`."""
+    engine = sa.create_engine("sqlite://", creator=lambda: _connect(path), poolclass=sa.NullPool)
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    try:
+        with engine.connect() as connection, connection.begin():
+            ((version,),) = connection.exec_driver_sql("PRAGMA user_version").fetchall()
+            if version and not sa.inspect(connection).has_table("alembic_version"):
+                _adopt(connection, version)
+            upgrade(connection)
+            connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    except (sa.exc.SQLAlchemyError, sqlite3.Error) as problem:
+        raise StoreFailed(path=str(path), problem=str(problem)) from problem
+
+
+def upgrade(connection: sa.Connection) -> None:
+    """Run the steps that this database has not seen, within the caller's transaction."""
+
+    def steps(seen: Any, _: MigrationContext) -> Any:
+        return _SCRIPTS._upgrade_revs(str(SCHEMA_VERSION), seen)
+
+    with EnvironmentContext(Config(), _SCRIPTS, fn=steps) as environment:
+        environment.configure(connection=connection)
+        environment.run_migrations()
+
+
+def _adopt(connection: sa.Connection, version: int) -> None:
+    """A file from before there were migrations: it has the layout that its header says."""
+    MigrationContext.configure(connection).stamp(_SCRIPTS, str(version))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA journal_mode = WAL")
+    return db

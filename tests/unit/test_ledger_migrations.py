@@ -1,0 +1,71 @@
+"""The ledger's layout: one history of steps, run where a bus is started, refused everywhere else."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from interlock.orchestrator.ledger.migrations import _SCRIPTS, migrate_file
+from interlock.orchestrator.ledger.reader import SCHEMA_VERSION, Reader, check_layout
+from interlock.orchestrator.ledger.sqlite_file import make_file
+from interlock.schemas.errors import NoLedger, StoreFailed
+
+BEFORE_MIGRATIONS = Path(__file__).parent / "ledger_before_migrations.sql"
+
+
+def layout(path: Path) -> set[str]:
+    """Every statement of the layout, however it is spaced and quoted."""
+    with closing(sqlite3.connect(path)) as db:
+        return {
+            " ".join(sql.replace('"', "").split())
+            for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+        }
+
+
+def test_the_newest_step_is_the_version_of_the_code() -> None:
+    assert _SCRIPTS.get_heads() == [str(SCHEMA_VERSION)]
+    assert [step.revision for step in _SCRIPTS.walk_revisions()] == [str(number) for number in range(SCHEMA_VERSION, 0, -1)]
+
+
+def test_a_file_from_before_migrations_is_taken_over_as_it_is(tmp_path: Path) -> None:
+    old = tmp_path / "old.db"
+    with closing(sqlite3.connect(old)) as db:
+        db.executescript(BEFORE_MIGRATIONS.read_text())
+    before = layout(old)
+    migrate_file(old)
+    migrate_file(old)
+    reader = Reader(old)
+    assert (reader.verify(), [row.task for row in reader.tasks()]) == (2, ["tsk_a"])
+    reader.close()
+    assert before < layout(old)
+    make_file(tmp_path / "new.db")
+    with closing(sqlite3.connect(old)) as db, closing(sqlite3.connect(tmp_path / "new.db")) as fresh:
+        for table in ("entries", "tasks", "inbox", "contracts", "apps", "epoch", "alembic_version"):
+            columns = [one.execute(f"SELECT name, type, \"notnull\" FROM pragma_table_info('{table}')").fetchall() for one in (db, fresh)]
+            assert [(name, kind) for name, kind, _ in columns[0]] == [(name, kind) for name, kind, _ in columns[1]]
+
+
+def test_a_step_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "half.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE inbox (other TEXT)")
+    before = layout(path)
+    with pytest.raises(StoreFailed, match="inbox already exists"):
+        migrate_file(path)
+    assert layout(path) == before
+
+
+@pytest.mark.parametrize(("version", "remedy"), [(SCHEMA_VERSION + 1, "or a newer one"), (SCHEMA_VERSION - 1, "Run `interlock up`")])
+def test_another_layout_is_refused_with_the_way_out(version: int, remedy: str) -> None:
+    with pytest.raises(NoLedger, match=f"its layout is version {version} .* {remedy}"):
+        check_layout(version, "ledger.db")
+
+
+def test_entries_stay(tmp_path: Path) -> None:
+    make_file(tmp_path / "ledger.db")
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
+        db.execute("INSERT INTO entries VALUES (1, 1, 1, '', 'epoch.started', x'00', x'00')")
+        for statement in ("DELETE FROM entries", "UPDATE entries SET at = 2"):
+            with pytest.raises(sqlite3.IntegrityError, match=r"entries (never change|are never deleted)"):
+                db.execute(statement)

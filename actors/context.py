@@ -1,4 +1,5 @@
-"""What a workflow may do: ask agents, ask a human, sleep, and learn the time, chance and ids that are the same in every replay."""
+"""What a workflow may do: ask agents, ask a human, receive messages, sleep, and learn the time, chance and ids that are the same in every
+replay."""
 
 import asyncio
 import random
@@ -35,8 +36,9 @@ class Answer(NamedTuple):
 class WorkflowContext:
     """A workflow's only way to the world. Everything that it returns is recorded, or follows from what is recorded."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, receives: tuple[type[Message], ...] = ()) -> None:
         self._desk = desk
+        self._receives = receives
         self._chance: random.Random | None = None
         self._uuids = 0
 
@@ -78,6 +80,20 @@ class WorkflowContext:
     async def ask_human(self, text: str, /, **details: Any) -> Answer:
         """Put a question into the inbox and await the answer. `details` (JSON values) are shown with it."""
         return await self._command("human", "", "", encode({"text": text, "details": details}), [], _read_answer)
+
+    async def receive(self, cls: type[M], /) -> M:
+        """The next message of this class that somebody sends into the task (`task.send`), in the order in which they came.
+
+        Messages are kept until they are received. The class stands in `receives=` of the workflow's declaration. Wait with a limit by
+        `async with asyncio.timeout(...)`: a receive that is cancelled takes no message.
+        """
+        self._desk.check()
+        name, version = contract_of(cls)
+        if cls not in self._receives:
+            problem = f"its workflow does not declare that it receives {cls.__name__}"
+            remedy = f"Add it to the declaration: @app.workflow(..., receives=({cls.__name__},))."
+            raise BadDeclaration(what=f"ctx.receive({cls.__name__})", problem=problem, remedy=remedy)
+        return read_message(cls, await self._desk.arrived(name, version).get())
 
     async def sleep(self, seconds: float) -> None:
         """Wait durably: the task may leave memory meanwhile. `asyncio.sleep` and `asyncio.timeout` do the same."""

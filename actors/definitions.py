@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from interlock.schemas.errors import BadDeclaration
-from interlock.schemas.message import Message
+from interlock.schemas.message import Message, contract_of
 from interlock.schemas.specs import AgentSpec
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class AgentDefinition:
 class WorkflowDefinition:
     """A task type. `function(request, ctx)` is the workflow; `entry` and `exit` are plain functions that return a truth value.
 
-    `entry` takes the request. `exit` takes the result, or by their names any of `request`, `result`, `evidence`, `degraded`.
+    `entry` takes the request. `exit` takes the result, or by their names any of `request`, `result`, `evidence`, `degraded`. `receives` are
+    the messages that may be sent into a running task.
     """
 
     name: str
@@ -50,6 +51,7 @@ class WorkflowDefinition:
     result: type[Message]
     entry: Callable[[Any], object] | None = None
     exit: Callable[..., object] | None = None
+    receives: tuple[type[Message], ...] = ()
 
     def __post_init__(self) -> None:
         if not inspect.iscoroutinefunction(self.function):
@@ -59,6 +61,9 @@ class WorkflowDefinition:
                 raise self._bad(f"its {word} condition is async, so it would always hold", "Write a plain def that returns true or false.")
         if self.exit is not None:
             self._exit_parameters(self.exit)
+        majors = [(name, version.partition(".")[0]) for name, version in map(contract_of, self.receives)]
+        if twice := sorted({f"{name} {major}" for name, major in majors if majors.count((name, major)) > 1}):
+            raise self._bad(f"it receives major {' and '.join(twice)} by two classes", "Name one class for each major, the newest.")
 
     def exit_holds(self, request: Message, result: Message, evidence: Sequence[Mapping[str, Any]], degraded: bool) -> bool:
         """Whether the success condition holds; true where there is none. What the condition raises, this raises."""

@@ -1,9 +1,11 @@
 """The desk of one workflow: all that goes out of it and all that comes in passes here.
 
-Commands are numbered from 1 in the order in which the workflow makes them, and each event settles the command that it names. A
-closed desk belongs to a task that was dropped from memory: whatever still runs there can neither ask nor hear anything.
+Commands are numbered from 1 in the order in which the workflow makes them, and each event settles the command that it names or brings a
+message from outside. A closed desk belongs to a task that was dropped from memory: whatever still runs there can neither ask nor hear
+anything.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +32,7 @@ class Desk:
         self.closed = False
         self._made: list[Command] = []
         self._open: dict[int, Settle] = {}
+        self._arrived: dict[tuple[str, str], asyncio.Queue[bytes]] = {}
 
     def check(self) -> None:
         """Raise `Detached` on a closed desk."""
@@ -49,9 +52,17 @@ class Desk:
         if self._open.pop(n, None) is not None:
             self._made.append(Command(n, "cancel", "", "", b"null", []))
 
+    def arrived(self, contract: str, version: str) -> asyncio.Queue[bytes]:
+        """The data of the messages of one major of a contract that were sent into the task and not received yet, in order."""
+        return self._arrived.setdefault((contract, version.partition(".")[0]), asyncio.Queue())
+
     def hear(self, event: Happened) -> None:
-        """Settle the command that the event is about. One that was withdrawn in the meantime is not looked at, only time passes."""
+        """Settle the command that the event is about, or keep the message that it brings until it is received. A command that was
+        withdrawn in the meantime is not looked at, only time passes."""
         self.at = max(self.at, event.at)
+        if event.kind == "message":
+            self.arrived(event.name, event.version).put_nowait(event.value)
+            return
         settle = self._open.pop(event.n, None)
         if settle is None:
             return
@@ -70,3 +81,4 @@ class Desk:
         self.closed = True
         self._open.clear()
         self._made.clear()
+        self._arrived.clear()

@@ -1,6 +1,5 @@
 """`AsyncBus`: a driver's handle on a bus, for code that runs on an event loop. `Bus` is the same for code that does not."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -11,17 +10,13 @@ from interlock.gather import Gather
 from interlock.orchestrator.admission import Submission
 from interlock.schemas.budget import Budget, named_limits
 from interlock.schemas.canonical import encode
-from interlock.schemas.errors import BadDeclaration
-from interlock.schemas.ids import fresh
 from interlock.schemas.message import Message, contract_of
 from interlock.schemas.words import clean
 from interlock.settings import ModelSettings
-from interlock.task import AsyncTask, principal
+from interlock.task import AsyncTask, own_id, principal
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
-
-_ID = re.compile(r"[0-9a-z][0-9a-z-]{0,63}")
 
 
 class AsyncContracts:
@@ -102,7 +97,7 @@ class AsyncBus:
         `budget` may only lower the workflow's. Raises `Refused` errors: nothing was started then.
         """
         limits = named_limits(budget) if budget is not None else {}
-        task = task_id(id)
+        task = own_id("tsk", id)
         _, version = contract_of(type(request))
         wire_limits = {meter: str(amount) for meter, amount in limits.items()}
         await self._gather.submit(Submission(task, workflow.name, version, request.encoded(), wire_limits, principal()))
@@ -113,13 +108,13 @@ class AsyncBus:
     ) -> AsyncTask[Any]:
         """The same for a driver that has no classes: the task type's name, and the request as JSON."""
         data = request if isinstance(request, bytes) else encode(dict(request))
-        task = task_id(id)
+        task = own_id("tsk", id)
         await self._gather.submit(Submission(task, task_type, "", data, dict(limits or {}), principal()))
         return AsyncTask(task, self._backend, self._gather, None)
 
     def task(self, id: str) -> AsyncTask[Any]:
         """Attach again to a task by its id."""
-        return AsyncTask(task_id(id), self._backend, self._gather, None)
+        return AsyncTask(own_id("tsk", id), self._backend, self._gather, None)
 
     async def tasks(self, *, limit: int = 100, state: str | None = None) -> list[Wire]:
         """The newest tasks first: `task`, `type`, `state`, `outcome`, `reason`, `accepted_at`, `ended_at`."""
@@ -146,17 +141,3 @@ class AsyncBus:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-def task_id(id: str | None) -> str:
-    """`tsk_` and the client's own id, or a fresh one."""
-    if id is None:
-        return fresh("tsk")
-    own = id.removeprefix("tsk_")
-    if not _ID.fullmatch(own):
-        raise BadDeclaration(
-            what=f"task id {id!r}",
-            problem="it is not lower-case letters, digits and hyphens, 64 at the most",
-            remedy="Use an id such as order-7294.",
-        )
-    return f"tsk_{own}"

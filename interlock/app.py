@@ -147,12 +147,15 @@ class App:
         exit: Callable[..., object] | None = None,
         budget: Budget | None = None,
         escalate: Escalate | None = None,
+        receives: Contracts = (),
     ) -> Callable[[Callable[[Req, Any], Coroutine[Any, Any, Res]]], Workflow[Req, Res]]:
         """Declare a task type: decorate `async def f(request: Request, ctx: WorkflowContext) -> Result`.
 
         `entry(request)` must hold for a submit to be accepted, `exit` (over any of result, request, evidence, degraded) for the
         outcome `success`. `budget` are hard limits (default `Budget()`), `escalate` says who decides what waits for a human.
+        `receives` are the messages that may be sent into its running tasks, for `ctx.receive`.
         """
+        received = _classes(receives)
 
         def decorate(function: Callable[[Req, Any], Coroutine[Any, Any, Res]]) -> Workflow[Req, Res]:
             if name in self.workflows:
@@ -161,7 +164,7 @@ class App:
             if len(requests) != 1 or len(results) != 1:
                 remedy = "Write async def f(request: Request, ctx: WorkflowContext) -> Result with one Message class each."
                 raise BadDeclaration(what=f"workflow {name}", problem="its hints do not name one request and one result", remedy=remedy)
-            definition = WorkflowDefinition(name, version, function, requests[0], results[0], entry, exit)
+            definition = WorkflowDefinition(name, version, function, requests[0], results[0], entry, exit, received)
             spec = WorkflowSpec(
                 name=name,
                 version=version,
@@ -171,6 +174,7 @@ class App:
                 escalate=escalate or Escalate(to="operators"),
                 entry=condition_name(entry),
                 exit=condition_name(exit),
+                receives=tuple(ContractRef(*contract_of(cls)) for cls in received),
             )
             workflow: Workflow[Req, Res] = Workflow(definition, spec, cast(type[Res], results[0]))
             self.workflows[name] = workflow
@@ -200,7 +204,8 @@ class App:
 
     def _messages(self) -> list[type[Message]]:
         classes = [cls for agent in self.agents.values() for cls in (*agent.accepts, *agent.returns)]
-        classes += [cls for flow in self.workflows.values() for cls in (flow.definition.request, flow.definition.result)]
+        for flow in self.workflows.values():
+            classes += [flow.definition.request, flow.definition.result, *flow.definition.receives]
         return list(dict.fromkeys(classes))
 
 

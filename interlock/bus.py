@@ -91,6 +91,16 @@ class Task(Generic[Res]):
         """Per meter of a live task: used, reserved, limit (None: without)."""
         return self._portal.run(self._task.used())
 
+    def send(self, message: Message, *, id: str | None = None, by: str | None = None) -> str:
+        """Send a message into the running task, for its workflow to receive; see `AsyncTask.send`. Durable on return."""
+        return self._portal.run(self._task.send(message, id=id, by=by))
+
+    def send_json(
+        self, contract: str, message: bytes | Mapping[str, Any], *, version: str = "", id: str | None = None, by: str | None = None
+    ) -> str:
+        """The same for a driver that has no classes; without a `version` it is the one that the workflow declares."""
+        return self._portal.run(self._task.send_json(contract, message, version=version, id=id, by=by))
+
     def kill(self, why: str, *, by: str | None = None) -> dict[str, Any]:
         """Stop the task everywhere and return the receipt, with evidence of what was stopped."""
         return self._portal.run(self._task.kill(why, by=by))

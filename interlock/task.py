@@ -1,21 +1,28 @@
 """A task as its driver sees it: its events while it runs, its result, its record."""
 
 import getpass
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, TypeVar
 
 from interlock.backend import Backend
 from interlock.gather import Gather
-from interlock.schemas.canonical import decode
+from interlock.schemas.canonical import decode, encode
 from interlock.schemas.entries import Entry, Fact
-from interlock.schemas.errors import TaskFailed
-from interlock.schemas.message import Message
+from interlock.schemas.errors import BadDeclaration, TaskFailed
+from interlock.schemas.ids import fresh
+from interlock.schemas.message import Message, contract_of
 from interlock.schemas.record import Outcome, RunRecord
 from interlock.schemas.times import rfc3339
+from interlock.schemas.words import clean
+
+_ID = re.compile(r"[0-9a-z][0-9a-z-]{0,63}")
 
 Res = TypeVar("Res", bound=Message)
+
+_NOUNS = {"tsk": "task", "msg": "message"}
 
 POLL_SECONDS = 20.0
 """How long one waiting call stands; a longer wait is a row of such calls, so that a lost one is noticed."""
@@ -83,9 +90,43 @@ class AsyncTask(Generic[Res]):
         """Per meter of a live task: used, reserved, limit (None: without)."""
         return await self._backend.used(self.id)
 
+    async def send(self, message: Message, *, id: str | None = None, by: str | None = None) -> str:
+        """Send a message into the running task, for its workflow to receive; durable on return. Returns the message's id.
+
+        The same `id` (lower case, digits, hyphens) again is the same message. Raises `Refused` errors: nothing was sent then.
+        """
+        name, version = contract_of(type(message))
+        return await self._send(name, version, message.encoded(), id, by)
+
+    async def send_json(
+        self, contract: str, message: bytes | Mapping[str, Any], *, version: str = "", id: str | None = None, by: str | None = None
+    ) -> str:
+        """The same for a driver that has no classes; without a `version` it is the one that the workflow declares."""
+        data = message if isinstance(message, bytes) else encode(dict(message))
+        return await self._send(contract, version, data, id, by)
+
+    async def _send(self, contract: str, version: str, data: bytes, id: str | None, by: str | None) -> str:
+        own = own_id("msg", id)
+        await self._backend.send(self.id, own, clean(contract), clean(version), data, clean(by or principal()))
+        return own
+
     async def kill(self, why: str, *, by: str | None = None) -> dict[str, Any]:
         """Stop the task, everywhere, and return the receipt: what was stopped, with evidence. Takes 60 s at the very most."""
         return await self._backend.kill(self.id, by or principal(), why)
+
+
+def own_id(prefix: str, id: str | None) -> str:
+    """The prefix and the client's own id, or a fresh one."""
+    if id is None:
+        return fresh(prefix)
+    own = id.removeprefix(f"{prefix}_")
+    if not _ID.fullmatch(own):
+        raise BadDeclaration(
+            what=f"{_NOUNS[prefix]} id {id!r}",
+            problem="it is not lower-case letters, digits and hyphens, 64 at the most",
+            remedy="Use an id such as order-7294.",
+        )
+    return f"{prefix}_{own}"
 
 
 @cache

@@ -1,7 +1,7 @@
 """The engine: holds the state of every live task and routes every message. It runs no user code and knows nothing of Ray.
 
 Whatever happens is recorded with `record`: folded into the task at once, appended to the ledger, and acted upon (`then`) when it is
-durable. The desks do the work: admission (drivers), workflows (runners), dispatches (replicas), effects (tools and models), inbox
+durable. The desks do the work: admission and posts (drivers), workflows (runners), dispatches (replicas), effects (tools and models), inbox
 (humans). A new engine on the same store is the same engine: it folds what is stored, asks every peer what it holds, and goes on.
 """
 
@@ -17,6 +17,7 @@ from interlock.orchestrator.effects import Effects
 from interlock.orchestrator.inbox import Inbox
 from interlock.orchestrator.marks import Marks
 from interlock.orchestrator.peers import PeerRef, Peers
+from interlock.orchestrator.posts import Posts
 from interlock.orchestrator.router import Router
 from interlock.orchestrator.state import TaskState, apply, fold
 from interlock.orchestrator.timers import Timers
@@ -59,7 +60,7 @@ class Engine:
         self.registered: list[tuple[str, str, dict[str, Any]]] = []
         self._marks = Marks(self.catalog)
         self.workflows, self.dispatches = Workflows(self), Dispatches(self)
-        self.effects, self.inbox, self.admission = Effects(self), Inbox(self), Admission(self)
+        self.effects, self.inbox, self.admission, self.posts = Effects(self), Inbox(self), Admission(self), Posts(self)
         self.peers = Peers(self, lost)
         self.detached = False
         self.resumed = False

@@ -22,6 +22,9 @@ def happened(task: str, number: int, fact: e.Fact, at: int, evidence: bytes = b"
         return reply_event(task, number, fact, envelope.contract, envelope.data, at, evidence)
     if isinstance(fact, e.DispatchFailed):
         return Happened(task, number, fact.n, "failure", encode(fact.error), at, evidence)
+    if isinstance(fact, e.MessagePosted):
+        envelope = Envelope.decode(raw(fact.envelope))
+        return Happened(task, number, 0, "message", envelope.data, at, b"", envelope.contract.name, envelope.contract.version)
     if isinstance(fact, e.TimerFired):
         return Happened(task, number, fact.n, "timer", b"null", at, b"")
     if isinstance(fact, e.ItemDecided) and fact.n and fact.decision != "expired":

@@ -90,6 +90,10 @@ class Router:
         """Whom a task of this type asks, and how long it waits."""
         return self._known_workflows[workflow].escalate
 
+    def receives(self, workflow: str) -> tuple[ContractRef, ...]:
+        """What may be sent into a running task of this type."""
+        return self._known_workflows[workflow].receives
+
     def uses_models(self, workflow: str) -> bool:
         """Whether the app that declares this workflow has agents that call models."""
         return any(agent.kind == "model" for agent in self._owners[workflow].agents)

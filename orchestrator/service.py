@@ -11,6 +11,7 @@ from interlock.orchestrator.admission import Submission
 from interlock.orchestrator.engine import Engine
 from interlock.orchestrator.ledger.folds import run_record
 from interlock.orchestrator.ledger.reader import Reads
+from interlock.orchestrator.posts import Post
 from interlock.orchestrator.watches import Watches
 from interlock.schemas import entries as e
 from interlock.schemas.errors import InterlockError, OtherApp, Refused, TooManyReplicas, UnknownAgent, UnknownTask
@@ -44,6 +45,10 @@ class Service:
                 detail=f"This submit is nothing that can be recorded ({told(error)}). Nothing was started; correct it."
             ).to_wire()
         return None
+
+    async def send(self, task: str, id: str, contract: str, version: str, data: bytes, by: str) -> None:
+        """Send a message into a running task, durably; the same `id` again is the same message. Raises `Refused` errors."""
+        await self._engine.posts.send(Post(task, id, contract, version, data, by))
 
     async def outcomes(self, driver: str, fresh: Sequence[str], got: Sequence[str], first: bool, seconds: float) -> dict[str, Wire] | None:
         """The ends of tasks that a driver waits for; see `orchestrator/watches.py`."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from interlock.orchestrator.channel import Channel
 from interlock.schemas import entries as e
-from interlock.schemas.canonical import Fragment, encode
+from interlock.schemas.canonical import Fragment, decode, digest, encode
 from interlock.schemas.errors import Stopped, from_wire
 from interlock.schemas.labels import TRUSTED, Label, decode_label
 from interlock.schemas.record import State
@@ -97,7 +97,8 @@ class Item:
 
 @dataclass(slots=True)
 class TaskState:
-    """One task. `commands` and `events` count what is recorded; `rested` is the event after which the runner last came to rest."""
+    """One task. `commands` and `events` count what is recorded; `rested` is the event after which the runner last came to rest; `posts` are
+    the messages that were sent into it, by their ids, each with a digest of what it said."""
 
     id: str
     type: str = ""
@@ -116,6 +117,7 @@ class TaskState:
     timers: dict[int, int] = field(default_factory=dict)
     items: dict[str, Item] = field(default_factory=dict)
     cancelled: set[int] = field(default_factory=set)
+    posts: dict[str, str] = field(default_factory=dict)
     diverged: bool = False
     divergence: str = ""
     outcome: str = ""
@@ -154,6 +156,18 @@ def _accepted(task: TaskState, fact: e.TaskAccepted, at: int) -> None:
     task.type, task.accepted, task.by = fact.type, at, fact.by
     task.request, task.limits, task.label = raw(fact.request), fact.limits, decode_label(fact.label)
     task.contract = f"{fact.contract} {fact.contract_version}"
+
+
+def _posted(task: TaskState, fact: e.MessagePosted, at: int) -> None:
+    task.label = task.label.join(decode_label(fact.label))
+    task.posts[fact.message] = said(fact)
+    task.events += 1
+
+
+def said(fact: e.MessagePosted) -> str:
+    """A digest of what a message into a task said: the same contract with the same data, whichever version was named."""
+    envelope = decode(raw(fact.envelope))
+    return digest([envelope["type"], envelope["data"]])
 
 
 def _sent(task: TaskState, fact: e.MessageSent, at: int) -> None:
@@ -310,6 +324,7 @@ def _ended(task: TaskState, fact: e.TaskEnded, at: int) -> None:
 
 _STEPS: dict[type[e.Fact], Callable[[TaskState, Any, int], None]] = {
     e.TaskAccepted: _accepted,
+    e.MessagePosted: _posted,
     e.MessageSent: _sent,
     e.DispatchAttempted: _attempted,
     e.MessageReceived: _received,

@@ -7,7 +7,14 @@ also a `Fragment` of bytes that are JSON already, so that a payload is encoded o
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from interlock.schemas.canonical import decode, encode
+from interlock.schemas.canonical import decode
+from interlock.schemas.effect_entries import EffectEnded as EffectEnded
+from interlock.schemas.effect_entries import EffectIntended as EffectIntended
+from interlock.schemas.effect_entries import EffectRefused as EffectRefused
+from interlock.schemas.effect_entries import EffectUnknown as EffectUnknown
+from interlock.schemas.effect_entries import ModelCalled as ModelCalled
+from interlock.schemas.effect_entries import ModelCutOff as ModelCutOff
+from interlock.schemas.fact import Fact as Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,23 +29,13 @@ class Entry:
     data: bytes
     hash: bytes
 
-    def open(self) -> "Fact":
+    def open(self) -> Fact:
         """The typed fact in `data`; fields that this version does not know are left out."""
         cls, known, said = KINDS[self.kind], _FIELDS[self.kind], decode(self.data)
         if not said.keys() <= known:
             said = {key: value for key, value in said.items() if key in known}
         fact: Fact = cls(**said)
         return fact
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """Base of what an entry says."""
-
-    KIND: ClassVar[str] = ""
-
-    def encode(self) -> bytes:
-        return encode(self)
 
 
 # --- the bus itself (task is "") ------------------------------------------------------------------------------------
@@ -93,6 +90,29 @@ class TaskAccepted(Fact):
     request: Any
     limits: dict[str, Any]
     label: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePosted(Fact):
+    """A message into the running task, from outside; `message` is the client's own id of it. Its workflow may receive it."""
+
+    KIND: ClassVar[str] = "message.posted"
+    message: str
+    contract: str
+    by: str
+    label: str
+    envelope: Any
+
+
+@dataclass(frozen=True, slots=True)
+class PostRefused(Fact):
+    """A message into a known task that the bus refused; nothing of it reached the workflow."""
+
+    KIND: ClassVar[str] = "post.refused"
+    message: str
+    contract: str
+    error: Any
     by: str
 
 
@@ -224,97 +244,6 @@ class CommandCancelled(Fact):
     dispatch: str = ""
 
 
-# --- effects --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class EffectIntended(Fact):
-    """It is about to happen; durable before the grant. `kind` is read, write or irreversible."""
-
-    KIND: ClassVar[str] = "effect.intended"
-    effect: str
-    dispatch: str
-    attempt: str
-    kind: str
-    tool: str
-    args: Any
-    digest: str
-    key: str
-    system: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class EffectEnded(Fact):
-    """How it ended: `ok` and `value`, or a wire error as `value`."""
-
-    KIND: ClassVar[str] = "effect.ended"
-    effect: str
-    dispatch: str
-    attempt: str
-    tool: str
-    ok: bool
-    value: Any
-    latency_ms: float
-    cut: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class EffectUnknown(Fact):
-    """Its holder is gone and no result came: whether it happened is not known. `then`: `repeat` or `ask`, `none` where nobody
-    waits for it any more."""
-
-    KIND: ClassVar[str] = "effect.unknown"
-    effect: str
-    dispatch: str
-    attempt: str
-    tool: str
-    why: str
-    then: str
-
-
-@dataclass(frozen=True, slots=True)
-class EffectRefused(Fact):
-    KIND: ClassVar[str] = "effect.refused"
-    effect: str
-    dispatch: str
-    attempt: str
-    tool: str
-    error: Any
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCalled(Fact):
-    """A model call in full. `request` is the body as sent (model, messages, tools, parameters), `response` the raw answer
-    or null, `error` a wire error or null, `usage` has `input_tokens` and `output_tokens`, `price` is decimal USD or null."""
-
-    KIND: ClassVar[str] = "model.called"
-    effect: str
-    dispatch: str
-    attempt: str
-    model: str
-    model_reported: str
-    endpoint: str
-    system_hash: str
-    request: Any
-    response: Any
-    usage: dict[str, int]
-    price: str | None
-    latency_ms: float
-    tries: int
-    error: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCutOff(Fact):
-    """Its gateway died while the call was in flight: charged in full as reserved; it may be repeated once."""
-
-    KIND: ClassVar[str] = "model.cut_off"
-    effect: str
-    dispatch: str
-    gateway: str
-    number: int
-
-
 # --- what waits for a human -----------------------------------------------------------------------------------------
 
 
@@ -359,6 +288,8 @@ KINDS: dict[str, type[Any]] = {
         ContractRegistered,
         TaskRefused,
         TaskAccepted,
+        MessagePosted,
+        PostRefused,
         TaskDiverged,
         TaskEnded,
         OrderRecorded,

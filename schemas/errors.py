@@ -90,6 +90,28 @@ class AlreadyEnded(Refused):
     template = "{task} has ended already, as {outcome}. There is nothing to stop; `interlock show {task}` shows it."
 
 
+class TaskOver(Refused):
+    code = "task_over"
+    template = "{task} has ended already, as {outcome}: nobody is there to receive this {contract}. Nothing was sent; `interlock show {task}` shows how it ended."
+
+
+class NotReceived(Refused):
+    code = "not_received"
+    template = "Workflow {workflow} does not receive {contract} {version}. It receives: {known}. Nothing was sent; send one of these, or name the class in receives= where the workflow is declared."
+
+
+class MessageConflict(Refused):
+    code = "message_conflict"
+    template = (
+        "Message {message} was sent to {task} before with other content. The first one stands; send under another id to say something else."
+    )
+
+
+class TooManyMessages(Refused):
+    code = "too_many_messages"
+    template = "{task} was sent {bound} messages already, and more a task does not take. Nothing was sent; submit another task."
+
+
 class NoRoute(Refused):
     code = "no_route"
     template = "No agent takes {contract} {version} and answers with {returns}. Agents that take {contract}: {known}. Declare one with accepts= and returns= that fit."

@@ -124,9 +124,10 @@ class Start(NamedTuple):
 
 
 class Happened(NamedTuple):
-    """One event for a task, numbered from 1: what became of command `n`. `kind`: `reply`, `failure`, `timer`, `answer`.
-    `value` is JSON (a reply's data, a wire error, null, an answer); `at` microseconds: `ctx.now()` from here on. Of a reply, `name` and
-    `version` are the contract, and `degraded` says whether it was built on failed or cut tool results."""
+    """One event for a task, numbered from 1: what became of command `n`, or with `n` 0 a message that was sent into the task. `kind`:
+    `reply`, `failure`, `timer`, `answer`, `message`. `value` is JSON (the data of a reply or a message, a wire error, null, an answer);
+    `at` microseconds: `ctx.now()` from here on. Of a reply and of a message `name` and `version` are the contract; `degraded` says whether
+    a reply was built on failed or cut tool results."""
 
     task: str
     event: int

@@ -88,7 +88,8 @@ class Escalate:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowSpec:
-    """A task type. `limits` are the budget by meter; `entry` and `exit` name the conditions, empty where there is none."""
+    """A task type. `limits` are the budget by meter; `entry` and `exit` name the conditions, empty where there is none; `receives` are the
+    contracts that may be sent into its running tasks."""
 
     name: str
     version: str
@@ -98,6 +99,7 @@ class WorkflowSpec:
     escalate: Escalate = Escalate(to="operators")
     entry: str = ""
     exit: str = ""
+    receives: tuple[ContractRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ def _workflow(wire: dict[str, Any]) -> WorkflowSpec:
         "result": ContractRef(**wire["result"]),
         "limits": parse_amounts(wire["limits"]),
         "escalate": Escalate(**wire["escalate"]),
+        "receives": _refs(wire.get("receives", [])),  # not there in ledgers that were written before there was such a thing
     }
     return WorkflowSpec(**{**wire, **parts})
 

@@ -7,7 +7,7 @@ from interlock.cli.cluster import down, scale, status, up
 from interlock.cli.deliver import deliver, demo
 from interlock.cli.group import Cli
 from interlock.cli.humans import approve, deny, inbox
-from interlock.cli.tasks import kill, show, submit, tasks
+from interlock.cli.tasks import kill, send, show, submit, tasks
 
 
 @click.group(cls=Cli, name="interlock", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -25,7 +25,7 @@ def main() -> None:
     """
 
 
-for command in (demo, deliver, up, down, status, submit, tasks, show, kill, inbox, approve, deny, scale, audit):
+for command in (demo, deliver, up, down, status, submit, send, tasks, show, kill, inbox, approve, deny, scale, audit):
     main.add_command(command)
 
 __all__ = ["main"]

@@ -24,6 +24,7 @@ BAD_INPUT = (
     errors.BadDeclaration,
     errors.BudgetRaised,
     errors.InvalidMessage,
+    errors.NotReceived,
     errors.InvalidSchema,
     errors.NoLedger,
     errors.NoModel,

@@ -101,6 +101,32 @@ def show(bus: "Bus", task_id: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("task_id", metavar="TASK")
+@click.argument("contract", metavar="CONTRACT")
+@click.argument("message", metavar="JSON", type=JsonText())
+@click.option("--id", "own_id", metavar="ID", help="An id of your own, such as amend-1. The same id again is the same message.")
+@click.option("--version", default="", metavar="VERSION", help="The contract's version. [default: the one that the workflow declares]")
+@output.json_option
+@on_bus
+def send(bus: "Bus", task_id: str, contract: str, message: bytes, own_id: str | None, version: str, as_json: bool) -> None:
+    """Send a message of CONTRACT into the running task TASK, for its workflow to receive.
+
+    JSON is the message itself, @FILE to read it from a file, or - to read it from the standard input. The message is durable when its id is
+    printed, and is kept until the workflow receives it. Refused is what the workflow does not declare with receives=.
+
+    \b
+    Example:
+      interlock send tsk_order-7294 order.amended '{"quantity": 3}' --id amend-1
+    """
+    task = bus.task(task_id)
+    id = task.send_json(contract, message, version=version, id=own_id)
+    if as_json:
+        output.as_json({"task": task.id, "message": id})
+    else:
+        output.lines(id)
+
+
+@click.command()
+@click.argument("task_id", metavar="TASK")
 @click.option("--why", default="asked on the command line", show_default=True, metavar="TEXT", help="The reason, for the record.")
 @output.json_option
 @on_bus

@@ -62,6 +62,9 @@ class ClusterBackend:
         answers: list[Wire | None] = await self._insist(self._orchestrator.submit, submissions, seconds=SUBMIT_SECONDS)
         return answers
 
+    async def send(self, task: str, id: str, contract: str, version: str, data: bytes, by: str) -> None:
+        await self._call("send", task, id, contract, version, data, by)
+
     async def outcomes(self, driver: str, fresh: Sequence[str], got: Sequence[str], first: bool, seconds: float) -> dict[str, Wire] | None:
         ends: dict[str, Wire] | None = await self._insist(self._orchestrator.outcomes, driver, fresh, got, first, seconds)
         return ends

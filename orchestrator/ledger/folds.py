@@ -129,6 +129,8 @@ _SAY: dict[type[e.Fact], Callable[[Any, str], Said]] = {
     e.ContractRegistered: lambda f, _: (f.by, f"registered contract {f.contract} {f.version}", ""),
     e.TaskRefused: lambda f, _: ("bus", f"refused {f.type} from {f.by}: {_code(f.error)}", ""),
     e.TaskAccepted: lambda f, _: (f.by, f"submitted {f.type} with {f.contract} {f.contract_version}{_label(f.label)}", ""),
+    e.MessagePosted: lambda f, _: (f.by, f"sent {f.contract} into the task{_label(f.label)}", ""),
+    e.PostRefused: lambda f, _: ("bus", f"refused {f.contract} from {f.by}: {_code(f.error)}", ""),
     e.TaskDiverged: lambda f, _: ("workflow", "replay differs from the record; the task waits", ""),
     e.TaskEnded: _said_end,
     e.OrderRecorded: lambda f, _: (f.by, f"ordered {f.what}: {f.why}", ""),

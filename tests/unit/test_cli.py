@@ -53,6 +53,10 @@ def make_app() -> App:
         answer = await ctx.ask_human(f"Shall it be {request.number}?\n{HOSTILE}", number=request.number)
         return Done(said=f"{answer.approved}: {answer.note}")
 
+    @app.workflow("changeable", version="1.0.0", receives=Order)
+    async def changeable(request: Order, ctx: WorkflowContext) -> Done:
+        return Done(said=f"order {(await ctx.receive(Order)).number} instead of {request.number}")
+
     def is_even(request: Order) -> bool:
         return request.number % 2 == 0
 
@@ -142,7 +146,7 @@ def test_a_budget_is_lowered(shell: Shell) -> None:
         (
             ("submit", "nope", "{}"),
             2,
-            "No workflow is called 'nope'. This bus runs: echo, guarded, question. "
+            "No workflow is called 'nope'. This bus runs: changeable, echo, guarded, question. "
             "Deploy the app that declares it, or use one of these names.",
         ),
         (
@@ -304,6 +308,24 @@ def test_a_question_and_its_answer(shell: Shell) -> None:
     assert f"  Shall it be 12? {SHOWN}" in shell.lines("inbox")
     assert shell.lines("approve", item, "--note", "do") == [f"{item} approved."]
     assert shell.bus.task(task).result(timeout=10) == {"said": "True: do"}
+
+
+# --- messages into a running task --------------------------------------------------------------------------------------------------
+
+
+def test_a_message_is_sent_into_a_running_task(shell: Shell) -> None:
+    task = shell.submit("changeable", '{"number": 14}', "--id", "open")
+    refused = shell("send", "open", "order.done", '{"said": "no"}')
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "Workflow changeable does not receive order.done 1.0.0. It receives: order.request 1.0.0." in refused.stderr
+    assert shell.lines("send", "open", "order.request", '{"number": 15}', "--id", "more") == ["msg_more"]
+    assert shell.bus.task(task).result(timeout=10) == {"said": "order 15 instead of 14"}
+    again = json.loads(shell("send", "open", "order.request", '{"number": 15}', "--id", "more", "--json").stdout)
+    assert again == {"task": "tsk_open", "message": "msg_more"}
+    late = shell("send", "open", "order.request", '{"number": 16}', "--version", "1.0.0")
+    assert (late.exit_code, late.stdout) == (1, "")
+    assert "tsk_open has ended already, as success: nobody is there to receive this order.request." in late.stderr
+    assert any("sent order.request 1.0.0 into the task" in line for line in shell.lines("show", "open"))
 
 
 # --- the kill ----------------------------------------------------------------------------------------------------------------------

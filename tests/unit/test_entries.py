@@ -51,7 +51,7 @@ def test_a_field_from_the_future_is_left_out(kind: str) -> None:
 
 def test_kinds_name_their_own_class() -> None:
     assert all(kind == cls.KIND for kind, cls in KINDS.items())
-    subclasses = {cls.KIND for cls in Fact.__subclasses__() if cls.__module__ == Fact.__module__ and cls.KIND}
+    subclasses = {cls.KIND for cls in Fact.__subclasses__() if cls.__module__.startswith("interlock.schemas.") and cls.KIND}
     assert subclasses == set(KINDS)
 
 

@@ -3,6 +3,7 @@
 The file `bus.json` in the home folder says where the bus is, so that the next command finds it.
 """
 
+import atexit
 import contextlib
 import json
 import logging
@@ -113,6 +114,8 @@ def connect(address: str, name: str, **settings: Any) -> bool:
         except (ConnectionError, RuntimeError) as error:
             raise NotRunning(address=address, cause=str(error)) from None
         _hush()
+    # Ray's own way out of a process sleeps half a second for workers' output, of which there is none.
+    atexit.register(ray.shutdown)
     return True
 
 

@@ -5,10 +5,11 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -20,11 +21,52 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "invoicing"
 SECRET = "sk-never-seen-by-a-replica"
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+ONE_AFTER_ANOTHER = """
+import contextlib, io, json, sys
+from interlock.cli import main
+
+ends = []
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(io.StringIO()) as complained:
+        try:
+            main(words)
+        except SystemExit as end:
+            ends.append((end.code, said.getvalue(), complained.getvalue()))
+print(json.dumps(ends))
+"""
+
+
+class End(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    code: int
+    said: str
+    complained: str
+
+
+class Shell:
+    """A person's shell in a folder of his: each command is a process, or several share one where that makes no difference."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        self._folder, self._environment = folder, {**os.environ, **settings, "INTERLOCK_HOME": str(folder / "home")}
+
+    def __call__(self, *words: str) -> End:
+        return self._run(str(Path(sys.executable).with_name("interlock")), *words)
+
+    def all(self, *commands: Sequence[str]) -> list[End]:
+        done = self._run(sys.executable, "-c", ONE_AFTER_ANOTHER, json.dumps(commands))
+        assert (done.code, done.complained) == (0, "")
+        ends = [End(*end) for end in json.loads(done.said)]
+        assert len(ends) == len(commands)
+        return ends
+
+    def _run(self, *call: str) -> End:
+        done = subprocess.run(call, cwd=self._folder, env=self._environment, capture_output=True, text=True, check=False, timeout=200)
+        return End(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     folder = tmp_path_factory.mktemp("up")
     database = folder / "orders.db"
     app = load_app(f"{EXAMPLE / 'app.py'}:app")
@@ -36,15 +78,11 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     with ScriptedModel.start(EXAMPLE / "playbook.json") as model:
         settings = {"OPENAI_BASE_URL": model.base_url, "OPENAI_API_KEY": SECRET, "INTERLOCK_MODEL": "scripted-1"}
 
-        def run(*words: str) -> "subprocess.CompletedProcess[str]":
-            environment = {**os.environ, **settings, "INTERLOCK_HOME": str(folder / "home")}
-            call = [str(Path(sys.executable).with_name("interlock")), *words]
-            return subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=200)
-
+        shell = Shell(folder, settings)
         try:
-            yield run
+            yield shell
         finally:
-            run("down")
+            shell("down")
 
 
 def drafts(folder: Path) -> int:
@@ -54,34 +92,38 @@ def drafts(folder: Path) -> int:
     return count
 
 
-def test_a_bus_comes_works_goes_and_comes_back_with_its_tasks(command: Run) -> None:
-    started = command("up", "app.py:app")
-    assert (started.returncode, started.stderr) == (0, "")
+def test_a_bus_comes_works_goes_and_comes_back_with_its_tasks(shell: Shell) -> None:
+    assert shell("up", "app.py:app")[::2] == (0, "")
 
-    submitted = command("submit", "invoice_generation", '{"order_id": "7294"}', "--id", "first", "--wait", "--json")
-    assert submitted.returncode == 0, submitted.stderr
-    again = command("up", "app.py:app")
-    assert again.returncode == 1
-    assert "interlock down" in again.stderr
-
-    record = json.loads(command("show", "first", "--json").stdout)
+    submitted = shell("submit", "invoice_generation", '{"order_id": "7294"}', "--id", "first", "--wait", "--json")
+    assert submitted.code == 0, submitted.complained
+    again, shown, killed, scaled = shell.all(
+        ("up", "app.py:app"), ("show", "first", "--json"), ("kill", "first"), ("scale", "pricing", "2")
+    )
+    assert again.code == 1
+    assert "interlock down" in again.complained
+    record = json.loads(shown.said)
     assert (record["outcome"], record["steps"], record["error"]) == ("success", 6, None)
-    assert command("kill", "first").returncode == 1
-    assert command("scale", "pricing", "2").returncode == 0
+    assert (killed.code, scaled.code) == (1, 0)
 
-    assert command("down").returncode == 0
-    assert "ledger intact" in command("audit", "verify").stdout
-    assert command("tasks").returncode == 1
+    assert shell("down").code == 0
+    verified, listed = shell.all(("audit", "verify"), ("tasks",))
+    assert "ledger intact" in verified.said
+    assert listed.code == 1
 
-    assert command("up", "app.py:app").returncode == 0
-    (task,) = json.loads(command("tasks", "--json").stdout)
+    assert shell("up", "app.py:app").code == 0
+    listed, second, status = shell.all(
+        ("tasks", "--json"),
+        ("submit", "invoice_generation", '{"order_id": "7294"}', "--id", "second", "--wait", "--json"),
+        ("status", "--json"),
+    )
+    (task,) = json.loads(listed.said)
     assert (task["task"], task["outcome"]) == ("tsk_first", "success")
-    second = command("submit", "invoice_generation", '{"order_id": "7294"}', "--id", "second", "--wait", "--json")
-    assert second.returncode == 0, second.stderr
-    assert json.loads(command("status", "--json").stdout)["epoch"] == 2
+    assert second.code == 0, second.complained
+    assert json.loads(status.said)["epoch"] == 2
 
 
-def test_no_worker_knows_the_key(command: Run) -> None:
+def test_no_worker_knows_the_key(shell: Shell) -> None:
     environments = [file for file in Path("/proc").glob("[0-9]*/environ") if _mentions(file.parent / "cmdline", b"ray::PeerActor")]
     assert environments
     assert not [file for file in environments if _mentions(file, SECRET.encode())]

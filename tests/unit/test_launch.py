@@ -54,3 +54,12 @@ def test_the_bus_of_this_home_is_meant_by_default(
     address, name = asked
     asyncio.run(driver.connect(address, name=name))
     assert made == [meant]
+
+
+def test_a_driver_ends_without_ray_s_wait_for_output_that_nobody_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_exit: list[Any] = []
+    monkeypatch.setattr("ray.init", lambda **_: None)
+    monkeypatch.setattr(head, "_hush", lambda: None)
+    monkeypatch.setattr("atexit.register", at_exit.append)
+    assert head.connect("local", "shop")
+    assert at_exit == [head.ray.shutdown]

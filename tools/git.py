@@ -46,6 +46,7 @@ _PROGRAMS = {
     "diff": {"command": "", "textconv": ""},
     "merge": {"driver": ""},
 }
+_FULL_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
 
 
@@ -70,11 +71,11 @@ class Repository:
         if not path.is_dir():
             raise NotARepository(path=str(path))
         try:
-            found = cls(Path((await git("rev-parse", "--absolute-git-dir", cwd=path)).decode().rstrip("\n")))
-            await found.head()
+            said = await git("rev-parse", "--absolute-git-dir", "HEAD^{commit}", cwd=path)
         except GitFailed as error:
             raise NotARepository(path=str(path)) from error
-        return found
+        git_dir, _, _ = said.decode().rstrip("\n").rpartition("\n")
+        return cls(Path(git_dir))
 
     async def head(self) -> str:
         """The commit that is checked out."""
@@ -84,14 +85,18 @@ class Repository:
         """The full name of a commit. Raises `GitFailed` where `rev` names none."""
         return (await self._git("rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}")).decode().strip()
 
+    async def _named(self, rev: str) -> str:
+        """A name of the commit that no command takes for anything else: what is a full name already is not looked up first."""
+        return rev if _FULL_NAME.fullmatch(rev) else await self.resolve(rev)
+
     async def files(self, rev: str) -> list[str]:
         """The paths of all files of a commit, sorted."""
-        listed = await self._git("ls-tree", "-r", "-z", "--name-only", await self.resolve(rev))
+        listed = await self._git("ls-tree", "-r", "-z", "--name-only", await self._named(rev))
         return sorted(filter(None, listed.decode(errors="replace").split("\0")))
 
     async def read(self, rev: str, path: str) -> str:
         """A file's text in a commit; bytes that are not UTF-8 are replaced. Raises `GitFailed` where there is no such file."""
-        return (await self._git("cat-file", "blob", f"{await self.resolve(rev)}:{path}")).decode(errors="replace")
+        return (await self._git("cat-file", "blob", f"{await self._named(rev)}:{path}")).decode(errors="replace")
 
     async def diff(self, old: str, new: str) -> str:
         """The unified diff from one commit to another."""
@@ -106,13 +111,13 @@ class Repository:
     @asynccontextmanager
     async def worktree(self, rev: str) -> AsyncIterator[Worktree]:
         """A scratch worktree of a commit, removed at the end."""
-        base = await self.resolve(rev)
+        base = await self._named(rev)
         await asyncio.to_thread(remove_abandoned)
         scratch = Scratch.make()
         try:
             worktree = Worktree(scratch.path / "files", base, scratch.path / "index")
             worktree.path.mkdir()
-            await self._git("read-tree", base, worktree=worktree)
+            await self._git("read-tree", base, extra=_index_alone(worktree))
             await self._git("checkout-index", "--all", "--quiet", worktree=worktree)
             yield worktree
         finally:
@@ -194,7 +199,7 @@ class Repository:
 
     async def _commit_object(self, worktree: Worktree, message: str, when: int) -> str:
         await self._stage(worktree)
-        tree = (await self._git("write-tree", worktree=worktree)).decode().strip()
+        tree = (await self._git("write-tree", extra=_index_alone(worktree))).decode().strip()
         date = f"@{when // 1_000_000} +0000"
         arguments = ("commit-tree", "--no-gpg-sign", tree, "-p", worktree.base, "-F", "-")
         made = await self._git(*arguments, stdin=message.encode(), extra={"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date})
@@ -248,6 +253,11 @@ class Repository:
             for setting, value in _PROGRAMS.get(driver.partition(".")[0], {}).items()
             if "." in driver
         }
+
+
+def _index_alone(worktree: Worktree) -> dict[str, str]:
+    """For what reads and writes no file's content, so that no program could be run over it."""
+    return {"GIT_INDEX_FILE": str(worktree.index)}
 
 
 def _configuration(settings: Mapping[str, str]) -> dict[str, str]:

@@ -19,6 +19,8 @@ from interlock.schemas.message import read_message
 from interlock.schemas.words import clean, told, words_of
 
 _ERROR_BYTES = 65_536
+_SIDE_BYTES = 20_000
+"""How much of a command is shown to whoever decides about a task that diverged."""
 
 
 class Activation:
@@ -124,7 +126,8 @@ class _Record:
                 yield command
             elif not _equal(command, recorded):
                 same = _say(command) == _say(recorded)
-                self._diverged(command.n, _say(command) + (" with other content" if same else ""), _say(recorded))
+                found = _say(command) + (" with other content" if same else "")
+                self._diverged(command.n, found, _say(recorded), command, recorded)
 
     def expect(self, n: int) -> None:
         """An event is about command `n`, so it was made before."""
@@ -137,14 +140,15 @@ class _Record:
             self._missing(min(missing))
         if self._cancelled:
             n = min(self._cancelled)
-            self._diverged(n, "for it still", f"cancel {n}")
+            self._diverged(n, "for it still", f"cancel {n}", self._numbered.get(n), Command(n, "cancel", "", "", b"null", []))
 
     def _missing(self, n: int) -> NoReturn:
         recorded = self._numbered.get(n)
-        self._diverged(n, "nothing", f"command {n}" if recorded is None else _say(recorded))
+        self._diverged(n, "nothing", f"command {n}" if recorded is None else _say(recorded), None, recorded)
 
-    def _diverged(self, n: int, found: str, recorded: str) -> NoReturn:
-        raise Diverged(task=self._desk.task, n=n, found=found, recorded=recorded)
+    def _diverged(self, n: int, found: str, recorded: str, now: Command | None, before: Command | None) -> NoReturn:
+        sides = {"command": n, "recorded": _whole(before), "now": _whole(now)}
+        raise Diverged(task=self._desk.task, n=n, found=found, recorded=recorded, sides=sides)
 
 
 def failed(error: InterlockError) -> Command:
@@ -163,6 +167,15 @@ def _say(command: Command) -> str:
     if command.kind == "ask":
         return f"{command.name} {command.version} for {' or '.join(command.returns)}"
     return f"{command.kind} {command.data.decode()}"
+
+
+def _whole(command: Command | None) -> dict[str, Any] | None:
+    """A command with all that it says, for whoever decides; a very long one is cut."""
+    if command is None:
+        return None
+    data = decode(command.data) if len(command.data) <= _SIDE_BYTES else f"{clean(command.data.decode(), _SIDE_BYTES)} ..."
+    told = {"kind": command.kind, "contract": f"{command.name} {command.version}".strip(), "returns": list(command.returns), "data": data}
+    return {name: value for name, value in told.items() if value not in ("", [], None)}
 
 
 def as_failure(workflow: str, error: BaseException) -> InterlockError:

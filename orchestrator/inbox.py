@@ -99,11 +99,13 @@ class Inbox:
         self.watch(task, task.items[id])
 
     def ask_diverged(self, task: TaskState) -> None:
-        """Ask what to do with a task whose workflow does not make the recorded asks: approve replays it, deny ends it as failed."""
+        """Ask what to do with a task whose workflow does not make the recorded asks: approve replays it, deny ends it as failed. Shown is
+        the first command that differs, as recorded and as it would be now."""
         engine, id = self._engine, derived("itm", "diverged", task.id, len(task.items))
         escalate = engine.router.escalate(task.type)
         text = f"{task.divergence} Then approve, and it is replayed; deny ends the task as failed."
-        engine.record(task, e.ItemAsked(id, "diverged", escalate.to, text, after(engine.clock.now(), escalate.seconds)))
+        expires = after(engine.clock.now(), escalate.seconds)
+        engine.record(task, e.ItemAsked(id, "diverged", escalate.to, text, expires, details=task.sides))
         self.watch(task, task.items[id])
 
     def know(self, task: TaskState) -> None:

@@ -120,6 +120,7 @@ class TaskState:
     posts: dict[str, str] = field(default_factory=dict)
     diverged: bool = False
     divergence: str = ""
+    sides: Any = None
     outcome: str = ""
     ended: e.TaskEnded | None = None
     runner: Channel | None = None
@@ -312,7 +313,7 @@ def _decided(task: TaskState, fact: e.ItemDecided, at: int) -> None:
 
 
 def _diverged(task: TaskState, fact: e.TaskDiverged, at: int) -> None:
-    task.diverged, task.divergence = True, fact.error["message"]
+    task.diverged, task.divergence, task.sides = True, fact.error["message"], fact.error["facts"].get("sides")
 
 
 def _ended(task: TaskState, fact: e.TaskEnded, at: int) -> None:

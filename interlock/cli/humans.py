@@ -20,7 +20,9 @@ def inbox(bus: "Bus", as_json: bool) -> None:
     """Show what waits for a human.
 
     An approval is about exactly the one call that is shown, with these arguments. A question is a workflow's own. An unknown asks whether
-    something took effect whose process ended before it could say: look there, approve if it happened, deny if it did not.
+    something took effect whose process ended before it could say: look there, approve if it happened, deny if it did not. A diverged task's
+    code no longer asks what it asked before: both sides are shown and nothing was sent; deploy code that asks what is recorded and approve,
+    or deny to end the task.
     """
     from interlock.cli.story import item_lines
 

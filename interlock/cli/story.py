@@ -46,7 +46,7 @@ def item_lines(item: dict[str, Any]) -> Iterator[str]:
     yield f"{item['item']}  {item['kind']}  for {item['to']}  of task {item['task']}, expires {output.when(item['expires'])}"
     yield f"  {output.one_line(item['text'])}"
     details = output.wire(item)["details"]
-    arguments = details.get("arguments") if isinstance(details, dict) else None
+    arguments = details if item["kind"] == "diverged" else details.get("arguments") if isinstance(details, dict) else None
     shown = arguments if isinstance(arguments, dict) else {"details": details} if details is not None else {}
     yield from (f"    {output.one_line(name)} = {output.value(argument, None)}" for name, argument in shown.items())
     yield f"  interlock approve {item['item']}   or   interlock deny {item['item']}"

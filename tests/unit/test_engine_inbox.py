@@ -1,7 +1,6 @@
 """What waits for people: approvals, questions, effects of which nobody knows whether they happened, code that changed under a task."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -340,60 +339,3 @@ def test_a_write_that_was_cut_off_by_its_own_time_limit_is_unknown() -> None:
         assert deeds == [1]
 
     simulate(main, app)
-
-
-# --- code that changed ---------------------------------------------------------------------------------------------------------------
-
-
-def versions() -> tuple[App, App, Callable[[], list[str]]]:
-    """An app, another version of it that asks other things, and what the agent was asked."""
-    asked: list[str] = []
-
-    def make_version(name: str) -> App:
-        app = App("changing")
-
-        @app.agent("echo", version="1.0.0")
-        async def echo(request: Go, ctx: AgentContext) -> Gone:
-            asked.append(f"{name} {request.value}")
-            return Gone(said=str(request.value))
-
-        @app.workflow("flow", version="1.0.0", escalate=Escalate(to="ops", seconds=500))
-        async def flow(request: Go, ctx: WorkflowContext) -> Gone:
-            await ctx.ask(Go(value=1 if name == "old" else 2), returns=Gone)
-            await ctx.sleep(20)
-            return await ctx.ask(Go(value=3), returns=Gone)
-
-        return app
-
-    return make_version("old"), make_version("new"), lambda: asked
-
-
-@pytest.mark.parametrize("decision", ["approve", "deny"])
-def test_a_task_whose_code_changed_sends_nothing_and_asks_a_human(decision: str) -> None:
-    old, new, asked = versions()
-
-    async def main(sim: Simulation) -> None:
-        task = await begin(sim)
-        await asyncio.sleep(5)
-        await sim.deploy(new)
-        sim.crash_peer(*sim.living("runner"))
-        sim.crash_engine()
-        await asyncio.sleep(30)
-        assert asked() == ["old 1"]
-        assert [row["task"] for row in await sim.bus.tasks(state="diverged")] == ["tsk_a"]
-        found = await item(sim)
-        assert (found["kind"], "inbox.go 1.0.0" in found["text"]) == ("diverged", True)
-        if decision == "deny":
-            await sim.bus.inbox.deny(found["item"])
-            outcome, reason = await ended(task)
-            assert (outcome, reason.startswith("diverged:")) == ("failed", True)
-            return
-        await sim.deploy(old)
-        sim.crash_peer(*sim.living("runner"))
-        await asyncio.sleep(3)
-        await sim.bus.inbox.approve(found["item"])
-        assert await ended(task) == ("success", "3")
-        assert await sim.bus.tasks(state="diverged") == []
-        await sim.bus.verify()
-
-    simulate(main, old)

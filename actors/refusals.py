@@ -10,7 +10,8 @@ from typing import Any
 from interlock.schemas.errors import Unsupported
 
 _AGENT = "an agent (`await ctx.ask(...)`)"
-_TASK = "`asyncio.create_task` or `await` in the workflow itself"
+_TASK = "`await ctx.ask(...)`, `await` or `asyncio.create_task` in the workflow itself"
+_AS_IT_IS = "it as it is; `ctx.now`, `ctx.sleep`, `ctx.random` and `ctx.uuid` have time, chance and ids"
 
 
 def _refused(what: str, instead: str) -> Any:
@@ -24,9 +25,9 @@ _network = _refused("A network connection", _AGENT)
 _descriptor = _refused("Waiting for a file descriptor", _AGENT)
 _process = _refused("A child process", _AGENT)
 _thread = _refused("Work in a thread or an executor", _AGENT)
-_signal = _refused("A signal handler", "`ctx.ask_human(...)`, or `interlock kill` to stop the task")
+_signal = _refused("A signal handler", "`ctx.receive(...)`, `ctx.ask_human(...)`, or `interlock kill` to stop the task")
 _lifecycle = _refused("Running, stopping or closing the event loop", _TASK)
-_settings = _refused("Changing how the event loop works", "it as it is")
+_settings = _refused("Changing how the event loop works", _AS_IT_IS)
 
 
 class Refusals(asyncio.AbstractEventLoop):

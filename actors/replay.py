@@ -3,7 +3,7 @@
 `drive` runs all that is ready, in the order in which it became ready, and returns as soon as everything waits for an event. There are
 no clocks: time is that of the last event, and a timer is a durable `sleep` command. So `sleep`, `timeout`, `wait`, `gather`, `shield`,
 task groups, queues, locks and cancellation work as in any asyncio program. Tasks and futures made here hash alike everywhere, so
-that sets of them iterate alike (a set of `gather()` results does not: asyncio makes those itself).
+that sets of them iterate alike; so do the futures of `gather()`, which asyncio makes itself and which hash like what they gather.
 """
 
 import asyncio
@@ -55,6 +55,15 @@ class WorkflowFuture(asyncio.Future[Any]):
 
     def __hash__(self) -> int:
         return self._stable
+
+
+def _hash_gathered(gathered: Any) -> int:
+    """Like what it gathers, within a workflow; elsewhere as ever."""
+    return hash(tuple(gathered._children)) if isinstance(gathered.get_loop(), ReplayLoop) else object.__hash__(gathered)
+
+
+_Gathered: Any = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
+_Gathered.__hash__ = _hash_gathered
 
 
 class _Timer(asyncio.TimerHandle):
@@ -154,7 +163,7 @@ class ReplayLoop(Refusals):
 
     def _timer(self, delay: float, callback: Callable[..., object], args: Any, context: Context | None) -> asyncio.TimerHandle:
         if not math.isfinite(delay):
-            raise Unsupported(what=f"A timer of {delay} seconds", instead="a finite number of seconds")
+            raise Unsupported(what=f"A timer of {delay} seconds", instead="`ctx.sleep` of a finite number of seconds")
         self._desk.check()
         timer = _Timer(self.time() + delay, callback, args, self, context)
         timer.number = 0

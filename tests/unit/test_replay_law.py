@@ -1,7 +1,7 @@
 """The law of replay: whatever a workflow does with asyncio, its record replayed up to any point gives the same commands.
 
 Random programs run live against a small engine that records like the real one: events are committed in any order, reach the runner
-late, and a cancellation that comes too late is not recorded.
+late, a cancellation that comes too late is not recorded, and messages come in from outside whenever they like.
 """
 
 import asyncio
@@ -35,15 +35,17 @@ LEAVES = st.one_of(
     st.tuples(st.just("sleep"), st.sampled_from([0, 0.5, 2, 60])),
     st.tuples(st.just("human")),
     st.tuples(st.just("draw")),
+    st.tuples(st.just("receive")),
 )
 
 
 def _branches(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     several = st.lists(inner, min_size=1, max_size=3)
     return st.one_of(
-        st.tuples(st.sampled_from(["sequence", "gather", "first", "group", "set", "completed", "queue"]), several),
-        st.tuples(st.just("timeout"), st.sampled_from([0, 1, 30]), inner),
-        st.tuples(st.sampled_from(["cancel", "shield", "attempt"]), inner, inner),
+        st.tuples(st.sampled_from(["sequence", "gather", "strict", "first", "broken", "group", "star"]), several),
+        st.tuples(st.sampled_from(["set", "gathers", "completed", "queue", "lock", "condition"]), several),
+        st.tuples(st.sampled_from(["timeout", "wait_for", "late"]), st.sampled_from([0, 1, 30]), inner),
+        st.tuples(st.sampled_from(["cancel", "shield", "attempt", "event", "stubborn"]), inner, inner),
     )
 
 
@@ -77,11 +79,31 @@ class Interpreter:
     async def draw(self) -> str:
         return f"{self.ctx.random().random()} {self.ctx.uuid()}"
 
+    async def receive(self) -> str:
+        return f"{(await self.ctx.receive(Text)).text} at {self.ctx.now():%H:%M:%S}"
+
     async def sequence(self, programs: list[Any]) -> str:
         return ",".join([await self.run(program) for program in programs])
 
     async def gather(self, programs: list[Any]) -> str:
         return str(await asyncio.gather(*map(self.run, programs), return_exceptions=True))
+
+    async def strict(self, programs: list[Any]) -> str:
+        return str(await asyncio.gather(*map(self.run, programs)))
+
+    async def broken(self, programs: list[Any]) -> str:
+        done, pending = await asyncio.wait(set(map(self.task, programs)), return_when=asyncio.FIRST_EXCEPTION, timeout=90)
+        for task in pending:
+            task.cancel()
+        return str(await asyncio.gather(*done, *pending, return_exceptions=True))
+
+    async def star(self, programs: list[Any]) -> str:
+        told = ""
+        try:
+            return await self.group(programs)
+        except* AgentFailed as errors:
+            told = str([str(error) for error in errors.exceptions])
+        return f"{told} {await self.ask(7)}"
 
     async def first(self, programs: list[Any]) -> str:
         done, pending = await asyncio.wait(set(map(self.task, programs)), return_when=asyncio.FIRST_COMPLETED)
@@ -98,12 +120,17 @@ class Interpreter:
         done, _ = await asyncio.wait(set(map(self.task, programs)))
         return str([(repr(task.exception() or task.result()), await self.ask(9)) for task in done])
 
+    async def gathers(self, programs: list[Any]) -> str:
+        many = {asyncio.gather(self.run(program), asyncio.sleep(0), return_exceptions=True) for program in programs}
+        done, _ = await asyncio.wait(many)
+        return str([(str(gathered.result()), await self.ask(6)) for gathered in done])
+
     async def completed(self, programs: list[Any]) -> str:
         heard = []
-        for task in asyncio.as_completed(set(map(self.task, programs))):
+        for task in asyncio.as_completed(set(map(self.task, programs)), timeout=50):
             try:
                 heard.append(await task)
-            except InterlockError as error:
+            except (InterlockError, ExceptionGroup, TimeoutError) as error:
                 heard.append(str(error))
         return str(heard)
 
@@ -121,6 +148,77 @@ class Interpreter:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+
+    async def lock(self, programs: list[Any]) -> str:
+        """Two at a time, and of these one after the other."""
+        lock, two = asyncio.Lock(), asyncio.Semaphore(2)
+
+        async def work(program: Any) -> str:
+            async with two:
+                await asyncio.sleep(0.5)
+                async with lock:
+                    return await self.run(program)
+
+        return str(await asyncio.gather(*map(work, programs), return_exceptions=True))
+
+    async def condition(self, programs: list[Any]) -> str:
+        """Who is done says so; one waits until all have."""
+        changed, done = asyncio.Condition(), list[str]()
+
+        async def work(program: Any) -> None:
+            try:
+                await self.run(program)
+            finally:
+                async with changed:
+                    done.append(str(program))
+                    changed.notify_all()
+
+        workers = [asyncio.create_task(work(program)) for program in programs]
+        async with changed:
+            await changed.wait_for(lambda: len(done) == len(workers))
+        return f"{done} {await asyncio.gather(*workers, return_exceptions=True)}"
+
+    async def event(self, program: Any, otherwise: Any) -> str:
+        """The second begins when the first has come to its end, whatever that is."""
+        over = asyncio.Event()
+
+        async def then() -> str:
+            await over.wait()
+            return await self.run(otherwise)
+
+        waiting = asyncio.create_task(then())
+        try:
+            told = await self.run(program)
+        finally:
+            over.set()
+        return f"{told} {await waiting}"
+
+    async def wait_for(self, seconds: float, program: Any) -> str:
+        try:
+            return await asyncio.wait_for(self.run(program), seconds)
+        except TimeoutError:
+            return f"late {await self.ask(5)}"
+
+    async def late(self, seconds: float, program: Any) -> str:
+        """A timeout that is moved while it runs."""
+        async with asyncio.timeout(None) as limit:
+            limit.reschedule(asyncio.get_running_loop().time() + seconds)
+            return await self.run(program)
+
+    async def stubborn(self, program: Any, meanwhile: Any) -> str:
+        """What is cancelled does something else first."""
+
+        async def work() -> str:
+            try:
+                return await self.run(program)
+            except asyncio.CancelledError:
+                await self.run(meanwhile)
+                raise
+
+        task = asyncio.create_task(work())
+        await self.ctx.sleep(1)
+        task.cancel("enough")
+        return str(await asyncio.gather(task, return_exceptions=True))
 
     async def timeout(self, seconds: float, program: Any) -> str:
         try:
@@ -148,7 +246,7 @@ class Interpreter:
     async def attempt(self, program: Any, otherwise: Any) -> str:
         try:
             return await self.run(program)
-        except (InterlockError, ExceptionGroup) as error:
+        except (InterlockError, ExceptionGroup, TimeoutError) as error:
             return f"{error} {await self.run(otherwise)}"
 
 
@@ -156,7 +254,7 @@ def runner_of(program: Any) -> Runner:
     async def workflow(request: Text, ctx: WorkflowContext) -> Text:
         return Text(text=await Interpreter(ctx).run(program))
 
-    return Runner({"law": WorkflowDefinition("law", "1.0.0", workflow, Text, Text)})
+    return Runner({"law": WorkflowDefinition("law", "1.0.0", workflow, Text, Text, receives=(Text,))})
 
 
 def give(runner: Runner, frame: Any) -> list[Command]:
@@ -180,11 +278,16 @@ class Engine:
         self._open: dict[int, str] = {}
         self._committed: deque[Happened] = deque()
         self._events = 0
+        posts = choose(st.integers(0, 4))
         with closing(runner_of(program)) as runner:
             self._carry_out(give(runner, start([])))
-            while self._committed or (self._open and self._events < EVENTS_AT_MOST):
-                if self._committed and (not self._open or self._events >= EVENTS_AT_MOST or choose(st.booleans())):
+            while self._committed or ((self._open or posts) and self._events < EVENTS_AT_MOST):
+                quiet = (not self._open and not posts) or self._events >= EVENTS_AT_MOST
+                if self._committed and (quiet or choose(st.booleans())):
                     self._carry_out(give(runner, self._committed.popleft()))
+                elif posts and (not self._open or choose(st.booleans())):
+                    posts -= 1
+                    self._happen(0, "message", {"text": f"m{posts}"})
                 else:
                     self._commit(choose(st.sampled_from(sorted(self._open))))
 
@@ -201,10 +304,13 @@ class Engine:
                 self._open.clear()
 
     def _commit(self, n: int) -> None:
+        self._happen(n, *{"ask": self._reply, "sleep": lambda n: ("timer", None), "human": self._answer}[self._open.pop(n)](n))
+
+    def _happen(self, n: int, kind: str, value: Any) -> None:
         self._events += 1
-        kind, value = {"ask": self._reply, "sleep": lambda n: ("timer", None), "human": self._answer}[self._open.pop(n)](n)
         at = self._events * self._choose(st.sampled_from([1, 1_000_000, 40_000_000]))
-        event = Happened(TASK, self._events, n, kind, encode(value), at, b"", *(("law.text", "1.0.0") if kind == "reply" else ()))
+        contract = ("law.text", "1.0.0") if kind in ("reply", "message") else ()
+        event = Happened(TASK, self._events, n, kind, encode(value), at, b"", *contract)
         self._committed.append(event)
         self.record.append(event)
 

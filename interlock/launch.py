@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from interlock import hosts
+from interlock import hosts, lint
 from interlock.actors.supervisor.journal import SqliteJournal
 from interlock.app import App
 from interlock.clock import SystemClock
@@ -56,6 +56,7 @@ def up(target: str | None, *, address: str | None, name: str | None, home: Path)
     """
     name = name or DEFAULT_NAME
     app = load_app(target) if target else App("empty")
+    lint.warn(app)
     hosts.secrets_of(app, os.environ)
     model = model_for(app, ModelSettings.from_env())
     private_folder(home)

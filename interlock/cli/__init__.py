@@ -3,7 +3,7 @@
 import click
 
 from interlock.cli.audit import audit
-from interlock.cli.cluster import down, scale, status, up
+from interlock.cli.cluster import check, down, scale, status, up
 from interlock.cli.deliver import deliver, demo
 from interlock.cli.group import Cli
 from interlock.cli.humans import approve, deny, inbox
@@ -25,7 +25,7 @@ def main() -> None:
     """
 
 
-for command in (demo, deliver, up, down, status, submit, send, tasks, show, kill, inbox, approve, deny, scale, audit):
+for command in (demo, deliver, check, up, down, status, submit, send, tasks, show, kill, inbox, approve, deny, scale, audit):
     main.add_command(command)
 
 __all__ = ["main"]

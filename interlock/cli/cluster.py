@@ -1,11 +1,13 @@
 """Commands about the bus itself: start it and deploy to it, stop it, see how it stands, scale an agent."""
 
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from interlock.cli import output
 from interlock.cli.connection import NAME_HELP, on_bus, which_bus
+from interlock.cli.group import REFUSED
 from interlock.schemas.specs import OWN_POOLS
 from interlock.settings import home
 
@@ -38,6 +40,35 @@ def up(target: str | None, address: str | None, name: str | None, as_json: bool)
     output.lines(f"Bus {running['name']} runs at {running['address']}; its ledger is in {running['home']}.")
     if target:
         output.lines(f"App {running['app']}: {', '.join(running['agents']) or 'no agents'}.")
+
+
+@click.command()
+@click.argument("target", metavar="MODULE:APP")
+@output.json_option
+def check(target: str, as_json: bool) -> int:
+    """Look at an app without starting it: is it declared well, and would its workflows do the same in a replay?
+
+    A workflow is replayed from its record, so it may neither ask the clock, chance or a file nor start a thread; what of that stands in its
+    code is shown with its line and what to use instead. `up` warns of the same and goes on. The exit code is 1 where something is found.
+    """
+    from interlock.lint import findings
+    from interlock.loading import load_app
+
+    app = load_app(target)
+    app.spec()
+    found = findings(app)
+    if as_json:
+        output.as_json([one._asdict() for one in found])
+    else:
+        for one in found:
+            output.lines(str(one))
+        if not found:
+            output.lines(f"App {app.name}: nothing to say about its {_many(app.agents, 'agent')} and {_many(app.workflows, 'workflow')}.")
+    return REFUSED if found else 0
+
+
+def _many(things: Sized, noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
 @click.command()

@@ -32,8 +32,9 @@ async def connect(address: str | None = None, *, name: str | None = None) -> Asy
 async def start(app: App, *, model: ModelSettings | None = None, folder: Path | None = None, name: str | None = None) -> AsyncBus:
     """A bus for `app` on a local Ray. `model`: where the models are (default: the environment); `folder` keeps ledger and journal
     (default: a new one below `.interlock/runs`). Raises `NoModel`, `BadDeclaration`."""
-    from interlock import launch
+    from interlock import launch, lint
 
+    lint.warn(app)
     model = launch.model_for(app, model or ModelSettings.from_env())
     name = name or fresh("bus")
     folder = folder or home() / "runs" / name

@@ -1,7 +1,7 @@
 """Effects: what an agent does to the world, recorded once and answered from the record ever after.
 
 A tool call: permitted? → known already? → approved? → reserve → intent durable → grant → result durable → answer.
-A model call: known already? → running already? then attach → gateway (which reserves, calls and settles) → record durable → answer.
+A model call goes to the desk for those (`calls.py`).
 
 An effect is named by its content, so whoever asks for the same thing again, after whatever crash, meets the same effect. An intent
 without a result whose holder is gone is *unknown*: it is repeated only where the tool says how, else a human is asked.
@@ -17,10 +17,10 @@ from interlock.orchestrator.late import LateEnds, cost_of, stays_unknown
 from interlock.orchestrator.state import DispatchState, EffectState
 from interlock.schemas import entries as e
 from interlock.schemas.budget import Amount
-from interlock.schemas.canonical import Fragment, decode, digest, encode
-from interlock.schemas.errors import AgentFailed, BudgetExceeded, InterlockError, ModelFailed, ToolRefused, from_wire
-from interlock.schemas.frames import Answered, CallEnded, CallModel, CancelCall, EffectAsked, Granted, ToolEnded
-from interlock.schemas.ids import derived, traceparent
+from interlock.schemas.canonical import Fragment, decode, digest
+from interlock.schemas.errors import AgentFailed, BudgetExceeded, InterlockError, ToolRefused
+from interlock.schemas.frames import Answered, EffectAsked, Granted, ToolEnded
+from interlock.schemas.ids import derived
 from interlock.schemas.ports import Reservation
 from interlock.schemas.record import Outcome
 from interlock.schemas.specs import ToolSpec
@@ -28,19 +28,13 @@ from interlock.schemas.specs import ToolSpec
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
 
-CALLS_AT_MOST = 2
-"""A model call whose gateway died is repeated once."""
-
 
 class Effects:
-    """The engine's desk for effects and model gateways."""
+    """The engine's desk for effects: what replicas ask for, grants, ends."""
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
-        self.gateways: list[Channel] = []
-        self._uncalled: list[tuple[DispatchState, EffectState]] = []  # model calls that wait for a gateway
         self._late = LateEnds(engine)
-        self._held: dict[str, Channel] = {}  # calls that gateways were making when this orchestrator came
 
     # --- a replica asks ------------------------------------------------------------------------------------------------
 
@@ -64,7 +58,7 @@ class Effects:
             return
         elif effect.kind == "model":
             effect.attempt, effect.name = frame.attempt, frame.name
-            self._call(dispatch, effect)
+            self._engine.calls.call(dispatch, effect)
         else:
             effect.attempt = frame.attempt
             self._begin_tool(dispatch, effect)
@@ -186,84 +180,6 @@ class Effects:
     def settle(self, id: str, actual: dict[str, Amount]) -> None:
         self._engine.background(self._engine.budgets.settle(id, actual))
 
-    # --- models ----------------------------------------------------------------------------------------------------------
-
-    def _call(self, dispatch: DispatchState, effect: EffectState) -> None:
-        if effect.number > CALLS_AT_MOST:
-            problem, calls = "each time its gateway ended", effect.number - 1
-            error = ModelFailed(model=effect.name, endpoint="its gateway", attempts=calls, problem=problem)
-            effect.status, effect.ok, effect.value = "ended", False, encode(error.to_wire())
-            self._engine.store.barrier(partial(self.answer, dispatch, effect))
-            return
-        running = self._held.get(f"{effect.id}#{effect.number}")
-        gateway = running or min((one for one in self.gateways if one.open), key=lambda one: one.load, default=None)
-        if gateway is None or not self._engine.resumed:  # until every gateway has said what it is calling, nothing is called
-            self._uncalled.append((dispatch, effect))
-            return
-        effect.status, effect.gateway = "calling", gateway
-        gateway.load += 1
-        parent = traceparent(dispatch.task, dispatch.attempt)
-        gateway.send(CallModel(effect.id, dispatch.task, effect.number, effect.name, effect.args, parent, dispatch.id))
-
-    def called(self, gateway: Channel, frame: CallEnded) -> None:
-        """A model call has ended: its full record goes into the ledger, whoever still wants it is answered."""
-        self._held.pop(f"{frame.effect}#{frame.number}", None)
-        dispatch = self._engine.dispatches.live.get(frame.dispatch)
-        effect = dispatch.effects.get(frame.effect) if dispatch is not None else None
-        if (effect is not None and effect.status in ("ended", "stopped")) or (effect is None and self._is_recorded(frame)):
-            return
-        if effect is not None and effect.gateway is gateway:
-            gateway.load -= 1
-        if dispatch is not None and effect is None:  # this orchestrator is new and hears of the call here first
-            effect = dispatch.effects.setdefault(frame.effect, EffectState(frame.effect, "model", "", dispatch.attempt))
-        record: dict[str, Any] = decode(frame.record)
-        attempt = dispatch.attempt if dispatch is not None else ""
-        fact = e.ModelCalled(effect=frame.effect, dispatch=frame.dispatch, attempt=attempt, **record)
-        task = self._engine.tasks.get(frame.task)
-        error = from_wire(record["error"]) if record["error"] else None
-        then = partial(self.answer, dispatch, effect) if dispatch is not None and effect is not None else None
-        self._engine.record(task, fact, then, task_id=frame.task)
-        if dispatch is not None and task is not None and isinstance(error, BudgetExceeded):
-            self._engine.end(task, Outcome.BUDGET_EXCEEDED, str(error), error=error.to_wire())
-
-    def _is_recorded(self, frame: CallEnded) -> bool:
-        """Whether an earlier orchestrator recorded this call, and the gateway did not hear that it is durable."""
-        return any(
-            entry.kind == e.ModelCalled.KIND and isinstance(fact := entry.open(), e.ModelCalled) and fact.effect == frame.effect
-            for entry in self._engine.store.entries(frame.task)
-        )
-
-    def gateway_opened(self, gateway: Channel, holds: list[str]) -> None:
-        self.gateways.append(gateway)
-        self._held.update(dict.fromkeys(holds, gateway))
-        self.call_waiting()
-
-    def call_waiting(self) -> None:
-        """Make the model calls that wait for a gateway."""
-        uncalled, self._uncalled = self._uncalled, []
-        for dispatch, effect in uncalled:
-            if self._engine.dispatches.live.get(dispatch.id) is dispatch and effect.status == "asked":
-                self._call(dispatch, effect)
-
-    def gateway_closed(self, gateway: Channel) -> None:
-        """A gateway has died: its calls in flight are spent, and are made once more."""
-        if gateway in self.gateways:
-            self.gateways.remove(gateway)
-        self._held = {call: holder for call, holder in self._held.items() if holder is not gateway}
-        for dispatch in list(self._engine.dispatches.live.values()):
-            for effect in [one for one in dispatch.effects.values() if one.gateway is gateway]:
-                self._cut_off(dispatch, effect, gateway)
-
-    def _cut_off(self, dispatch: DispatchState, effect: EffectState, gateway: Channel) -> None:
-        engine, task = self._engine, self._engine.tasks[dispatch.task]
-        effect.status = "reserving"  # who asks meanwhile attaches: the second call begins once it is durable that the first one was lost
-        engine.record(task, e.ModelCutOff(effect.id, dispatch.id, gateway.name, effect.number), partial(self._call_again, dispatch, effect))
-
-    def _call_again(self, dispatch: DispatchState, effect: EffectState) -> None:
-        if self._engine.dispatches.live.get(dispatch.id) is dispatch and effect.status == "reserving":
-            effect.status = "asked"
-            self._call(dispatch, effect)
-
     # --- holders that are gone ---------------------------------------------------------------------------------------------
 
     def orphaned(self, dispatch: DispatchState, why: str) -> bool:
@@ -301,10 +217,7 @@ class Effects:
         for effect in list(dispatch.effects.values()):
             if effect.status == "granted" and effect.kind in ("write", "irreversible"):
                 self._engine.record(task, e.EffectUnknown(effect.id, dispatch.id, effect.attempt, effect.name, why, "none"))
-            if effect.status == "calling" and effect.gateway is not None:
-                effect.gateway.load -= 1
-                effect.gateway.send(CancelCall(effect.id))
-                effect.gateway = None
+            self._engine.calls.cancel(effect)
 
 
 def _digest(args: bytes) -> str:

@@ -1,8 +1,8 @@
 """The engine: holds the state of every live task and routes every message. It runs no user code and knows nothing of Ray.
 
 Whatever happens is recorded with `record`: folded into the task at once, appended to the ledger, and acted upon (`then`) when it is
-durable. The desks do the work: admission and posts (drivers), workflows (runners), dispatches (replicas), effects (tools and models), inbox
-(humans). A new engine on the same store is the same engine: it folds what is stored, asks every peer what it holds, and goes on.
+durable. The desks do the work: admission and posts (drivers), workflows (runners), dispatches (replicas), effects (tools), calls (models),
+inbox (humans). A new engine on the same store is the same engine: it folds what is stored, asks every peer what it holds, and goes on.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVarTuple
 
 from interlock.orchestrator.admission import Admission
+from interlock.orchestrator.calls import Calls
 from interlock.orchestrator.dispatches import Dispatches
 from interlock.orchestrator.effects import Effects
 from interlock.orchestrator.inbox import Inbox
@@ -61,7 +62,7 @@ class Engine:
         self._marks = Marks(self.catalog)
         self.workflows, self.dispatches = Workflows(self), Dispatches(self)
         self.effects, self.inbox, self.admission, self.posts = Effects(self), Inbox(self), Admission(self), Posts(self)
-        self.peers = Peers(self, lost)
+        self.calls, self.peers = Calls(self), Peers(self, lost)
         self.detached = False
         self.resumed = False
         self._attempts = 0
@@ -99,7 +100,7 @@ class Engine:
         for task in restored:
             self.attempt(task.id, self._resume_task, task)
         self.workflows.adopt_orphans()
-        self.effects.call_waiting()
+        self.calls.call_waiting()
 
     def _resume_task(self, task: TaskState) -> None:
         self.inbox.resume(task)

@@ -71,7 +71,7 @@ class Peers:
         receive, opened, closed = {
             "replica": (self._from_replica, engine.dispatches.opened, engine.dispatches.closed),
             "runner": (self._from_runner, self._runner_opened, self._runner_closed),
-            "models": (self._from_models, engine.effects.gateway_opened, engine.effects.gateway_closed),
+            "models": (self._from_models, engine.calls.gateway_opened, engine.calls.gateway_closed),
         }[ref.kind]
 
         def on_open(channel: Channel, holds: list[str]) -> None:
@@ -111,7 +111,7 @@ class Peers:
         channel = self.channels.get(name)
         if channel is None:
             return
-        for place in (engine.workflows.runners, engine.effects.gateways, *(pool.channels for pool in engine.router.pools.values())):
+        for place in (engine.workflows.runners, engine.calls.gateways, *(pool.channels for pool in engine.router.pools.values())):
             if channel in place:
                 place.remove(channel)
         engine.workflows.move_away(channel)
@@ -177,7 +177,7 @@ class Peers:
                 self._engine.admission.checked(frame)
 
     def _from_models(self, channel: Channel, frame: f.CallEnded) -> None:
-        self._engine.effects.called(channel, frame)
+        self._engine.calls.called(channel, frame)
 
     def _runner_opened(self, channel: Channel, holds: list[str]) -> None:
         self._engine.workflows.opened(channel, holds)

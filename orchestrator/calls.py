@@ -1,0 +1,119 @@
+"""Model calls: made once by a gateway, recorded in full, and repeated once where their gateway died.
+
+known already? → running already? then attach → gateway (which reserves, calls and settles) → record durable → answer.
+
+A call is owned by its effect's id: whoever asks for it again, after whatever crash, meets the same call. One whose gateway is gone was
+perhaps worked on by the model: it counts as spent in full, and the record says so.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from interlock.orchestrator.channel import Channel
+from interlock.orchestrator.state import DispatchState, EffectState
+from interlock.schemas import entries as e
+from interlock.schemas.canonical import decode, encode
+from interlock.schemas.errors import BudgetExceeded, ModelFailed, from_wire
+from interlock.schemas.frames import CallEnded, CallModel, CancelCall
+from interlock.schemas.ids import traceparent
+from interlock.schemas.record import Outcome
+
+if TYPE_CHECKING:
+    from interlock.orchestrator.engine import Engine
+
+CALLS_AT_MOST = 2
+"""A model call whose gateway died is repeated once."""
+
+
+class Calls:
+    """The engine's desk for model gateways."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self.gateways: list[Channel] = []
+        self._uncalled: list[tuple[DispatchState, EffectState]] = []  # model calls that wait for a gateway
+        self._held: dict[str, Channel] = {}  # calls that gateways were making when this orchestrator came
+
+    def call(self, dispatch: DispatchState, effect: EffectState) -> None:
+        """Have it made, as soon as there is a gateway."""
+        if effect.number > CALLS_AT_MOST:
+            problem, calls = "each time its gateway ended", effect.number - 1
+            error = ModelFailed(model=effect.name, endpoint="its gateway", attempts=calls, problem=problem)
+            effect.status, effect.ok, effect.value = "ended", False, encode(error.to_wire())
+            self._engine.store.barrier(partial(self._engine.effects.answer, dispatch, effect))
+            return
+        running = self._held.get(f"{effect.id}#{effect.number}")
+        gateway = running or min((one for one in self.gateways if one.open), key=lambda one: one.load, default=None)
+        if gateway is None or not self._engine.resumed:  # until every gateway has said what it is calling, nothing is called
+            self._uncalled.append((dispatch, effect))
+            return
+        effect.status, effect.gateway = "calling", gateway
+        gateway.load += 1
+        parent = traceparent(dispatch.task, dispatch.attempt)
+        gateway.send(CallModel(effect.id, dispatch.task, effect.number, effect.name, effect.args, parent, dispatch.id))
+
+    def called(self, gateway: Channel, frame: CallEnded) -> None:
+        """A model call has ended: its full record goes into the ledger, whoever still wants it is answered."""
+        self._held.pop(f"{frame.effect}#{frame.number}", None)
+        dispatch = self._engine.dispatches.live.get(frame.dispatch)
+        effect = dispatch.effects.get(frame.effect) if dispatch is not None else None
+        if (effect is not None and effect.status in ("ended", "stopped")) or (effect is None and self._is_recorded(frame)):
+            return
+        if effect is not None and effect.gateway is gateway:
+            gateway.load -= 1
+        if dispatch is not None and effect is None:  # this orchestrator is new and hears of the call here first
+            effect = dispatch.effects.setdefault(frame.effect, EffectState(frame.effect, "model", "", dispatch.attempt))
+        record: dict[str, Any] = decode(frame.record)
+        attempt = dispatch.attempt if dispatch is not None else ""
+        fact = e.ModelCalled(effect=frame.effect, dispatch=frame.dispatch, attempt=attempt, **record)
+        task = self._engine.tasks.get(frame.task)
+        error = from_wire(record["error"]) if record["error"] else None
+        then = partial(self._engine.effects.answer, dispatch, effect) if dispatch is not None and effect is not None else None
+        self._engine.record(task, fact, then, task_id=frame.task)
+        if dispatch is not None and task is not None and isinstance(error, BudgetExceeded):
+            self._engine.end(task, Outcome.BUDGET_EXCEEDED, str(error), error=error.to_wire())
+
+    def _is_recorded(self, frame: CallEnded) -> bool:
+        """Whether an earlier orchestrator recorded this call, and the gateway did not hear that it is durable."""
+        return any(
+            entry.kind == e.ModelCalled.KIND and isinstance(fact := entry.open(), e.ModelCalled) and fact.effect == frame.effect
+            for entry in self._engine.store.entries(frame.task)
+        )
+
+    def gateway_opened(self, gateway: Channel, holds: list[str]) -> None:
+        self.gateways.append(gateway)
+        self._held.update(dict.fromkeys(holds, gateway))
+        self.call_waiting()
+
+    def call_waiting(self) -> None:
+        """Make the model calls that wait for a gateway."""
+        uncalled, self._uncalled = self._uncalled, []
+        for dispatch, effect in uncalled:
+            if self._engine.dispatches.live.get(dispatch.id) is dispatch and effect.status == "asked":
+                self.call(dispatch, effect)
+
+    def gateway_closed(self, gateway: Channel) -> None:
+        """A gateway has died: its calls in flight are spent, and are made once more."""
+        if gateway in self.gateways:
+            self.gateways.remove(gateway)
+        self._held = {call: holder for call, holder in self._held.items() if holder is not gateway}
+        for dispatch in list(self._engine.dispatches.live.values()):
+            for effect in [one for one in dispatch.effects.values() if one.gateway is gateway]:
+                self._cut_off(dispatch, effect, gateway)
+
+    def _cut_off(self, dispatch: DispatchState, effect: EffectState, gateway: Channel) -> None:
+        engine, task = self._engine, self._engine.tasks[dispatch.task]
+        effect.status = "reserving"  # who asks meanwhile attaches: the second call begins once it is durable that the first one was lost
+        engine.record(task, e.ModelCutOff(effect.id, dispatch.id, gateway.name, effect.number), partial(self._call_again, dispatch, effect))
+
+    def _call_again(self, dispatch: DispatchState, effect: EffectState) -> None:
+        if self._engine.dispatches.live.get(dispatch.id) is dispatch and effect.status == "reserving":
+            effect.status = "asked"
+            self.call(dispatch, effect)
+
+    def cancel(self, effect: EffectState) -> None:
+        """Nobody waits for it any more."""
+        if effect.status == "calling" and effect.gateway is not None:
+            effect.gateway.load -= 1
+            effect.gateway.send(CancelCall(effect.id))
+            effect.gateway = None

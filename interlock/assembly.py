@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextvars import Context
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +26,9 @@ from interlock.app import App
 from interlock.backend import check_not_ended
 from interlock.cell import Cell, LocalPeer
 from interlock.orchestrator.engine import Engine
+from interlock.orchestrator.ledger.keeper import Keeper
 from interlock.orchestrator.ledger.memory import MemoryLedger
+from interlock.orchestrator.ledger.reader import Reader
 from interlock.orchestrator.ledger.sqlite import SqliteLedger
 from interlock.orchestrator.ledger.writer import Writer
 from interlock.orchestrator.peers import PeerRef
@@ -35,7 +38,7 @@ from interlock.schemas.errors import InterlockError
 from interlock.schemas.ports import Clock, Grant, PeerGone, Processes, Reservation
 from interlock.schemas.record import Receipt
 from interlock.schemas.specs import MODELS, RUNNERS
-from interlock.settings import ModelSettings
+from interlock.settings import ModelSettings, checkpoint_place
 from interlock.telemetry import task_span
 
 _LOG = logging.getLogger("interlock.local")
@@ -124,7 +127,8 @@ class Assembly:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / LEDGER_FILE
         make = SqliteLedger.open if path.exists() else SqliteLedger.create
-        return self._opened(make(path, self.clock, on_failure=self._store_failed))
+        keeper = Keeper.beside(self.folder, partial(Reader, path), checkpoint_place())
+        return self._opened(make(path, self.clock, on_failure=self._store_failed, keeper=keeper))
 
     def _memory(self) -> Writer:
         return self._opened(MemoryLedger(self.clock, on_failure=self._store_failed))
@@ -138,7 +142,7 @@ class Assembly:
         """A new engine on the store, in a cell of its own; it greets every peer."""
         self.engine_cell = Cell("engine")
         self.engine = Engine(self.store, self.clock, _Budgets(self), self._lost, self._engine_failed, task_span)
-        self.service = Service(self.engine, self.store.reader)
+        self.service = Service(self.engine, self.store.reader, self.store.keeper)
         self._engaged.set()
         await self.engine_cell.call(self.engine.open([ref for ref, _ in self.peers.values()]))
 

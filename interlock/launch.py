@@ -23,6 +23,7 @@ from interlock.cluster import head
 from interlock.cluster.calls import insist
 from interlock.cluster.code import Code, code_at
 from interlock.cluster.config import (
+    CHECKPOINTS,
     DEFAULT_NAME,
     MODEL_KEY,
     ORCHESTRATOR,
@@ -41,7 +42,7 @@ from interlock.loading import load_app
 from interlock.orchestrator.ledger.sqlite_file import make_file
 from interlock.schemas.errors import AlreadyRunning, NotBorn, NotRunning
 from interlock.schemas.ports import PeerGone
-from interlock.settings import ModelSettings
+from interlock.settings import ModelSettings, checkpoint_place
 from interlock.tools.scratch import remove_abandoned
 
 TRUSTED = (ORCHESTRATOR, SUPERVISOR, REGISTRY)
@@ -105,7 +106,7 @@ async def place(app: App, code: Code, *, name: str, home: Path, model: ModelSett
     secrets = hosts.secrets_of(app, os.environ)
     private_folder(home)
     _make_stores(home)
-    write_secrets(home, {**secrets, MODEL_KEY: model.api_key})
+    write_secrets(home, {**secrets, MODEL_KEY: model.api_key, CHECKPOINTS: checkpoint_place()})
     node = ray.get_runtime_context().get_node_id()
     config = BusConfig(name, str(home), str(run_dir(home, name)), node, _public(model))
     make_wardens(config)

@@ -45,3 +45,10 @@ def home(env: Mapping[str, str] | None = None) -> Path:
     """Where a bus on this machine keeps its ledger and files: `INTERLOCK_HOME`, by default `.interlock` in the current folder."""
     env = os.environ if env is None else env
     return Path(env.get("INTERLOCK_HOME") or ".interlock").absolute()
+
+
+def checkpoint_place(env: Mapping[str, str] | None = None) -> str:
+    """Where copies of the ledger's checkpoints go: `INTERLOCK_CHECKPOINTS`, a path or an http(s) URL; empty where it is not set."""
+    env = os.environ if env is None else env
+    place = env.get("INTERLOCK_CHECKPOINTS", "")
+    return place if not place or place.startswith(("http://", "https://")) else str(Path(place).absolute())

@@ -10,6 +10,7 @@ from typing import Any
 from interlock.orchestrator.admission import Submission
 from interlock.orchestrator.engine import Engine
 from interlock.orchestrator.ledger.folds import run_record
+from interlock.orchestrator.ledger.keeper import Keeper
 from interlock.orchestrator.ledger.reader import Reads
 from interlock.orchestrator.posts import Post
 from interlock.orchestrator.watches import Watches
@@ -23,10 +24,10 @@ Wire = dict[str, Any]
 
 
 class Service:
-    """One engine's calls. `reads` answers from what is durable."""
+    """One engine's calls. `reads` answers from what is durable, `keeper` signs it."""
 
-    def __init__(self, engine: Engine, reads: Reads) -> None:
-        self._engine, self._reads = engine, reads
+    def __init__(self, engine: Engine, reads: Reads, keeper: Keeper | None = None) -> None:
+        self._engine, self._reads, self._keeper = engine, reads, keeper
         self._watches = Watches(engine, self._past)
 
     # --- tasks -----------------------------------------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ class Service:
             raise TooManyReplicas(agent=agent, bound=bound, asked=replicas)
 
     async def status(self) -> Wire:
-        """Counts of what is live now."""
+        """Counts of what is live now, and how far the ledger is signed."""
         engine = self._engine
         return {
             "epoch": engine.store.epoch,
@@ -141,5 +142,6 @@ class Service:
             "waiting_tasks": sum(1 for task in engine.tasks.values() if task.open_items),
             "live_dispatches": len(engine.dispatches.live),
             "queues": {name: len(pool.queue) for name, pool in engine.router.pools.items()},
+            "checkpoints": self._keeper.status() if self._keeper is not None else None,
             "peers": [{"name": channel.name, "pool": channel.pool, "load": channel.load} for channel in engine.peers.channels.values()],
         }

@@ -1,11 +1,18 @@
 """The tree of errors: what the bus refuses, limits and orders, work that failed, the place it runs in.
 
 Each says what happened, what it means and what to do next; see `error.py` for how they are made and how they travel. Those of work that
-failed are in `work_errors.py`.
+failed are in `work_errors.py`, those of the ledger in `ledger_errors.py`.
 """
 
 from interlock.schemas.error import InterlockError as InterlockError
 from interlock.schemas.error import from_wire as from_wire
+from interlock.schemas.ledger_errors import CheckpointDamaged as CheckpointDamaged
+from interlock.schemas.ledger_errors import LedgerDamaged as LedgerDamaged
+from interlock.schemas.ledger_errors import LedgerExists as LedgerExists
+from interlock.schemas.ledger_errors import NoCheckpoints as NoCheckpoints
+from interlock.schemas.ledger_errors import NoLedger as NoLedger
+from interlock.schemas.ledger_errors import NoProof as NoProof
+from interlock.schemas.ledger_errors import StaleEpoch as StaleEpoch
 from interlock.schemas.work_errors import AgentFailed as AgentFailed
 from interlock.schemas.work_errors import BadReply as BadReply
 from interlock.schemas.work_errors import BranchMoved as BranchMoved
@@ -266,26 +273,6 @@ class NoSandbox(InterlockError):
     template = (
         "Code that a model wrote needs a sandbox and none works here: {problem}. Install bubblewrap, or accept the risk with --unsafe-exec."
     )
-
-
-class NoLedger(InterlockError):
-    code = "no_ledger"
-    template = "No ledger can be opened at {path}: {problem}. {remedy}"
-
-
-class LedgerExists(InterlockError):
-    code = "ledger_exists"
-    template = "A ledger already exists at {path}. It was left as it is; open it, or give another path."
-
-
-class LedgerDamaged(InterlockError):
-    code = "ledger_damaged"
-    template = "The ledger is not intact: entry {seq}: {problem}. Stop the bus and keep the file; restore the last good backup."
-
-
-class StaleEpoch(InterlockError):
-    code = "stale_epoch"
-    template = "Epoch {epoch} has been followed by {current}; this orchestrator is no longer the one and exits."
 
 
 class SupervisorGone(InterlockError):

@@ -1,11 +1,29 @@
 """Commands that prove what the ledger says; they read its file and need no bus."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from interlock.cli import output
-from interlock.settings import home
+from interlock.settings import checkpoint_place, home
+
+if TYPE_CHECKING:
+    from interlock.orchestrator.ledger.notes import PublicKey
+    from interlock.orchestrator.ledger.signed import History, Signed
+
+ledger_option = click.option(
+    "--ledger", type=click.Path(path_type=Path), metavar="PATH", help="The ledger's file. [default: ledger.db in INTERLOCK_HOME]"
+)
+checkpoints_option = click.option(
+    "--checkpoints",
+    "place",
+    metavar="PLACE",
+    help="Checkpoints that lie elsewhere too: a file, or an http(s) URL that answers with them. [default: INTERLOCK_CHECKPOINTS]",
+)
+key_option = click.option(
+    "--key", metavar="NAME+ID+KEY", help="The public key that signed them, as you noted it. [default: checkpoint.pub beside the ledger]"
+)
 
 
 @click.group()
@@ -14,27 +32,126 @@ def audit() -> None:
 
 
 @audit.command()
-@click.option("--ledger", type=click.Path(path_type=Path), metavar="PATH", help="The ledger's file. [default: ledger.db in INTERLOCK_HOME]")
+@ledger_option
+@checkpoints_option
+@key_option
+@click.option("--refold", is_flag=True, help="Prove too that all that is shown of tasks follows from the entries.")
 @output.json_option
-def verify(ledger: Path | None, as_json: bool) -> None:
-    """Prove that the ledger is intact: no entry was changed, removed or moved, and all that is shown of tasks follows from the entries.
+def verify(ledger: Path | None, place: str | None, key: str | None, refold: bool, as_json: bool) -> None:
+    """Prove that the ledger is intact: no entry was changed, removed or moved, none is missing at its end, none was rewritten.
 
-    It works beside a running bus and without one. The exit code is 1 where the ledger is damaged; the first bad entry is named.
+    The chain of hashes in the ledger shows the first three, checkpoints the others: they are signed and lie outside it. For entries after
+    the last checkpoint only the chain vouches. It works beside a running bus and without one. The exit code is 1 where the ledger is
+    damaged or a checkpoint is forged; the first bad entry is named.
     """
     from interlock.orchestrator.ledger.reader import Reader
-    from interlock.schemas.errors import LedgerDamaged
+    from interlock.schemas.errors import CheckpointDamaged, LedgerDamaged
 
     path = ledger or home() / "ledger.db"
     reader = Reader(path)
     try:
-        number = reader.verify()
-    except LedgerDamaged as damaged:
+        signed = _signed(path, place, key)
+        number = reader.verify(signed.heads, refold)
+        if signed.bad is not None:
+            raise signed.bad
+    except (LedgerDamaged, CheckpointDamaged) as damaged:
         if as_json:
-            output.as_json({"intact": False, "ledger": str(path), "entry": damaged.seq, "problem": damaged.problem})
+            problem = damaged.problem if isinstance(damaged, LedgerDamaged) else str(damaged)
+            output.as_json({"intact": False, "ledger": str(path), "entry": damaged.seq, "problem": problem})
         raise
     finally:
         reader.close()
     if as_json:
-        output.as_json({"intact": True, "ledger": str(path), "entries": number})
+        found = {"entries": number, "signed": signed.size, "checkpoints": len(signed.heads), "refolded": refold}
+        output.as_json({"intact": True, "ledger": str(path), **found})
     else:
-        click.echo(f"ledger intact: {number} entries")
+        click.echo(f"ledger intact: {number} entries, {_vouched(signed)}{', shown as they tell' if refold else ''}")
+
+
+def _vouched(signed: "Signed") -> str:
+    many = len(signed.heads)
+    if not many:
+        return "none of them signed: that the end was cut off or all was rewritten would not show"
+    return f"the first {signed.size} signed in {many} checkpoint{'' if many == 1 else 's'}"
+
+
+@audit.command()
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path, exists=False))
+@ledger_option
+@checkpoints_option
+@key_option
+@output.json_option
+def export(file: Path, ledger: Path | None, place: str | None, key: str | None, as_json: bool) -> None:
+    """Write all entries as stored, the checkpoints and the public key into FILE, with a program that checks them offline.
+
+    `python -I FILE` runs it; it needs Python and the package `cryptography`, and neither a bus nor Interlock. FILE holds all that
+    the ledger holds, in the clear. What is damaged is written as it is.
+    """
+    from interlock.orchestrator.ledger.bundle import export as write
+    from interlock.orchestrator.ledger.reader import Reader
+    from interlock.orchestrator.ledger.signed import notes
+
+    if file.exists():
+        raise click.BadParameter(f"{file} exists already; give another name.", param_hint="'FILE'")
+    path = ledger or home() / "ledger.db"
+    reader = Reader(path)
+    try:
+        found, trusted = _found(path, place, key)
+        number = write(reader.walk(), notes(found, trusted), trusted, file)
+    except OSError as problem:
+        raise click.FileError(str(file), problem.strerror or str(problem)) from None
+    finally:
+        reader.close()
+    if as_json:
+        output.as_json({"bundle": str(file), "entries": number, "key": str(trusted or "")})
+    else:
+        output.lines(f"{file}: {number} entries. `python -I {file}` checks them, on any machine with Python and cryptography.")
+
+
+@audit.command()
+@click.argument("seq", metavar="ENTRY", type=click.IntRange(1))
+@click.option("--since", type=click.IntRange(1), metavar="SIZE", help="Prove too that nothing changed since a checkpoint of SIZE.")
+@ledger_option
+@checkpoints_option
+@key_option
+@output.json_option
+def prove(seq: int, since: int | None, ledger: Path | None, place: str | None, key: str | None, as_json: bool) -> None:
+    """Prove one entry to somebody who has a checkpoint and no ledger.
+
+    ENTRY is its number. The proofs are those of RFC 9162; the leaf is the entry's hash. `--json` prints them, with the entry and the newest
+    checkpoint.
+    """
+    from interlock.orchestrator.ledger.bundle import prove as proof_of
+    from interlock.orchestrator.ledger.reader import Reader
+
+    path = ledger or home() / "ledger.db"
+    reader = Reader(path)
+    try:
+        proof = proof_of(reader, _signed(path, place, key), seq, since)
+    finally:
+        reader.close()
+    if as_json:
+        output.as_json(proof)
+        return
+    click.echo(f"entry {seq} is in the checkpoint of {proof['size']} entries: {_hashes(proof['inclusion'])}")
+    if since is not None:
+        click.echo(f"that checkpoint continues the one of {since} entries: {_hashes(proof['since']['consistency'])}")
+
+
+def _hashes(path: list[str]) -> str:
+    return "1 hash proves it" if len(path) == 1 else f"{len(path)} hashes prove it"
+
+
+def _found(ledger: Path, place: str | None, key: str | None) -> "tuple[list[History], PublicKey | None]":
+    """The histories of a ledger and the key that counts. A URL that the bus posts to may answer nobody: it is read where it is named."""
+    from interlock.orchestrator.ledger.signed import histories, public_key
+
+    kept = checkpoint_place()
+    places = [place] if place else [kept] if kept and "://" not in kept else []
+    return histories(ledger.parent, places), public_key(ledger.parent, key)
+
+
+def _signed(ledger: Path, place: str | None, key: str | None) -> "Signed":
+    from interlock.orchestrator.ledger.signed import signed
+
+    return signed(*_found(ledger, place, key))

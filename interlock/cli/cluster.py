@@ -101,7 +101,17 @@ def status(bus: "Bus", as_json: bool) -> None:
         f"Epoch {found['epoch']}: {found['live_tasks']} live tasks, {found['waiting_tasks']} of them waiting for a human, "
         f"{found['live_dispatches']} messages at work."
     )
+    for line in _checkpoints(found.get("checkpoints")):
+        output.lines(line)
     output.table(("pool", "members", "load", "queue"), _pools(found))
+
+
+def _checkpoints(found: dict[str, Any] | None) -> list[str]:
+    """How far the ledger is signed, and what keeps checkpoints from being written; nothing for a bus that keeps no files."""
+    if found is None:
+        return []
+    lines = [f"The ledger is signed up to entry {found['entries']}; {found['unsigned']} entries came after."]
+    return lines + [f"No checkpoint can be written to {place}: {problem}." for place, problem in found["problems"].items()]
 
 
 def _pools(found: dict[str, Any]) -> list[tuple[str, int, int, int]]:

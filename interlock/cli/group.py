@@ -26,6 +26,7 @@ BAD_INPUT = (
     errors.InvalidMessage,
     errors.NotReceived,
     errors.InvalidSchema,
+    errors.NoCheckpoints,
     errors.NoLedger,
     errors.NoModel,
     errors.NotARepository,

@@ -14,6 +14,8 @@ from interlock.settings import ModelSettings
 ORCHESTRATOR, SUPERVISOR, REGISTRY, WARDEN = "orchestrator", "supervisor", "registry", "warden"
 LEDGER_FILE, JOURNAL_FILE, SECRETS_FILE, BUS_FILE = "ledger.db", "supervisor.db", "secrets.json", "bus.json"
 MODEL_KEY = "OPENAI_API_KEY"
+CHECKPOINTS = "INTERLOCK_CHECKPOINTS"
+"""Among the secrets: a URL that takes checkpoints may hold a token."""
 DEFAULT_NAME = "interlock"
 
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "HEADERS")

@@ -20,7 +20,7 @@ import psutil
 import ray
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
-from interlock.cluster.config import BUS_FILE
+from interlock.cluster.config import BUS_FILE, CHECKPOINTS
 from interlock.schemas.errors import NotRunning, RayFailed
 
 ADDRESS = "127.0.0.1"
@@ -31,6 +31,11 @@ _PASSED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "TZ", "TM
 _PASSED_PREFIXES = ("LC_", "RAY_", "OTEL_", "INTERLOCK_")
 
 
+def _is_passed(name: str) -> bool:
+    """A URL that takes checkpoints may hold a token: only the orchestrator gets it, by the file of secrets."""
+    return name != CHECKPOINTS and (name in _PASSED or name.startswith(_PASSED_PREFIXES))
+
+
 def start(home: Path) -> str:
     """Start a Ray with `ray start --block` in a session of its own; its address. Raises `RayFailed` with what it printed."""
     port = _free_port()
@@ -38,7 +43,7 @@ def start(home: Path) -> str:
     words += [f"--num-cpus={max(16, os.cpu_count() or 1)}", "--disable-usage-stats"]
     # Nothing is scaled here, and no driver shows its workers' logs: two processes less to wait for.
     words += ["--no-monitor", "--include-log-monitor=false"]
-    environment = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
+    environment = {name: value for name, value in os.environ.items() if _is_passed(name)}
     log = home / LOG_FILE
     with log.open("wb") as output:
         process = subprocess.Popen(

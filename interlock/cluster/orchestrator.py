@@ -4,17 +4,20 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import ray
 
 from interlock.clock import SystemClock
 from interlock.cluster.calls import answers, insist
-from interlock.cluster.config import SUPERVISOR, BusConfig
+from interlock.cluster.config import CHECKPOINTS, SUPERVISOR, BusConfig, read_secrets
 from interlock.cluster.ports import Handle, RayBudgets, RayPeer
 from interlock.cluster.process import begin
 from interlock.orchestrator.admission import Submission
 from interlock.orchestrator.engine import Engine
+from interlock.orchestrator.ledger.keeper import Keeper
+from interlock.orchestrator.ledger.reader import Reader
 from interlock.orchestrator.ledger.sqlite import SqliteLedger
 from interlock.orchestrator.peers import PeerRef
 from interlock.orchestrator.service import Service
@@ -45,7 +48,9 @@ class OrchestratorActor:
     async def _start(self) -> Service:
         try:
             clock, supervisor = SystemClock(), ray.get_actor(SUPERVISOR, namespace=self._config.name)
-            store = SqliteLedger.open(self._config.ledger, clock, on_failure=self._failed)
+            place = read_secrets(self._config.home, [CHECKPOINTS]).get(CHECKPOINTS, "")
+            keeper = Keeper.beside(self._config.ledger.parent, partial(Reader, self._config.ledger), place)
+            store = SqliteLedger.open(self._config.ledger, clock, on_failure=self._failed, keeper=keeper)
             store.open_epoch()
 
             def lost(name: str) -> None:
@@ -54,7 +59,7 @@ class OrchestratorActor:
             self._engine = engine = Engine(store, clock, RayBudgets(supervisor), lost, self._failed, task_span)
             found = await insist(supervisor.peers)
             await engine.open([PeerRef(name, kind, pool, RayPeer(handle)) for name, kind, pool, handle in found])
-            return Service(engine, store.reader)
+            return Service(engine, store.reader, keeper)
         except BaseException as error:
             self._failed(error)
             raise

@@ -1,19 +1,52 @@
-"""The audit of a ledger: its chain is whole, and the rows beside the entries say what the entries say."""
+"""The audit of a ledger: its chain is whole, its entries are those that were signed, and the rows beside them say what they say."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from interlock.orchestrator.ledger.chain import verify
+from interlock.orchestrator.ledger.merkle import Tree, leaf
+from interlock.orchestrator.ledger.notes import Checkpoint
 from interlock.orchestrator.ledger.projections import PROJECTED, Key, Row, Tables, key_of
 from interlock.schemas.entries import Entry
 from interlock.schemas.errors import LedgerDamaged
 
 
-def audit(entries: Iterable[Entry], stored: Callable[[], Iterable[Row]]) -> int:
-    """How many entries there are, all intact and equal to the stored rows; else `LedgerDamaged` with the first that is not."""
+def audit(entries: Iterable[Entry], stored: Callable[[], Iterable[Row]] | None, signed: Sequence[Checkpoint] = ()) -> int:
+    """How many entries there are, all intact and those that were signed; else `LedgerDamaged` with the first that is not.
+
+    Where `stored` gives the rows, they are equal to what the entries come to, too.
+    """
     tables = Tables()
-    number = verify(_folding(entries, tables))
-    _compare({key_of(row): row for row in stored()}, tables.rows)
+    walked = _signed(entries, sorted((one for one in signed if one.size), key=lambda one: one.size))
+    number = verify(walked if stored is None else _folding(walked, tables))
+    if stored is not None:
+        _compare({key_of(row): row for row in stored()}, tables.rows)
     return number
+
+
+def _signed(entries: Iterable[Entry], signed: Sequence[Checkpoint]) -> Iterator[Entry]:
+    """The entries, each handed on before it is looked at here: the chain names a bad one exactly, a root only the stretch that it is in."""
+    tree, fresh, good = Tree(), [], 0
+    waiting = iter(signed)
+    due = next(waiting, None)
+    for entry in entries:
+        yield entry
+        if due is None:
+            continue
+        fresh.append(leaf(entry.hash))
+        while due is not None and due.size == entry.seq:
+            tree.extend(fresh)
+            fresh = []
+            if due.root != tree.root():
+                raise LedgerDamaged(seq=good + 1, problem=_rewritten(good + 1, due))
+            good, due = due.size, next(waiting, None)
+    if due is not None:
+        last = tree.size + len(fresh)
+        raise LedgerDamaged(seq=last + 1, problem=f"it is missing: the ledger ends before it, and {due.size} entries were signed")
+
+
+def _rewritten(begin: int, due: Checkpoint) -> str:
+    which = f"it or one up to entry {due.size} is" if due.size > begin else "it is"
+    return f"{which} not the one that was signed, though the chain is whole: its history was rewritten"
 
 
 def _folding(entries: Iterable[Entry], tables: Tables) -> Iterator[Entry]:

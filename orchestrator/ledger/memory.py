@@ -6,11 +6,12 @@ lives in `Disk` and survives the writer: `reopen` is a crash and a restart.
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from interlock.orchestrator.ledger.audit import audit
 from interlock.orchestrator.ledger.chain import GENESIS
+from interlock.orchestrator.ledger.notes import Checkpoint
 from interlock.orchestrator.ledger.projections import PROJECTED, AppRow, ContractRow, InboxRow, Row, Tables, TaskRow
 from interlock.orchestrator.ledger.writer import Opened, Stored, Writer
 from interlock.schemas.entries import Entry
@@ -66,8 +67,11 @@ class Disk:
     def apps(self) -> list[AppRow]:
         return sorted(self._rows(AppRow), key=lambda row: row.seq)
 
-    def verify(self) -> int:
-        return audit(self.log, self.tables.rows.values)
+    def hashes(self, after: int = 0, limit: int = 1000) -> list[bytes]:
+        return [entry.hash for entry in self.log[after : after + limit]]
+
+    def verify(self, signed: Sequence[Checkpoint] = (), refold: bool = True) -> int:
+        return audit(self.log, self.tables.rows.values if refold else None, signed)
 
     def close(self) -> None:
         """Nothing is held."""

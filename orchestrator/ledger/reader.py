@@ -4,12 +4,13 @@ A reader never writes, never blocks the writer and needs no bus: the ledger of a
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 from urllib.parse import quote
 
 from interlock.orchestrator.ledger.audit import audit
+from interlock.orchestrator.ledger.notes import Checkpoint
 from interlock.orchestrator.ledger.projections import AppRow, ContractRow, InboxRow, Row, TaskRow
 from interlock.schemas.entries import Entry
 from interlock.schemas.errors import LedgerDamaged, NoLedger
@@ -51,8 +52,12 @@ class Reads(Protocol):
     def apps(self) -> list[AppRow]:
         """All deployed versions, the latest deployment last."""
 
-    def verify(self) -> int:
-        """How many entries there are, all intact and equal to the rows beside them; else `LedgerDamaged`."""
+    def hashes(self, after: int = 0, limit: int = _PAGE) -> list[bytes]:
+        """The chain hashes of the next entries after number `after`."""
+
+    def verify(self, signed: Sequence[Checkpoint] = (), refold: bool = True) -> int:
+        """How many entries there are, all intact and those that were `signed`, and with `refold` equal to the rows beside them; else
+        `LedgerDamaged`."""
 
     def close(self) -> None: ...
 
@@ -97,11 +102,14 @@ class SqlReader:
     def apps(self) -> list[AppRow]:
         return [AppRow(*row) for row in self.all("SELECT * FROM apps ORDER BY seq")]
 
-    def verify(self) -> int:
+    def hashes(self, after: int = 0, limit: int = _PAGE) -> list[bytes]:
+        return [bytes(hash) for (hash,) in self.all("SELECT hash FROM entries WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)]
+
+    def verify(self, signed: Sequence[Checkpoint] = (), refold: bool = True) -> int:
         """On a connection of its own, so that it may run in another thread while this reader goes on answering."""
         own = self.moment()
         try:
-            return audit(own.walk(), own.rows)
+            return audit(own.walk(), own.rows if refold else None, signed)
         finally:
             own.close()
 

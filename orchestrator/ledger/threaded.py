@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Protocol
 
+from interlock.orchestrator.ledger.keeper import Keeper
 from interlock.orchestrator.ledger.reader import Reads
 from interlock.orchestrator.ledger.writer import Opened, Stored, Writer
 from interlock.schemas.entries import Entry
@@ -34,7 +35,7 @@ class Committing(Protocol):
 
 
 class ThreadedLedger(Writer):
-    """`Store` on a database; `reader` answers from it."""
+    """`Store` on a database; `reader` answers from it. A `keeper` hears of what is durable, and signs checkpoints."""
 
     def __init__(
         self,
@@ -44,8 +45,10 @@ class ThreadedLedger(Writer):
         store: Committing,
         on_failure: Callable[[InterlockError], None],
         on_durable: Callable[[Entry], None] | None,
+        keeper: Keeper | None = None,
     ) -> None:
         super().__init__(path, clock, reader, on_failure, on_durable)
+        self.keeper = keeper
         self._store = store
         self._queue: deque[Stored] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -55,11 +58,15 @@ class ThreadedLedger(Writer):
     async def _release(self) -> None:
         if self.epoch:
             await asyncio.to_thread(self._thread.join)
+            if self.keeper is not None:
+                await asyncio.to_thread(self.keeper.join)
         else:
             self._store.close()
 
     def _open(self) -> Opened:
         opened = self._store.take_epoch()
+        if self.keeper is not None:
+            self.keeper.begin(opened.seq)
         self._thread.start()
         return opened
 
@@ -89,9 +96,13 @@ class ThreadedLedger(Writer):
             raise
         finally:
             self._store.close()
+            if self.keeper is not None:
+                self.keeper.end()
 
     def _commit_waiting(self) -> None:
         batch = [self._queue.popleft() for _ in range(len(self._queue))]
         if batch and not self._closed:
             self._store.commit(batch)
+            if self.keeper is not None:
+                self.keeper.committed([stored[-1] for stored in batch])
             self._loop.call_soon_threadsafe(self._settled, batch[-1][0])

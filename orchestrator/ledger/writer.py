@@ -13,6 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 from interlock.orchestrator.ledger.chain import GENESIS, link
+from interlock.orchestrator.ledger.keeper import Keeper
 from interlock.orchestrator.ledger.reader import Reads
 from interlock.schemas.entries import Entry, Fact
 from interlock.schemas.errors import InterlockError, StoreFailed
@@ -33,7 +34,7 @@ class Opened(NamedTuple):
 class Writer(ABC):
     """The one writer of a ledger, for one epoch. Use it from the loop that ran `open_epoch`.
 
-    `on_durable` is called for each entry that has become durable, before its `then`.
+    `on_durable` is called for each entry that has become durable, before its `then`. `keeper`: who signs checkpoints, where somebody does.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Writer(ABC):
     ) -> None:
         self.epoch = 0
         self.reader = reader
+        self.keeper: Keeper | None = None
         self._path = path
         self._clock = clock
         self._on_failure = on_failure

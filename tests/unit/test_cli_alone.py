@@ -1,4 +1,4 @@
-"""The command line by itself: bad usage, no bus, an interrupt, a fault of our own, no terminal, a quick start, and the audit of a file."""
+"""The command line by itself: bad usage, no bus, an interrupt, a fault of our own, no terminal, a quick start."""
 
 import json
 import re
@@ -15,9 +15,6 @@ from click.testing import CliRunner, Result
 
 from interlock.cli import connection, main, output
 from interlock.cli.inputs import Limits
-from interlock.clock import SystemClock
-from interlock.orchestrator.ledger.sqlite import SqliteLedger
-from interlock.schemas.entries import EpochStarted
 from interlock.schemas.errors import BadDeclaration, NotRunning
 from interlock.schemas.record import State
 
@@ -254,58 +251,6 @@ assert not loaded, loaded
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "interlock 0.1.0"
-
-
-# --- the audit -------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    """A ledger with three entries, whose bus is gone."""
-    import asyncio
-
-    async def write(path: Path) -> None:
-        store = SqliteLedger.create(path, SystemClock(), on_failure=lambda error: None)
-        store.open_epoch()
-        for number in range(3):
-            store.append("", EpochStarted(store.epoch, f"version {number}"))
-        await store.close()
-
-    (tmp_path / "home").mkdir()
-    asyncio.run(write(tmp_path / "home" / "ledger.db"))
-    return tmp_path / "home" / "ledger.db"
-
-
-def test_an_intact_ledger(ledger: Path, tmp_path: Path) -> None:
-    done = run("audit", "verify")
-    assert (done.exit_code, done.stdout, done.stderr) == (0, "ledger intact: 3 entries\n", "")
-    other = ledger.rename(tmp_path / "other.db")
-    said = json.loads(run("audit", "verify", "--ledger", str(other), "--json").stdout)
-    assert said == {"intact": True, "ledger": str(other), "entries": 3}
-
-
-def test_a_damaged_ledger_names_the_first_bad_entry(ledger: Path) -> None:
-    import sqlite3
-    from contextlib import closing
-
-    with closing(sqlite3.connect(ledger)) as db, db:
-        for (trigger,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-            db.execute(f"DROP TRIGGER {trigger}")
-        db.execute("UPDATE entries SET data = CAST(replace(data, 'version 1', 'version 9') AS BLOB) WHERE seq = 2")
-    done = run("audit", "verify", "--json")
-    problem = "its hash does not fit its content and the entry before it"
-    assert json.loads(done.stdout) == {"intact": False, "ledger": str(ledger), "entry": 2, "problem": problem}
-    sentence = f"The ledger is not intact: entry 2: {problem}. Stop the bus and keep the file; restore the last good backup.\n"
-    assert (done.exit_code, done.stderr) == (1, sentence)
-
-
-def test_no_ledger(tmp_path: Path) -> None:
-    done = run("audit", "verify")
-    path = tmp_path / "home" / "ledger.db"
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == (
-        f"No ledger can be opened at {path}: there is no such file. `interlock up` creates one; or give the path of another.\n"
-    )
 
 
 # --- up and down -----------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,40 @@
+"""What can be wrong with a ledger and with what vouches for it; a part of the tree in `errors.py`."""
+
+from interlock.schemas.error import InterlockError
+
+
+class NoLedger(InterlockError):
+    code = "no_ledger"
+    template = "No ledger can be opened at {path}: {problem}. {remedy}"
+
+
+class LedgerExists(InterlockError):
+    code = "ledger_exists"
+    template = "A ledger already exists at {path}. It was left as it is; open it, or give another path."
+
+
+class LedgerDamaged(InterlockError):
+    code = "ledger_damaged"
+    template = "The ledger is not intact: entry {seq}: {problem}. Stop the bus and keep the file; restore the last good backup."
+
+
+class CheckpointDamaged(InterlockError):
+    """`seq`: the first entry that the checkpoints before it do not vouch for."""
+
+    code = "checkpoint_damaged"
+    template = "A checkpoint is not intact: the note in line {line} of {place}: {problem}. From entry {seq} on nothing vouches for the ledger but later checkpoints; keep both files and find out who wrote it."
+
+
+class NoCheckpoints(InterlockError):
+    code = "no_checkpoints"
+    template = "The checkpoints at {place} cannot be read: {problem}. Nothing was verified; give a file of checkpoints or a URL that answers with one, and the public key in NAME+ID+KEY form."
+
+
+class NoProof(InterlockError):
+    code = "no_proof"
+    template = "Entry {seq} cannot be proved: {problem}. A checkpoint follows at most ten seconds after an entry on a running bus; `interlock audit verify` says what is signed."
+
+
+class StaleEpoch(InterlockError):
+    code = "stale_epoch"
+    template = "Epoch {epoch} has been followed by {current}; this orchestrator is no longer the one and exits."

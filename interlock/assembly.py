@@ -349,6 +349,9 @@ class _Budgets:
     async def settle(self, id: str, actual: Amounts) -> None:
         await self._ask(lambda supervisor: supervisor.budgets.settle(id, actual))
 
+    async def forfeit(self, task: str, id: str) -> Amounts:
+        return await self._ask(lambda supervisor: supervisor.budgets.forfeit(task, id))
+
     async def close(self, task: str) -> None:
         await self._ask(lambda supervisor: supervisor.budgets.close(task))
 

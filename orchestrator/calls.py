@@ -102,9 +102,16 @@ class Calls:
                 self._cut_off(dispatch, effect, gateway)
 
     def _cut_off(self, dispatch: DispatchState, effect: EffectState, gateway: Channel) -> None:
-        engine, task = self._engine, self._engine.tasks[dispatch.task]
         effect.status = "reserving"  # who asks meanwhile attaches: the second call begins once it is durable that the first one was lost
-        engine.record(task, e.ModelCutOff(effect.id, dispatch.id, gateway.name, effect.number), partial(self._call_again, dispatch, effect))
+        self._engine.background(self._charge(dispatch, effect, gateway.name), dispatch.task)
+
+    async def _charge(self, dispatch: DispatchState, effect: EffectState, gateway: str) -> None:
+        engine = self._engine
+        charged = await engine.budgets.forfeit(dispatch.task, f"{effect.id}#{effect.number}@{gateway}")
+        if engine.detached:
+            return
+        fact = e.ModelCutOff(effect.id, dispatch.id, gateway, effect.number, dict(charged))
+        engine.record(engine.tasks.get(dispatch.task), fact, partial(self._call_again, dispatch, effect), task_id=dispatch.task)
 
     def _call_again(self, dispatch: DispatchState, effect: EffectState) -> None:
         if self._engine.dispatches.live.get(dispatch.id) is dispatch and effect.status == "reserving":

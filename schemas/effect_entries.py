@@ -3,7 +3,7 @@
 They are used as all entries are, by `interlock.schemas.entries`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from interlock.schemas.fact import Fact
@@ -88,10 +88,12 @@ class ModelCalled(Fact):
 
 @dataclass(frozen=True, slots=True)
 class ModelCutOff(Fact):
-    """Its gateway died while the call was in flight: charged in full as reserved; it may be repeated once."""
+    """Its gateway died while the call was in flight: charged in full as reserved; it may be repeated once. `charged` are the amounts by
+    meter, money as decimal text."""
 
     KIND: ClassVar[str] = "model.cut_off"
     effect: str
     dispatch: str
     gateway: str
     number: int
+    charged: dict[str, Any] = field(default_factory=dict)

@@ -89,6 +89,9 @@ class Budgets(Protocol):
     async def settle(self, id: str, actual: Amounts) -> None:
         """The effect has ended and used `actual`; what was held is given back."""
 
+    async def forfeit(self, task: str, id: str) -> Amounts:
+        """Whoever reserved `id` (and `id/2` and so on) is gone: what they hold counts as used. Returns all that they cost."""
+
     async def close(self, task: str) -> None:
         """The task has its outcome; its meters may be forgotten."""
 

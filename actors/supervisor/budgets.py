@@ -62,6 +62,10 @@ class SupervisorBudgets:
     async def settle(self, id: str, actual: Amounts) -> None:
         await self._alone("settle", id, actual)
 
+    async def forfeit(self, task: str, id: str) -> dict[str, Amount]:
+        cost: dict[str, Amount] = await self._alone("forfeit", task, id)
+        return cost
+
     async def close(self, task: str) -> None:
         await self._alone("close", task)
 
@@ -97,6 +101,8 @@ class SupervisorBudgets:
                 return [self._reserve(reservation) for reservation in args[0]]
             case "settle":
                 return self._journal.stage(*self.meters.settle(*args))
+            case "forfeit":
+                return self._forfeit(*args)
             case "used":
                 return self._used(*args)
         raise LookupError(f"budgets have no {name}")
@@ -115,6 +121,11 @@ class SupervisorBudgets:
         grant, changes = self.meters.reserve(reservation)
         self._journal.stage(*changes)
         return grant
+
+    def _forfeit(self, task: str, id: str) -> dict[str, Amount]:
+        cost, changes = self.meters.forfeit(task, id)
+        self._journal.stage(*changes)
+        return cost
 
     def _used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
         used = self.meters.used(task)

@@ -24,11 +24,13 @@ _GRAIN, _FLOOR = Decimal(1).scaleb(_FINEST), Context(prec=200, rounding=ROUND_FL
 
 @dataclass(slots=True)
 class _Held:
-    """One reservation; `settled` keeps its id known, so that a repeated request or settlement changes nothing."""
+    """One reservation: what it holds, once `settled` what it cost. Its id stays known, so that a repeated request or settlement changes
+    nothing."""
 
     units: int
     amounts: dict[str, Amount]
     settled: bool = False
+    cost: dict[str, Amount] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -88,6 +90,18 @@ class Meters:
         if owner is None or self._tasks[owner].held[id].settled:
             return []
         return self._decide(Change("settle", owner, {"id": id, "actual": _exact(actual)}))
+
+    def forfeit(self, task: str, id: str) -> tuple[dict[str, Amount], list[Change]]:
+        """Whoever held `id` and its continuations (`id/2` and so on) is gone: what is held is used. All that they cost."""
+        known = self._tasks.get(task)
+        mine = [one for one in known.held if one == id or one.startswith(f"{id}/")] if known is not None else []
+        cost: dict[str, Amount] = {}
+        changes: list[Change] = []
+        for one in mine:
+            assert known is not None
+            changes += self.settle(one, known.held[one].amounts)
+            _add(cost, known.held[one].cost)
+        return cost, changes
 
     def close(self, task: str) -> list[Change]:
         known = self._tasks.get(task)
@@ -168,7 +182,7 @@ class Meters:
         held = task.held[id]
         _add(task.reserved, {meter: -amount for meter, amount in held.amounts.items()})
         _add(task.used, actual)
-        held.settled, held.amounts = True, {}
+        held.settled, held.amounts, held.cost = True, {}, dict(actual)
 
     def _forget_if_done(self, name: str, task: _Task) -> None:
         if task.closed and (task.released or not task.fenced):

@@ -64,7 +64,7 @@ def _budget(record: RunRecord, facts: Sequence[e.Fact], took: float | None) -> I
     """Per meter what was used, and of how much where there is a limit."""
     limits = next(fact.limits for fact in facts if isinstance(fact, e.TaskAccepted))
     used: dict[str, Decimal | int] = {
-        TOKENS: record.input_tokens + record.output_tokens,
+        TOKENS: record.input_tokens + record.output_tokens + record.cut_off_tokens,
         STEPS: record.steps,
         USD: Decimal(record.cost_usd),
     }

@@ -53,6 +53,10 @@ class RayBudgets:
     async def settle(self, id: str, actual: Amounts) -> None:
         await self._batch("settle", id, dict(actual))
 
+    async def forfeit(self, task: str, id: str) -> Amounts:
+        cost: Amounts = await self._batch("forfeit", task, id)
+        return cost
+
     async def close(self, task: str) -> None:
         await self._batch("close", task)
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from interlock.schemas import entries as e
+from interlock.schemas.budget import TOKENS, USD
 from interlock.schemas.record import Outcome, RunRecord, ToolCall
 from interlock.schemas.times import rfc3339
 
@@ -15,7 +16,8 @@ from interlock.schemas.times import rfc3339
 def run_record(entries: Sequence[e.Entry]) -> RunRecord:
     """What the task did and cost so far; `ValueError` where it was never accepted. An order may stand before the acceptance.
 
-    A step is a model call (one that was cut off counts) or a tool call that was begun; tokens and money are those of recorded calls.
+    A step is a model call (one that was cut off counts) or a tool call that was begun; tokens and money are those of recorded calls, and
+    of those that were cut off what they were charged.
     """
     facts = [entry.open() for entry in entries]
     begin = next(((fact, entry) for fact, entry in zip(facts, entries, strict=True) if isinstance(fact, e.TaskAccepted)), None)
@@ -26,16 +28,19 @@ def run_record(entries: Sequence[e.Entry]) -> RunRecord:
     ended, ended_at = next(ends, (None, None))
     calls = [fact for fact in facts if isinstance(fact, e.ModelCalled)]
     tools = {fact.effect for fact in facts if isinstance(fact, e.EffectIntended | e.EffectEnded)}
-    cut_off = sum(isinstance(fact, e.ModelCutOff) for fact in facts)
+    cut_off = [fact for fact in facts if isinstance(fact, e.ModelCutOff)]
+    prices = [Decimal(call.price) for call in calls if call.price] + [Decimal(cut.charged.get(USD, 0)) for cut in cut_off]
     return RunRecord(
         task_id=entries[0].task,
         task_type=accepted.type,
         start_time=rfc3339(accepted_at),
         end_time=None if ended_at is None else rfc3339(ended_at),
-        steps=len(calls) + cut_off + len(tools),
+        steps=len(calls) + len(cut_off) + len(tools),
         input_tokens=sum(call.usage.get("input_tokens", 0) for call in calls),
         output_tokens=sum(call.usage.get("output_tokens", 0) for call in calls),
-        cost_usd=f"{sum((Decimal(call.price) for call in calls if call.price), Decimal(0)):f}",
+        cut_off_calls=len(cut_off),
+        cut_off_tokens=sum(cut.charged.get(TOKENS, 0) for cut in cut_off),
+        cost_usd=f"{sum(prices, Decimal(0)):f}",
         tool_calls=_tool_calls(facts),
         outcome=Outcome(ended.outcome) if ended else None,
         error=_error(ended) if ended else None,
@@ -114,6 +119,12 @@ def _said_model(fact: e.ModelCalled, agent: str) -> Said:
     return agent, f"model {fact.model_reported or fact.model} {end}{tries}", f"{tokens}{money}, {fact.latency_ms:.0f} ms"
 
 
+def _said_cut_off(fact: e.ModelCutOff, agent: str) -> Said:
+    what = f"model call {fact.number} cut off, charged as reserved: gateway {fact.gateway} is gone"
+    money = f", {fact.charged[USD]} USD" if USD in fact.charged else ""
+    return agent, what, f"{fact.charged[TOKENS]} tokens{money}" if TOKENS in fact.charged else ""
+
+
 def _said_effect(fact: e.EffectEnded, agent: str) -> Said:
     end = "done" if fact.ok else f"failed: {_code(fact.value)}"
     return agent, f"tool {fact.tool} {end}{' (result cut)' if fact.cut else ''}", f"{fact.latency_ms:.0f} ms"
@@ -149,7 +160,7 @@ _SAY: dict[type[e.Fact], Callable[[Any, str], Said]] = {
     e.EffectUnknown: lambda f, agent: ("bus", f"whether {f.tool} of {agent} took effect is unknown: {f.why}; next: {f.then}", ""),
     e.EffectRefused: lambda f, agent: ("bus", f"refused tool {f.tool} to {agent}: {_code(f.error)}", ""),
     e.ModelCalled: _said_model,
-    e.ModelCutOff: lambda f, agent: (agent, f"model call {f.number} cut off, charged as reserved: gateway {f.gateway} is gone", ""),
+    e.ModelCutOff: _said_cut_off,
     e.ItemAsked: lambda f, _: ("bus", f"asked {f.to} for a decision: {f.kind} {f.item}", ""),
     e.ItemDecided: lambda f, _: (f.by or "bus", f"{f.decision}: {f.item}", ""),
 }

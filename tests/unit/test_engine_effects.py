@@ -118,7 +118,12 @@ def test_a_call_whose_gateway_died_is_charged_and_made_once_more() -> None:
         held = [row.data["id"] for row in sim.rows if row.kind == "reserve"]
         settled = [row.data["id"] for row in sim.rows if row.kind == "settle"]
         assert len(held) == 2
-        assert settled == [held[1]], "the first stays held in full: nobody knows what it cost"
+        assert settled == held
+        reserved, spent = (next(row.data for row in sim.rows if row.kind == kind) for kind in ("reserve", "settle"))
+        assert spent["actual"] == reserved["amounts"], "charged in full: nobody knows what it cost"
+        assert cut.charged["tokens"] == reserved["amounts"]["tokens"] > 0
+        record = await sim.bus.task("a").record()
+        assert (record.cut_off_calls, record.cut_off_tokens) == (1, cut.charged["tokens"])
 
     simulate(main, thinking(), SLOW)
 

@@ -194,3 +194,14 @@ def test_absurd_limits_and_amounts_stop_nobody_else(limit: str) -> None:
     with pytest.raises(Refused):
         meters.settle("eff_tsk_b", {"tokens": 2**64})
     assert meters.used("tsk_b")["usd"] == (0, Decimal("0.100000001"), 5)
+
+
+def test_what_a_gateway_that_is_gone_held_is_used_and_said_the_same_however_often_asked() -> None:
+    meters = Meters()
+    meters.open("t", {"tokens": 100}, 0)
+    for id, tokens in (("e#1@g", 10), ("e#1@g/2", 20), ("e#1@g1", 1), ("e#2@g", 2)):
+        meters.reserve(Reservation(id, "t", {"tokens": tokens}, {}))
+    meters.settle("e#1@g", {"tokens": 7})
+    assert [meters.forfeit("t", "e#1@g")[0] for _ in range(2)] == [{"tokens": 27}, {"tokens": 27}]
+    assert meters.used("t")["tokens"] == (27, 3, 100)
+    assert meters.forfeit("other", "e#1@g") == ({}, [])

@@ -18,23 +18,24 @@ from interlock.actors.mailbox import Mailbox
 from interlock.actors.models.gateway import Gateway
 from interlock.actors.models.wire import Wire as ModelWire
 from interlock.actors.registry import Registry
+from interlock.actors.supervisor import journals
 from interlock.actors.supervisor.core import Supervisor, World
-from interlock.actors.supervisor.journal import Journal, MemoryJournal, SqliteJournal
+from interlock.actors.supervisor.journal import Journal, MemoryJournal
 from interlock.actors.supervisor.sweep import Pace
 from interlock.actors.warden import OwnProcess
 from interlock.app import App
 from interlock.backend import check_not_ended
 from interlock.cell import Cell, LocalPeer
 from interlock.orchestrator.engine import Engine
+from interlock.orchestrator.ledger import stores
 from interlock.orchestrator.ledger.keeper import Keeper
 from interlock.orchestrator.ledger.memory import MemoryLedger
-from interlock.orchestrator.ledger.reader import Reader
-from interlock.orchestrator.ledger.sqlite import SqliteLedger
 from interlock.orchestrator.ledger.writer import Writer
 from interlock.orchestrator.peers import PeerRef
 from interlock.orchestrator.service import Service
 from interlock.schemas.budget import Amount, Amounts
-from interlock.schemas.errors import InterlockError
+from interlock.schemas.errors import InterlockError, NoLedger, StoreFailed
+from interlock.schemas.places import JOURNAL_FILE, LEDGER_FILE, Database
 from interlock.schemas.ports import Clock, Grant, PeerGone, Processes, Reservation
 from interlock.schemas.record import Receipt
 from interlock.schemas.specs import MODELS, RUNNERS
@@ -43,8 +44,6 @@ from interlock.telemetry import task_span
 
 _LOG = logging.getLogger("interlock.local")
 
-LEDGER_FILE, JOURNAL_FILE = "ledger.db", "supervisor.db"
-
 RESTART_SECONDS = 0.5
 """A fault that comes again at once must not keep the whole process busy."""
 
@@ -52,7 +51,8 @@ T = TypeVar("T")
 
 
 class Assembly:
-    """A bus in this process. `folder` keeps ledger and journal on disk, without one they live in memory. `wire` leads to the models."""
+    """A bus in this process. `folder` keeps ledger and journal on disk, `database` has them instead; without either they live
+    in memory. `wire` leads to the models."""
 
     def __init__(
         self,
@@ -62,9 +62,11 @@ class Assembly:
         wire: ModelWire | None = None,
         model: ModelSettings | None = None,
         folder: Path | None = None,
+        database: Database | None = None,
         pace: Pace | None = None,
     ) -> None:
-        self.app, self.clock, self.wire, self.folder = app, clock, wire, folder
+        self.app, self.clock, self.wire = app, clock, wire
+        self._folder, self._database = folder, database
         self._model, self._pace = model or ModelSettings(), pace
         self._secrets: dict[str, str] = {}
         self.peers: dict[str, tuple[PeerRef, LocalPeer]] = {}
@@ -77,6 +79,7 @@ class Assembly:
         """Make every actor and deploy the app."""
         self._secrets = hosts.secrets_of(self.app, os.environ)  # replicas of the bus before may be replaced at once
         self.registry = Registry(self.ask)
+        self._make_places()
         self.store = self.make_store(None)
         self._journal = self.make_journal(None)
         self.start_supervisor()
@@ -120,15 +123,20 @@ class Assembly:
 
     # --- orchestrator ------------------------------------------------------------------------------------------------------------
 
+    def _make_places(self) -> None:
+        """Ledger and journal, where they are to last and are not there yet. A restart of engine or supervisor makes none."""
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            stores.prepare(self._database or self._folder / LEDGER_FILE)
+            journals.prepare(self._database or self._folder / JOURNAL_FILE, self.clock)
+
     def make_store(self, before: Writer | None) -> Writer:
         """The ledger for the next epoch; `before` is the one of the epoch before."""
-        if self.folder is None:
+        if self._folder is None:
             return before.reopen(on_failure=self._store_failed) if isinstance(before, MemoryLedger) else self._memory()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / LEDGER_FILE
-        make = SqliteLedger.open if path.exists() else SqliteLedger.create
-        keeper = Keeper.beside(self.folder, partial(Reader, path), checkpoint_place())
-        return self._opened(make(path, self.clock, on_failure=self._store_failed, keeper=keeper))
+        place = self._database or self._folder / LEDGER_FILE
+        keeper = Keeper.beside(self._folder, partial(stores.open_reader, place), checkpoint_place())
+        return self._opened(stores.open_ledger(place, self.clock, on_failure=self._store_failed, keeper=keeper))
 
     def _memory(self) -> Writer:
         return self._opened(MemoryLedger(self.clock, on_failure=self._store_failed))
@@ -173,7 +181,10 @@ class Assembly:
 
     async def _restart_soon(self) -> None:
         await asyncio.sleep(RESTART_SECONDS)
-        await self.restart_engine()
+        try:
+            await self.restart_engine()
+        except (NoLedger, StoreFailed) as error:
+            self._store_failed(error)
 
     def _lost(self, name: str) -> None:
         self.supervisor_cell.post(self._mourn, self.supervisor, name)
@@ -205,10 +216,9 @@ class Assembly:
 
     def make_journal(self, before: Journal | None) -> Journal:
         """The journal for the next incarnation; `before` is the one of the incarnation before."""
-        if self.folder is None:
+        if self._folder is None:
             return MemoryJournal(self.clock, before.store if isinstance(before, MemoryJournal) else None)
-        path = self.folder / JOURNAL_FILE
-        return SqliteJournal(path, self.clock, create=not path.exists())
+        return journals.open_journal(self._database or self._folder / JOURNAL_FILE, self.clock, self._folder)
 
     def processes(self) -> Processes:
         """What can be seen and ended apart from this process: what tools have started."""

@@ -16,7 +16,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from interlock import hosts, lint
-from interlock.actors.supervisor.journal import SqliteJournal
+from interlock.actors.supervisor import journals
 from interlock.app import App
 from interlock.clock import SystemClock
 from interlock.cluster import head
@@ -39,10 +39,11 @@ from interlock.cluster.peer import make_wardens
 from interlock.cluster.registry import RegistryActor
 from interlock.cluster.supervisor import SupervisorActor
 from interlock.loading import load_app
-from interlock.orchestrator.ledger.sqlite_file import make_file
-from interlock.schemas.errors import AlreadyRunning, NotBorn, NotRunning
+from interlock.orchestrator.ledger import stores
+from interlock.schemas.errors import AlreadyRunning, NoLedger, NotBorn, NotRunning
+from interlock.schemas.places import JOURNAL_FILE, LEDGER_FILE, LEDGER_VARIABLE, Database, Place
 from interlock.schemas.ports import PeerGone
-from interlock.settings import ModelSettings, checkpoint_place
+from interlock.settings import ModelSettings, checkpoint_place, ledger_of
 from interlock.tools.scratch import remove_abandoned
 
 TRUSTED = (ORCHESTRATOR, SUPERVISOR, REGISTRY)
@@ -66,7 +67,7 @@ def up(target: str | None, *, address: str | None, name: str | None, home: Path)
     where = head.start(home) if address is None else address
     try:
         head.connect(where, name)
-        asyncio.run(place(app, code_at(target) if target else Code(), name=name, home=home, model=model))
+        asyncio.run(place(app, code_at(target) if target else Code(), name=name, home=home, model=model, ledger=ledger_of(home)))
     except BaseException as error:
         if address is None:
             head.stop(home)
@@ -101,12 +102,13 @@ def model_for(app: App, model: ModelSettings) -> ModelSettings:
     return model.required() if needing else model
 
 
-async def place(app: App, code: Code, *, name: str, home: Path, model: ModelSettings) -> None:
+async def place(app: App, code: Code, *, name: str, home: Path, model: ModelSettings, ledger: Place) -> None:
     """Make the actors of a bus on the connected cluster and deploy the app on it."""
     secrets = hosts.secrets_of(app, os.environ)
     private_folder(home)
-    _make_stores(home)
-    write_secrets(home, {**secrets, MODEL_KEY: model.api_key, CHECKPOINTS: checkpoint_place()})
+    _make_stores(home, ledger)
+    database = {LEDGER_VARIABLE: ledger.url} if isinstance(ledger, Database) else {}
+    write_secrets(home, {**secrets, MODEL_KEY: model.api_key, CHECKPOINTS: checkpoint_place(), **database})
     node = ray.get_runtime_context().get_node_id()
     config = BusConfig(name, str(home), str(run_dir(home, name)), node, _public(model))
     make_wardens(config)
@@ -145,13 +147,16 @@ def _pools(app: App) -> dict[str, int]:
     return pools | {agent.name: agent.spec.replicas[0] for agent in app.agents.values()}
 
 
-def _make_stores(home: Path) -> None:
-    """The ledger and the supervisor's journal, where they are not there yet. Nobody else ever makes one."""
-    config = BusConfig("", str(home), "", "", ModelSettings())
-    if not config.ledger.exists():
-        make_file(config.ledger)
-    if not config.journal.exists():
-        SqliteJournal(config.journal, SystemClock(), create=True).close()
+def _make_stores(home: Path, ledger: Place) -> None:
+    """The ledger and the supervisor's journal, where they are not there yet, in the layout of this code. Nobody else ever makes one."""
+    stores.prepare(ledger)
+    if isinstance(ledger, Database) and (home / LEDGER_FILE).exists() and stores.is_empty(ledger):
+        raise NoLedger(
+            path=str(ledger),
+            problem=f"it is empty, and the bus of this folder has its ledger in {home / LEDGER_FILE}: its tasks would stay behind",
+            remedy="Unset INTERLOCK_LEDGER, or take it along with `interlock ledger backup` and `restore`, or name another INTERLOCK_HOME.",
+        )
+    journals.prepare(ledger if isinstance(ledger, Database) else home / JOURNAL_FILE, SystemClock())
 
 
 def _public(model: ModelSettings) -> ModelSettings:

@@ -5,6 +5,7 @@ its own cannot be had here: a busy loop stops everything, and a tool's thread th
 says.
 """
 
+import os
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,8 @@ from interlock.assembly import Assembly, model_wire
 from interlock.backend import Wire
 from interlock.bus import Bus
 from interlock.clock import SystemClock
-from interlock.settings import ModelSettings
+from interlock.schemas.places import ledger_in
+from interlock.settings import ModelSettings, home
 from interlock.telemetry import setup
 
 
@@ -58,14 +60,17 @@ async def start(app: App, *, model: ModelSettings | None = None, wire: ModelWire
     """A bus for `app`; `AsyncBus.local` has the words. `wire` takes the place of the way to the models in tests."""
     setup("interlock")
     model = model or ModelSettings.from_env()
-    assembly = Assembly(app, SystemClock(), wire=wire or model_wire(app, model), model=model, folder=folder)
+    database = None if folder else ledger_in(os.environ)
+    place = home() if database else folder
+    assembly = Assembly(app, SystemClock(), wire=wire or model_wire(app, model), model=model, folder=place, database=database)
     await assembly.start()
     return AsyncBus(LocalBackend(assembly))
 
 
 class LocalBus(Bus):
     """A bus in this process, without Ray: `with LocalBus(app) as bus: ...`. `model`: where the models are (default: the environment);
-    `folder` keeps ledger and journal on disk (default: in memory). Raises `NoModel` where an agent needs a model and none is configured."""
+    `folder` keeps ledger and journal on disk (default: in memory, or in the database that `INTERLOCK_LEDGER` names).
+    Raises `NoModel` where an agent needs a model and none is configured."""
 
     def __init__(self, app: App, *, model: ModelSettings | None = None, folder: Path | None = None) -> None:
         super().__init__(lambda: start(app, model=model, folder=folder))

@@ -1,5 +1,6 @@
 """Settings: where the model is and where the bus keeps its files, read from the environment once, at the edge."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from interlock.schemas.errors import NoModel
+from interlock.schemas.places import LEDGER_FILE, LEDGER_VARIABLE, Database, Place, ledger_in
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
@@ -52,3 +54,21 @@ def checkpoint_place(env: Mapping[str, str] | None = None) -> str:
     env = os.environ if env is None else env
     place = env.get("INTERLOCK_CHECKPOINTS", "")
     return place if not place or place.startswith(("http://", "https://")) else str(Path(place).absolute())
+
+
+SECRETS_FILE = "secrets.json"
+"""In a bus's folder, readable by its owner only: the model key, what tools declare, and the database of the ledger."""
+
+
+def noted_ledger(folder: Path) -> Database | None:
+    """The database that the bus of this folder keeps its ledger in; none where it is a file, or there is no bus."""
+    try:
+        url = json.loads((folder / SECRETS_FILE).read_text()).get(LEDGER_VARIABLE)
+    except FileNotFoundError:
+        return None
+    return Database(url) if url else None
+
+
+def ledger_of(folder: Path, env: Mapping[str, str] | None = None) -> Place:
+    """Where the ledger of the bus of this folder is: where `INTERLOCK_LEDGER` says, else where it was, else in the folder's own file."""
+    return ledger_in(os.environ if env is None else env) or noted_ledger(folder) or folder / LEDGER_FILE

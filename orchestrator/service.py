@@ -138,6 +138,7 @@ class Service:
         engine = self._engine
         return {
             "epoch": engine.store.epoch,
+            "trouble": engine.store.trouble,
             "live_tasks": len(engine.tasks),
             "waiting_tasks": sum(1 for task in engine.tasks.values() if task.open_items),
             "live_dispatches": len(engine.dispatches.live),

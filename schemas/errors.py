@@ -9,6 +9,7 @@ from interlock.schemas.error import from_wire as from_wire
 from interlock.schemas.ledger_errors import CheckpointDamaged as CheckpointDamaged
 from interlock.schemas.ledger_errors import LedgerDamaged as LedgerDamaged
 from interlock.schemas.ledger_errors import LedgerExists as LedgerExists
+from interlock.schemas.ledger_errors import LedgerInUse as LedgerInUse
 from interlock.schemas.ledger_errors import NoCheckpoints as NoCheckpoints
 from interlock.schemas.ledger_errors import NoLedger as NoLedger
 from interlock.schemas.ledger_errors import NoProof as NoProof

@@ -13,6 +13,11 @@ class LedgerExists(InterlockError):
     template = "A ledger already exists at {path}. It was left as it is; open it, or give another path."
 
 
+class LedgerInUse(InterlockError):
+    code = "ledger_in_use"
+    template = "A bus works with the ledger at {path}. Nothing was done; stop that bus first, or name another ledger."
+
+
 class LedgerDamaged(InterlockError):
     code = "ledger_damaged"
     template = "The ledger is not intact: entry {seq}: {problem}. Stop the bus and keep the file; restore the last good backup."

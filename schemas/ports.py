@@ -31,6 +31,10 @@ class Store(Protocol):
     def pending(self) -> bool:
         """Whether something was appended that is not durable yet."""
 
+    @property
+    def trouble(self) -> str:
+        """Why what was appended does not become durable now, though it will; empty where all is well."""
+
     def append(self, task: str, fact: Fact, then: Callable[[], None] | None = None) -> int:
         """Put one entry at the end and return its time (microseconds); `then` runs on the event loop, in order, once it is durable."""
 

@@ -1,4 +1,4 @@
-"""Commands that prove what the ledger says; they read its file and need no bus."""
+"""Commands that prove what the ledger says; they read it where it is kept and need no bus."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 import click
 
 from interlock.cli import output
-from interlock.settings import checkpoint_place, home
+from interlock.schemas.places import Place, place_of
+from interlock.settings import checkpoint_place, home, ledger_of
 
 if TYPE_CHECKING:
     from interlock.orchestrator.ledger.notes import PublicKey
     from interlock.orchestrator.ledger.signed import History, Signed
 
 ledger_option = click.option(
-    "--ledger", type=click.Path(path_type=Path), metavar="PATH", help="The ledger's file. [default: ledger.db in INTERLOCK_HOME]"
+    "--ledger", metavar="PLACE", help="The ledger's file, or the URL of its database. [default: that of INTERLOCK_HOME]"
 )
 checkpoints_option = click.option(
     "--checkpoints",
@@ -37,18 +38,18 @@ def audit() -> None:
 @key_option
 @click.option("--refold", is_flag=True, help="Prove too that all that is shown of tasks follows from the entries.")
 @output.json_option
-def verify(ledger: Path | None, place: str | None, key: str | None, refold: bool, as_json: bool) -> None:
+def verify(ledger: str | None, place: str | None, key: str | None, refold: bool, as_json: bool) -> None:
     """Prove that the ledger is intact: no entry was changed, removed or moved, none is missing at its end, none was rewritten.
 
     The chain of hashes in the ledger shows the first three, checkpoints the others: they are signed and lie outside it. For entries after
     the last checkpoint only the chain vouches. It works beside a running bus and without one. The exit code is 1 where the ledger is
     damaged or a checkpoint is forged; the first bad entry is named.
     """
-    from interlock.orchestrator.ledger.reader import Reader
+    from interlock.orchestrator.ledger.stores import open_reader
     from interlock.schemas.errors import CheckpointDamaged, LedgerDamaged
 
-    path = ledger or home() / "ledger.db"
-    reader = Reader(path)
+    path = place_of(ledger) if ledger else ledger_of(home())
+    reader = open_reader(path)
     try:
         signed = _signed(path, place, key)
         number = reader.verify(signed.heads, refold)
@@ -81,20 +82,20 @@ def _vouched(signed: "Signed") -> str:
 @checkpoints_option
 @key_option
 @output.json_option
-def export(file: Path, ledger: Path | None, place: str | None, key: str | None, as_json: bool) -> None:
+def export(file: Path, ledger: str | None, place: str | None, key: str | None, as_json: bool) -> None:
     """Write all entries as stored, the checkpoints and the public key into FILE, with a program that checks them offline.
 
     `python -I FILE` runs it; it needs Python and the package `cryptography`, and neither a bus nor Interlock. FILE holds all that
     the ledger holds, in the clear. What is damaged is written as it is.
     """
     from interlock.orchestrator.ledger.bundle import export as write
-    from interlock.orchestrator.ledger.reader import Reader
     from interlock.orchestrator.ledger.signed import notes
+    from interlock.orchestrator.ledger.stores import open_reader
 
     if file.exists():
         raise click.BadParameter(f"{file} exists already; give another name.", param_hint="'FILE'")
-    path = ledger or home() / "ledger.db"
-    reader = Reader(path)
+    path = place_of(ledger) if ledger else ledger_of(home())
+    reader = open_reader(path)
     try:
         found, trusted = _found(path, place, key)
         number = write(reader.walk(), notes(found, trusted), trusted, file)
@@ -115,17 +116,17 @@ def export(file: Path, ledger: Path | None, place: str | None, key: str | None, 
 @checkpoints_option
 @key_option
 @output.json_option
-def prove(seq: int, since: int | None, ledger: Path | None, place: str | None, key: str | None, as_json: bool) -> None:
+def prove(seq: int, since: int | None, ledger: str | None, place: str | None, key: str | None, as_json: bool) -> None:
     """Prove one entry to somebody who has a checkpoint and no ledger.
 
     ENTRY is its number. The proofs are those of RFC 9162; the leaf is the entry's hash. `--json` prints them, with the entry and the newest
     checkpoint.
     """
     from interlock.orchestrator.ledger.bundle import prove as proof_of
-    from interlock.orchestrator.ledger.reader import Reader
+    from interlock.orchestrator.ledger.stores import open_reader
 
-    path = ledger or home() / "ledger.db"
-    reader = Reader(path)
+    path = place_of(ledger) if ledger else ledger_of(home())
+    reader = open_reader(path)
     try:
         proof = proof_of(reader, _signed(path, place, key), seq, since)
     finally:
@@ -142,16 +143,18 @@ def _hashes(path: list[str]) -> str:
     return "1 hash proves it" if len(path) == 1 else f"{len(path)} hashes prove it"
 
 
-def _found(ledger: Path, place: str | None, key: str | None) -> "tuple[list[History], PublicKey | None]":
-    """The histories of a ledger and the key that counts. A URL that the bus posts to may answer nobody: it is read where it is named."""
+def _found(ledger: Place, place: str | None, key: str | None) -> "tuple[list[History], PublicKey | None]":
+    """The histories of a ledger and the key that counts, from its folder; of one in a database, from that of its bus. A URL that the bus
+    posts to may answer nobody: it is read where it is named."""
     from interlock.orchestrator.ledger.signed import histories, public_key
 
     kept = checkpoint_place()
     places = [place] if place else [kept] if kept and "://" not in kept else []
-    return histories(ledger.parent, places), public_key(ledger.parent, key)
+    folder = ledger.parent if isinstance(ledger, Path) else home()
+    return histories(folder, places), public_key(folder, key)
 
 
-def _signed(ledger: Path, place: str | None, key: str | None) -> "Signed":
+def _signed(ledger: Place, place: str | None, key: str | None) -> "Signed":
     from interlock.orchestrator.ledger.signed import signed
 
     return signed(*_found(ledger, place, key))

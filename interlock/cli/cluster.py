@@ -103,6 +103,8 @@ def status(bus: "Bus", as_json: bool) -> None:
     )
     for line in _checkpoints(found.get("checkpoints")):
         output.lines(line)
+    if found["trouble"]:
+        output.lines(f"Nothing is accepted or granted at the moment, and nothing is lost: {found['trouble']}.")
     output.table(("pool", "members", "load", "queue"), _pools(found))
 
 

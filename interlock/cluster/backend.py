@@ -8,14 +8,17 @@ from typing import Any
 
 import ray
 
-from interlock.actors.supervisor.journal import Order, write_order
+from interlock.actors.supervisor.journal import Order
+from interlock.actors.supervisor.journals import write_order
 from interlock.backend import Wire, check_not_ended
 from interlock.clock import SystemClock
 from interlock.cluster.calls import Silent, Unreachable, insist
-from interlock.cluster.config import JOURNAL_FILE, ORCHESTRATOR, REGISTRY, SUPERVISOR
+from interlock.cluster.config import ORCHESTRATOR, REGISTRY, SUPERVISOR
 from interlock.orchestrator.admission import Submission
 from interlock.schemas.errors import NotAnswering, NotRunning, OrderStands
+from interlock.schemas.places import JOURNAL_FILE, Place
 from interlock.schemas.ports import PeerGone
+from interlock.settings import noted_ledger
 
 CALL_SECONDS = 30.0
 """How long a call is made again while its actor is being started again."""
@@ -39,7 +42,7 @@ class ClusterBackend:
         self, name: str, address: str, stop: Callable[[], Coroutine[Any, Any, None]] | None = None, home: Path | None = None
     ) -> None:
         self._address, self._stop = address, stop
-        self._journal = None if home is None else home / JOURNAL_FILE
+        self._home = home
         try:
             self._orchestrator = ray.get_actor(ORCHESTRATOR, namespace=name)
             self._supervisor = ray.get_actor(SUPERVISOR, namespace=name)
@@ -103,7 +106,7 @@ class ClusterBackend:
             receipt: Wire = await self._insist(self._supervisor.kill, task, by, why, seconds=KILL_SECONDS)
         except NotRunning:
             if written or await self._write_order(task, by, why):
-                raise OrderStands(task=task, path=str(self._journal)) from None
+                raise OrderStands(task=task, path=str(self._journal())) from None
             raise
         return receipt
 
@@ -116,12 +119,20 @@ class ClusterBackend:
 
     async def _write_order(self, task: str, by: str, why: str) -> bool:
         """Put the order where any supervisor finds it; false where this machine does not have that place."""
-        if self._journal is None or not self._journal.exists():
+        journal = self._journal()
+        if self._home is None or journal is None:
             return False
         order = Order.made(task, "kill", by, why, SystemClock().now())
-        await asyncio.to_thread(write_order, self._journal, order)
+        await asyncio.to_thread(write_order, journal, order, self._home)
         _LOG.warning("the supervisor does not answer; the order to stop %s is in its journal", task)
         return True
+
+    def _journal(self) -> Place | None:
+        """The supervisor's journal, where this machine has the way to it."""
+        if self._home is None:
+            return None
+        file = self._home / JOURNAL_FILE
+        return noted_ledger(self._home) or (file if file.exists() else None)
 
     async def _check_kill(self, task: str) -> None:
         """A mistyped or ended task is said so at once; where the orchestrator does not answer, the kill goes on without it."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interlock.schemas.errors import NotPrivate
-from interlock.settings import ModelSettings
+from interlock.schemas.places import JOURNAL_FILE, LEDGER_FILE, LEDGER_VARIABLE, Place
+from interlock.settings import SECRETS_FILE, ModelSettings, noted_ledger
 
 ORCHESTRATOR, SUPERVISOR, REGISTRY, WARDEN = "orchestrator", "supervisor", "registry", "warden"
-LEDGER_FILE, JOURNAL_FILE, SECRETS_FILE, BUS_FILE = "ledger.db", "supervisor.db", "secrets.json", "bus.json"
+BUS_FILE = "bus.json"
 MODEL_KEY = "OPENAI_API_KEY"
 CHECKPOINTS = "INTERLOCK_CHECKPOINTS"
 """Among the secrets: a URL that takes checkpoints may hold a token."""
@@ -33,12 +34,13 @@ class BusConfig:
     model: ModelSettings
 
     @property
-    def ledger(self) -> Path:
-        return Path(self.home) / LEDGER_FILE
+    def ledger(self) -> Place:
+        """On the ledger's node: a database is named in a file there, with its password, and nowhere else."""
+        return noted_ledger(Path(self.home)) or Path(self.home) / LEDGER_FILE
 
     @property
-    def journal(self) -> Path:
-        return Path(self.home) / JOURNAL_FILE
+    def journal(self) -> Place:
+        return noted_ledger(Path(self.home)) or Path(self.home) / JOURNAL_FILE
 
 
 def write_secrets(home: Path, values: Mapping[str, str]) -> None:
@@ -69,6 +71,7 @@ def scrub(environment: "os._Environ[str]") -> None:
     """
     for name in list(environment):
         named = any(word in name.upper() for word in _SECRET_WORDS)
+        named = named or name == LEDGER_VARIABLE
         if (named or _URL_WITH_PASSWORD.search(environment[name])) and not name.startswith("RAY_"):
             del environment[name]
 

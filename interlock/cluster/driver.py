@@ -13,6 +13,7 @@ from interlock.cluster.code import code_of
 from interlock.cluster.config import DEFAULT_NAME
 from interlock.schemas.errors import NotRunning
 from interlock.schemas.ids import fresh
+from interlock.schemas.places import LEDGER_FILE, ledger_in
 from interlock.settings import ModelSettings, home
 
 
@@ -31,12 +32,13 @@ async def connect(address: str | None = None, *, name: str | None = None) -> Asy
 
 async def start(app: App, *, model: ModelSettings | None = None, folder: Path | None = None, name: str | None = None) -> AsyncBus:
     """A bus for `app` on a local Ray. `model`: where the models are (default: the environment); `folder` keeps ledger and journal
-    (default: a new one below `.interlock/runs`). Raises `NoModel`, `BadDeclaration`."""
+    (default: a new one below `.interlock/runs`, with the ledger where `INTERLOCK_LEDGER` says). Raises `NoModel`, `BadDeclaration`."""
     from interlock import launch, lint
 
     lint.warn(app)
     model = launch.model_for(app, model or ModelSettings.from_env())
     name = name or fresh("bus")
+    ledger = None if folder else ledger_in(os.environ)
     folder = folder or home() / "runs" / name
     made = head.connect("local", name, num_cpus=max(16, os.cpu_count() or 1), include_dashboard=False)
 
@@ -46,7 +48,7 @@ async def start(app: App, *, model: ModelSettings | None = None, folder: Path | 
             ray.shutdown()
 
     try:
-        await launch.place(app, code_of(app), name=name, home=folder, model=model)
+        await launch.place(app, code_of(app), name=name, home=folder, model=model, ledger=ledger or folder / LEDGER_FILE)
     except BaseException:
         await stop()
         raise

@@ -22,6 +22,7 @@ from ray._private.authentication.authentication_token_setup import maybe_enable_
 
 from interlock.cluster.config import BUS_FILE, CHECKPOINTS
 from interlock.schemas.errors import NotRunning, RayFailed
+from interlock.schemas.places import LEDGER_VARIABLE
 
 ADDRESS = "127.0.0.1"
 START_SECONDS, STOP_SECONDS = 60.0, 15.0
@@ -32,8 +33,8 @@ _PASSED_PREFIXES = ("LC_", "RAY_", "OTEL_", "INTERLOCK_")
 
 
 def _is_passed(name: str) -> bool:
-    """A URL that takes checkpoints may hold a token: only the orchestrator gets it, by the file of secrets."""
-    return name != CHECKPOINTS and (name in _PASSED or name.startswith(_PASSED_PREFIXES))
+    """A URL that takes checkpoints may hold a token, a database's a password: only the trusted base gets them, by the file of secrets."""
+    return name not in (CHECKPOINTS, LEDGER_VARIABLE) and (name in _PASSED or name.startswith(_PASSED_PREFIXES))
 
 
 def start(home: Path) -> str:

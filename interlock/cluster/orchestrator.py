@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,8 +18,7 @@ from interlock.cluster.process import begin
 from interlock.orchestrator.admission import Submission
 from interlock.orchestrator.engine import Engine
 from interlock.orchestrator.ledger.keeper import Keeper
-from interlock.orchestrator.ledger.reader import Reader
-from interlock.orchestrator.ledger.sqlite import SqliteLedger
+from interlock.orchestrator.ledger.stores import open_ledger, open_reader
 from interlock.orchestrator.peers import PeerRef
 from interlock.orchestrator.service import Service
 from interlock.schemas.record import Receipt
@@ -48,9 +48,10 @@ class OrchestratorActor:
     async def _start(self) -> Service:
         try:
             clock, supervisor = SystemClock(), ray.get_actor(SUPERVISOR, namespace=self._config.name)
-            place = read_secrets(self._config.home, [CHECKPOINTS]).get(CHECKPOINTS, "")
-            keeper = Keeper.beside(self._config.ledger.parent, partial(Reader, self._config.ledger), place)
-            store = SqliteLedger.open(self._config.ledger, clock, on_failure=self._failed, keeper=keeper)
+            place = self._config.ledger
+            copies = read_secrets(self._config.home, [CHECKPOINTS]).get(CHECKPOINTS, "")
+            keeper = Keeper.beside(Path(self._config.home), partial(open_reader, place), copies)
+            store = open_ledger(place, clock, on_failure=self._failed, keeper=keeper)
             store.open_epoch()
 
             def lost(name: str) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Coroutine
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -12,7 +13,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from interlock.actors.supervisor.core import Supervisor, World
-from interlock.actors.supervisor.journal import SqliteJournal
+from interlock.actors.supervisor.journals import open_journal
 from interlock.clock import SystemClock
 from interlock.cluster.calls import Unreachable, answers, ask, insist
 from interlock.cluster.code import Code
@@ -65,7 +66,7 @@ class SupervisorActor:
                 self._leave,
                 self._joined,
             )
-            self._supervisor = Supervisor(SqliteJournal(self._config.journal, clock), clock, world)
+            self._supervisor = Supervisor(open_journal(self._config.journal, clock, Path(self._config.home)), clock, world)
             self._background(self._run(self._supervisor))
             self._background(self._watch())
         return self._supervisor

@@ -158,7 +158,7 @@ def _diverged(entry: e.Entry, fact: e.TaskDiverged, known: Known) -> list[Row]:
 def _ended(entry: e.Entry, fact: e.TaskEnded, known: Known) -> list[Row]:
     if known.task is None or known.task.outcome:
         return []
-    ended = known.task._replace(state=State.ENDED.value, outcome=fact.outcome, reason=fact.reason, ended_at=entry.at)
+    ended = known.task._replace(state=State.ENDED.value, outcome=fact.outcome, reason=_kept(fact.reason), ended_at=entry.at)
     return [ended, *(_withdrawn(item, entry.at) for item in known.open.values())]
 
 
@@ -170,8 +170,8 @@ def _asked(entry: e.Entry, fact: e.ItemAsked, known: Known) -> list[Row]:
         seq=entry.seq,
         task=entry.task,
         kind=fact.kind,
-        to=fact.to,
-        text=fact.text,
+        to=_kept(fact.to),
+        text=_kept(fact.text),
         details=encode(fact.details).decode(),
         n=fact.n,
         dispatch=fact.dispatch,
@@ -189,7 +189,7 @@ def _decided(entry: e.Entry, fact: e.ItemDecided, known: Known) -> list[Row]:
     item = known.open.get(fact.item)
     if item is None:
         return []
-    decided = item._replace(decision=fact.decision, by=fact.by, note=fact.note, decided_at=entry.at)
+    decided = item._replace(decision=fact.decision, by=_kept(fact.by), note=_kept(fact.note), decided_at=entry.at)
     again = item.kind == "diverged" and fact.decision == "approved"
     return [decided, *_standing(known.task, waits=len(known.open) > 1, again=again)]
 
@@ -215,11 +215,16 @@ def _standing(task: TaskRow | None, waits: bool, again: bool = False) -> list[Ro
 
 
 def _registered(entry: e.Entry, fact: e.ContractRegistered, known: Known) -> list[Row]:
-    return [ContractRow(fact.contract, fact.version, entry.seq, encode(fact.schema).decode(), fact.by)]
+    return [ContractRow(fact.contract, fact.version, entry.seq, encode(fact.schema).decode(), _kept(fact.by))]
 
 
 def _deployed(entry: e.Entry, fact: e.AppDeployed, known: Known) -> list[Row]:
-    return [AppRow(fact.app, fact.version, entry.seq, encode(fact.spec).decode(), fact.by, entry.at)]
+    return [AppRow(fact.app, fact.version, entry.seq, encode(fact.spec).decode(), _kept(fact.by), entry.at)]
+
+
+def _kept(text: str) -> str:
+    """The text as every database can keep it: without NUL. The entry has it as it was."""
+    return text.replace("\0", "\ufffd")
 
 
 _STEPS: dict[str, Callable[[e.Entry, Any, Known], list[Row]]] = {

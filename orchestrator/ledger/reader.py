@@ -164,7 +164,7 @@ class Reader(SqlReader):
         self._db.close()
 
 
-def open_file(path: Path, mode: str) -> sqlite3.Connection:
+def open_file(path: Path, mode: str, check: bool = True) -> sqlite3.Connection:
     """A connection to an existing ledger (`mode`: `ro` or `rw`); never makes a file. It may be used from another thread."""
     if not path.is_file():
         raise NoLedger(path=str(path), problem="there is no such file", remedy="`interlock up` creates one; or give the path of another.")
@@ -175,15 +175,25 @@ def open_file(path: Path, mode: str) -> sqlite3.Connection:
         ((version,),) = db.execute("PRAGMA user_version").fetchall()
     except sqlite3.Error as problem:
         raise NoLedger(path=str(path), problem=f"it cannot be read ({problem})", remedy="Give the path of a ledger.") from problem
-    if made_by != APPLICATION_ID:
-        db.close()
-        raise NoLedger(path=str(path), problem="the file is something else", remedy="Give the path of a ledger.")
     try:
-        check_layout(version, str(path))
+        if made_by != APPLICATION_ID:
+            raise NoLedger(path=str(path), problem="the file is something else", remedy="Give the path of a ledger.")
+        if check:
+            check_layout(version, str(path))
     except NoLedger:
         db.close()
         raise
     return db
+
+
+def is_current(path: Path) -> bool:
+    """Whether the file's layout is the one of this code; one that is newer raises `NoLedger`."""
+    db = open_file(path, "ro", check=False)
+    ((version,),) = db.execute("PRAGMA user_version").fetchall()
+    db.close()
+    if version > SCHEMA_VERSION:
+        check_layout(version, str(path))
+    return bool(version == SCHEMA_VERSION)
 
 
 def check_layout(version: int, where: str) -> None:

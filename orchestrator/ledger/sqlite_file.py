@@ -54,6 +54,8 @@ def place_file(draft: Path, path: Path) -> None:
 class LedgerFile:
     """The writing connection. One thread at a time; it may move to another."""
 
+    trouble = ""
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._db = open_file(path, "rw")

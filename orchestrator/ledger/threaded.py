@@ -22,6 +22,10 @@ from interlock.schemas.ports import Clock
 class Committing(Protocol):
     """The writing end of a database. One thread at a time; it may move to another."""
 
+    @property
+    def trouble(self) -> str:
+        """What a commit waits for that takes longer than it should; empty where all is well."""
+
     def take_epoch(self) -> Opened:
         """Count the epoch up and read where the ledger stands, in one transaction."""
 
@@ -54,6 +58,10 @@ class ThreadedLedger(Writer):
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._woken = self._closed = False
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
+
+    @property
+    def trouble(self) -> str:
+        return self._store.trouble
 
     async def _release(self) -> None:
         if self.epoch:

@@ -86,6 +86,11 @@ class Writer(ABC):
         """Whether something was appended that is not durable yet."""
         return self._durable < self._seq
 
+    @property
+    def trouble(self) -> str:
+        """Why what was appended does not become durable now, though it will; empty where all is well."""
+        return ""
+
     def barrier(self, then: Callable[[], None]) -> None:
         """Run `then` once all that was appended so far is durable: in the loop's next turn if it is already."""
         if self._failure is not None:

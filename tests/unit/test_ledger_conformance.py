@@ -1,4 +1,4 @@
-"""One behaviour of every ledger: what holds in memory holds on SQLite."""
+"""One behaviour of every ledger: what holds in memory holds on SQLite and on PostgreSQL."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -13,12 +13,13 @@ from interlock.orchestrator.ledger.memory import Disk, MemoryLedger
 from interlock.orchestrator.ledger.projections import WITHDRAWN
 from interlock.orchestrator.ledger.reader import Reader, Reads
 from interlock.orchestrator.ledger.sqlite import SqliteLedger
+from interlock.orchestrator.ledger.stores import open_ledger, open_reader, prepare
+from interlock.orchestrator.ledger.writer import Writer
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import Fragment
 from interlock.schemas.errors import InterlockError, StaleEpoch, StoreFailed
+from interlock.schemas.places import Database
 from interlock.schemas.record import State
-
-Ledger = MemoryLedger | SqliteLedger
 
 
 class Ticking:
@@ -40,7 +41,7 @@ class Place(Protocol):
 
     def open(
         self, on_failure: Callable[[InterlockError], None] = unexpected, on_durable: Callable[[e.Entry], None] | None = None
-    ) -> Ledger: ...
+    ) -> Writer: ...
 
     def reader(self) -> Reads: ...
 
@@ -51,7 +52,7 @@ class InMemory:
 
     def open(
         self, on_failure: Callable[[InterlockError], None] = unexpected, on_durable: Callable[[e.Entry], None] | None = None
-    ) -> Ledger:
+    ) -> Writer:
         return MemoryLedger(self._clock, on_failure=on_failure, on_durable=on_durable, disk=self._disk)
 
     def reader(self) -> Reads:
@@ -64,7 +65,7 @@ class OnSqlite:
 
     def open(
         self, on_failure: Callable[[InterlockError], None] = unexpected, on_durable: Callable[[e.Entry], None] | None = None
-    ) -> Ledger:
+    ) -> Writer:
         make = SqliteLedger.open if self._path.exists() else SqliteLedger.create
         return make(self._path, self._clock, on_failure=on_failure, on_durable=on_durable)
 
@@ -72,8 +73,24 @@ class OnSqlite:
         return Reader(self._path)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+class OnPostgres:
+    def __init__(self, where: Database) -> None:
+        self._where, self._clock = where, Ticking()
+        prepare(where)
+
+    def open(
+        self, on_failure: Callable[[InterlockError], None] = unexpected, on_durable: Callable[[e.Entry], None] | None = None
+    ) -> Writer:
+        return open_ledger(self._where, self._clock, on_failure=on_failure, on_durable=on_durable)
+
+    def reader(self) -> Reads:
+        return open_reader(self._where)
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "postgres":
+        return OnPostgres(request.getfixturevalue("postgres_server").database())
     return InMemory() if request.param == "memory" else OnSqlite(tmp_path)
 
 
@@ -267,7 +284,9 @@ def test_a_writer_without_an_epoch_or_after_its_end_refuses(place: Place) -> Non
         await ledger.close()
 
     on_loop(test())
-    assert place.reader().live_tasks() == ["tsk_a"]
+    reader = place.reader()
+    assert reader.live_tasks() == ["tsk_a"]
+    reader.close()
 
 
 def test_an_abandoned_writer_goes_silent_and_its_successor_continues_the_chain(place: Place) -> None:

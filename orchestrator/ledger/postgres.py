@@ -1,0 +1,76 @@
+"""The ledger in a PostgreSQL database: the store, and the reader that answers from it beside a running bus."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+import psycopg
+
+from interlock.orchestrator.ledger.keeper import Keeper
+from interlock.orchestrator.ledger.postgres_store import LedgerDatabase, open_database
+from interlock.orchestrator.ledger.reader import SqlReader
+from interlock.orchestrator.ledger.threaded import ThreadedLedger
+from interlock.schemas.entries import Entry
+from interlock.schemas.errors import InterlockError, NoLedger, StoreFailed
+from interlock.schemas.places import Database
+from interlock.schemas.ports import Clock
+from interlock.tools import postgres
+
+READ_SECONDS = 10.0
+"""How long a reader waits for a server that has gone: as long as a restart takes."""
+
+_READER = "interlock reader"
+_WAIT = 0.1
+
+
+class PostgresLedger(ThreadedLedger):
+    """`Store` in a database; `reader` answers from it. Raises `NoLedger` where none is. It writes after `open_epoch`."""
+
+    def __init__(
+        self,
+        where: Database,
+        clock: Clock,
+        *,
+        on_failure: Callable[[InterlockError], None],
+        on_durable: Callable[[Entry], None] | None = None,
+        keeper: Keeper | None = None,
+    ) -> None:
+        super().__init__(str(where), clock, DatabaseReader(where), LedgerDatabase(where), on_failure, on_durable, keeper)
+
+
+class DatabaseReader(SqlReader):
+    """`Reads` on a database. Raises `NoLedger` where no ledger is in it, `StoreFailed` where the server stays away."""
+
+    unreadable = psycopg.InternalError
+
+    def __init__(self, where: Database) -> None:
+        self._where = where
+        self._db = open_database(where, _READER)
+        self._in_moment = False
+
+    def moment(self) -> Self:
+        own = type(self)(self._where)
+        own._db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        own._in_moment = True
+        return own
+
+    def all(self, sql: str, *values: Any) -> list[Any]:
+        deadline = time.monotonic() + READ_SECONDS
+        query = sql.replace("?", "%s").encode()
+        while True:
+            try:
+                return self._db.execute(query, values, binary=True).fetchall()
+            except postgres.LOST as problem:
+                if self._in_moment or time.monotonic() > deadline:
+                    raise StoreFailed(path=str(self._where), problem=postgres.sentence(problem)) from problem
+            self._reopen()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _reopen(self) -> None:
+        self._db.close()
+        try:
+            self._db = open_database(self._where, _READER)
+        except NoLedger:  # the server starts again: the next query says whether it has
+            time.sleep(_WAIT)

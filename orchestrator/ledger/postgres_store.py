@@ -1,0 +1,193 @@
+"""The ledger's place in a PostgreSQL, and the one way to write it: a whole batch in one transaction.
+
+A commit writes entries and rows together and is on the server's disk when it returns. It locks the epoch and checks it, so an orchestrator
+that was succeeded can write nothing. A connection that is lost is made again, for as long as it takes; before anything else is written the
+last entry says whether the transaction that was under way had been committed. Where that cannot be told, or a newer epoch has begun,
+nothing is written any more.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, get_type_hints
+
+import psycopg
+
+from interlock.orchestrator.ledger.chain import GENESIS
+from interlock.orchestrator.ledger.projections import InboxRow, Row, TaskRow
+from interlock.orchestrator.ledger.reader import check_layout
+from interlock.orchestrator.ledger.rows import LAST_ENTRY, LIVE_TASKS, OPEN_ITEMS, TABLES, Held, projected
+from interlock.orchestrator.ledger.writer import Opened, Stored
+from interlock.schemas.entries import Entry
+from interlock.schemas.errors import NoLedger, StaleEpoch, StoreFailed
+from interlock.schemas.places import Database
+from interlock.tools import postgres
+
+SCHEMA = "interlock_ledger"
+WRITER = "interlock ledger"
+"""The name of the writing connection, and what it begins with once its epoch is in it."""
+
+_LOG = logging.getLogger("interlock.ledger")
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
+_ARRAYS: dict[Any, str] = {int: "bigint[]", int | None: "bigint[]", str: "text[]", bytes: "bytea[]"}
+_KINDS: list[type[Any]] = [Entry, *TABLES]
+_TYPES = {kind: tuple(_ARRAYS[hint] for hint in get_type_hints(kind).values()) for kind in _KINDS}
+
+
+def unreachable(where: Database, problem: BaseException) -> NoLedger:
+    return NoLedger(
+        path=str(where),
+        problem=f"the server cannot be reached ({postgres.sentence(problem)})",
+        remedy="Start it, or correct INTERLOCK_LEDGER.",
+    )
+
+
+def open_database(where: Database, name: str) -> postgres.Connection:
+    """A connection to the ledger in a database. Raises `NoLedger` where there is none, or none of this layout."""
+    try:
+        db = postgres.connect(where, name, SCHEMA)
+    except postgres.LOST as problem:
+        raise unreachable(where, problem) from problem
+    try:
+        ((version,),) = db.execute("SELECT version_num FROM alembic_version").fetchall()
+        check_layout(int(version), str(where))
+    except psycopg.errors.UndefinedTable:
+        db.close()
+        raise NoLedger(path=str(where), problem="there is none in this database", remedy="`interlock up` creates one.") from None
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+class LedgerDatabase:
+    """The writing connection. One thread at a time; it may move to another."""
+
+    def __init__(self, where: Database) -> None:
+        self.trouble = ""
+        self._where = where
+        self._db: postgres.Connection | None = open_database(where, WRITER)
+        self._epoch = 0
+        self._rows = Held()
+        self._changed: list[Row] | None = None
+        """What the batch that is under way changes: folded once, however often it is tried."""
+        self._last = (0, GENESIS)
+        self._stopped = threading.Event()
+
+    def take_epoch(self) -> Opened:
+        """Count the epoch up and read where the ledger stands, in one transaction. Whoever wrote before is cut off, if need be in the
+        middle of a transaction whose locks would keep everybody waiting."""
+        assert self._db is not None, "an epoch is taken once, at the beginning"
+        try:
+            postgres.end_sessions(self._db, f"{WRITER}%")
+            with self._db.transaction():
+                ((self._epoch,),) = self._db.execute("UPDATE epoch SET epoch = epoch + 1 RETURNING epoch").fetchall()
+                found = self._db.execute(LAST_ENTRY, binary=True).fetchall()
+                self._rows.hold(TaskRow(*row) for row in self._db.execute(LIVE_TASKS))
+                self._rows.hold(InboxRow(*row) for row in self._db.execute(OPEN_ITEMS))
+            self._db.execute("SELECT set_config('application_name', %s, false)", (self._name,))
+        except psycopg.Error as problem:
+            raise self._failed(problem) from problem
+        if found:
+            ((seq, head),) = found
+            self._last = (seq, head)
+        return Opened(self._epoch, *self._last)
+
+    def commit(self, batch: Sequence[Stored]) -> None:
+        """Write the batch, all or nothing. Raises `StaleEpoch` or `StoreFailed`; nothing may be written after either."""
+        self._changed = None
+        written = False
+        while not written:
+            try:
+                if self._db is None:
+                    self._db = self._again()
+                    written = self._was_committed(self._db, batch)
+                if not written:
+                    self._write(self._db, batch)
+                    written = True
+            except postgres.LOST as problem:
+                self._lose(problem)
+            except psycopg.Error as problem:
+                raise self._failed(problem) from problem
+        self._last = (batch[-1][0], batch[-1][6])
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+
+    def _write(self, db: postgres.Connection, batch: Sequence[Stored]) -> None:
+        """One transaction, in two round trips: what has to be known, and all that is written with its commit."""
+        entries = projected(batch) if self._changed is None else []
+        unknown = self._rows.unknown(entries)
+        with db.pipeline(), db.transaction():
+            current = db.execute("SELECT epoch FROM epoch FOR UPDATE")
+            tasks = db.execute("SELECT * FROM tasks WHERE task = ANY(%s)", (unknown,)) if unknown else None
+            self._check_epoch(current.fetchall())
+            if tasks is not None:
+                self._rows.hold(TaskRow(*row) for row in tasks.fetchall())
+            if self._changed is None:
+                self._changed = self._rows.fold(entries)
+            _insert(db, "entries", Entry, batch)
+            for kind, (table, then) in TABLES.items():
+                _insert(db, table, kind, [row for row in self._changed if type(row) is kind], then)
+
+    def _check_epoch(self, found: list[Any]) -> None:
+        ((epoch,),) = found
+        if epoch != self._epoch:
+            raise StaleEpoch(epoch=self._epoch, current=epoch)
+
+    # --- a connection that was lost ----------------------------------------------------------------------------------------------
+
+    def _lose(self, problem: BaseException) -> None:
+        self.trouble = f"the database at {self._where} is away: {postgres.sentence(problem)}"
+        _LOG.warning("%s; what is not durable yet waits", self.trouble)
+        self.close()
+        self._db = None
+
+    def _again(self) -> postgres.Connection:
+        """Another connection, as soon as there can be one. Raises `StoreFailed` once nobody waits for it any more."""
+        wait = _FIRST_WAIT
+        while not self._stopped.wait(wait):
+            wait = min(2 * wait, _LONGEST_WAIT)
+            try:
+                return postgres.connect(self._where, self._name, SCHEMA)
+            except postgres.LOST as problem:
+                self.trouble = f"the database at {self._where} is away: {postgres.sentence(problem)}"
+        raise StoreFailed(path=str(self._where), problem=f"the writer was ended while {self.trouble}")
+
+    def _was_committed(self, db: postgres.Connection, batch: Sequence[Stored]) -> bool:
+        """Whether the batch is there. Our lost transaction is over when this looks: its connection is ended, and it held the lock."""
+        postgres.end_sessions(db, self._name)
+        with db.transaction():
+            self._check_epoch(db.execute("SELECT epoch FROM epoch FOR UPDATE").fetchall())
+            ((seq, head),) = db.execute(LAST_ENTRY, binary=True).fetchall() or [(0, GENESIS)]
+        if (seq, head) not in (self._last, (batch[-1][0], batch[-1][6])):
+            problem = f"it ends in entry {seq}, which is neither the last one that was confirmed nor the last one that was sent"
+            raise StoreFailed(path=str(self._where), problem=problem)
+        _LOG.warning("the database at %s is back", self._where)
+        self.trouble = ""
+        return (seq, head) != self._last
+
+    @property
+    def _name(self) -> str:
+        return f"{WRITER} {self._epoch}"
+
+    def _failed(self, problem: BaseException) -> StoreFailed:
+        return StoreFailed(path=str(self._where), problem=postgres.sentence(problem))
+
+
+def _insert(db: postgres.Connection, table: str, kind: type[Any], rows: Sequence[tuple[Any, ...]], then: str = "") -> None:
+    if rows:
+        db.execute(_insert_of(table, _TYPES[kind], then), [list(column) for column in zip(*rows, strict=True)])
+
+
+@lru_cache(maxsize=16)
+def _insert_of(table: str, types: tuple[str, ...], then: str) -> bytes:
+    """One statement for any number of rows: a column is one array."""
+    arrays = ", ".join(f"%b::{one}" for one in types)
+    return f"INSERT INTO {table} SELECT * FROM unnest({arrays}){then}".encode()

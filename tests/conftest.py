@@ -1,0 +1,26 @@
+"""A PostgreSQL of the tests' own, made of the system's binaries, with fsync as in production; without them they are skipped."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from postgres_server import Server, binaries
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    folder = binaries()
+    if folder is None:
+        pytest.skip("no PostgreSQL here: there is no initdb on PATH or under /usr/lib/postgresql")
+    server = Server(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.end()
+        shutil.rmtree(server.folder)

@@ -40,7 +40,7 @@ from interlock.cluster.registry import RegistryActor
 from interlock.cluster.supervisor import SupervisorActor
 from interlock.loading import load_app
 from interlock.orchestrator.ledger import stores
-from interlock.schemas.errors import AlreadyRunning, NoLedger, NotBorn, NotRunning
+from interlock.schemas.errors import AlreadyRunning, InterlockError, NoLedger, NotBorn, NotRunning
 from interlock.schemas.places import JOURNAL_FILE, LEDGER_FILE, LEDGER_VARIABLE, Database, Place
 from interlock.schemas.ports import PeerGone
 from interlock.settings import ModelSettings, checkpoint_place, ledger_of
@@ -49,6 +49,7 @@ from interlock.tools.scratch import remove_abandoned
 TRUSTED = (ORCHESTRATOR, SUPERVISOR, REGISTRY)
 READY_SECONDS = 120.0
 REMOVE_SECONDS = 15.0
+SEAL_SECONDS = 3.0
 
 
 def up(target: str | None, *, address: str | None, name: str | None, home: Path) -> dict[str, Any]:
@@ -177,6 +178,9 @@ async def remove(name: str) -> list[str]:
     named = ray.util.list_named_actors(all_namespaces=True)
     names = [one["name"] for one in named if one["namespace"] == name]
     wardens = [one for one in names if one.startswith(WARDEN)]
+    if ORCHESTRATOR in names:
+        with contextlib.suppress(ValueError, OSError, PeerGone, InterlockError):  # one that cannot any more holds up nobody
+            await insist(ray.get_actor(ORCHESTRATOR, namespace=name).call, "seal", seconds=SEAL_SECONDS)
     peers = [one for one in names if one not in TRUSTED and one not in wardens]
     for one in TRUSTED:
         _kill(one, name)

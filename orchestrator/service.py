@@ -22,6 +22,8 @@ from interlock.schemas.words import told
 
 Wire = dict[str, Any]
 
+SEAL_SECONDS = 2.0
+
 
 class Service:
     """One engine's calls. `reads` answers from what is durable, `keeper` signs it."""
@@ -121,6 +123,11 @@ class Service:
     async def verify(self) -> int:
         """How many entries the ledger has, all intact. Raises `LedgerDamaged`."""
         return await asyncio.to_thread(self._reads.verify)
+
+    async def seal(self) -> None:
+        """Before the bus goes: a last checkpoint, so that no entry is left that nothing vouches for."""
+        if self._keeper is not None:
+            await asyncio.to_thread(self._keeper.seal, SEAL_SECONDS)
 
     async def check_scale(self, agent: str, replicas: int) -> None:
         """Raises `UnknownAgent` or `TooManyReplicas` where an agent's pool may not have this size. Others have no bound."""

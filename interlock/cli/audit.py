@@ -63,14 +63,14 @@ def verify(ledger: str | None, place: str | None, key: str | None, refold: bool,
     finally:
         reader.close()
     if as_json:
-        found = {"entries": number, "signed": signed.size, "checkpoints": len(signed.heads), "refolded": refold}
+        found = {"entries": number, "signed": signed.size, "checkpoints": signed.many, "refolded": refold}
         output.as_json({"intact": True, "ledger": str(path), **found})
     else:
         click.echo(f"ledger intact: {number} entries, {_vouched(signed)}{', shown as they tell' if refold else ''}")
 
 
 def _vouched(signed: "Signed") -> str:
-    many = len(signed.heads)
+    many = signed.many
     if not many:
         return "none of them signed: that the end was cut off or all was rewritten would not show"
     return f"the first {signed.size} signed in {many} checkpoint{'' if many == 1 else 's'}"

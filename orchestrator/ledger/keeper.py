@@ -102,11 +102,12 @@ class Keeper:
         self._signer = signer
         self._copies = [Copies(place) for place in places]
         self._now = now
-        self._queue: SimpleQueue[list[bytes] | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[bytes] | threading.Event | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
         self._seq = 0
         self._opened = False
         self._since: float | None = None
+        self._seals: list[threading.Event] = []
         self._again = 0.0
         self._problem = ""
 
@@ -128,6 +129,12 @@ class Keeper:
         """Nothing more follows. What is durable and not yet signed is signed."""
         self._queue.put(None)
 
+    def seal(self, seconds: float) -> None:
+        """Sign what is durable now, without waiting for more; return once that is done or has failed, after `seconds` at the latest."""
+        sealed = threading.Event()
+        self._queue.put(sealed)
+        sealed.wait(seconds)
+
     def join(self) -> None:
         """Return once all is signed that will be."""
         if self._thread.ident is not None:
@@ -145,14 +152,19 @@ class Keeper:
         wait, ended = self.turn([], self._now()), False
         while not ended:
             new, ended = self._gather(wait)
-            wait = self.turn(new, self._now(), last=ended)
+            wait = self.turn(new, self._now(), last=ended or bool(self._seals))
+            while self._seals:
+                self._seals.pop().set()
 
     def _gather(self, wait: float | None) -> tuple[list[bytes], bool]:
         """All that has come, or nothing after `wait` seconds; and whether that was the end."""
         new: list[bytes] = []
         try:
-            while (hashes := self._queue.get(timeout=wait)) is not None:
-                new += hashes
+            while (got := self._queue.get(timeout=wait)) is not None:
+                if isinstance(got, threading.Event):
+                    self._seals.append(got)
+                else:
+                    new += got
                 wait = 0
         except Empty:
             return new, False

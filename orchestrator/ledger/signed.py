@@ -31,6 +31,11 @@ class Signed(NamedTuple):
     bad: CheckpointDamaged | None
 
     @property
+    def many(self) -> int:
+        """How many checkpoints, each counted once wherever it lies."""
+        return len({one.size for one in self.heads})
+
+    @property
     def size(self) -> int:
         """How many entries were signed."""
         return max((one.size for one in self.heads), default=0)

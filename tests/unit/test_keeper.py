@@ -20,6 +20,7 @@ from interlock.orchestrator.ledger.reader import Reader
 from interlock.orchestrator.ledger.signed import histories, public_key, signed
 from interlock.orchestrator.ledger.sqlite import SqliteLedger
 from interlock.schemas.entries import Entry, EpochStarted
+from interlock.schemas.errors import LedgerDamaged
 
 
 class Growing:
@@ -323,3 +324,33 @@ def test_a_ledger_that_never_opened_has_no_thread_to_wait_for(tmp_path: Path) ->
 
     asyncio.run(test())
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_ledger_in_memory_is_held_against_what_was_signed_too(tmp_path: Path, ledger: Growing) -> None:
+    keeper_of(tmp_path, ledger).turn(ledger.more(5), 0, last=True)
+    (head,) = signed(histories(tmp_path, []), public_key(tmp_path, None)).heads
+    ledger.more(2)
+    assert ledger.disk.verify([head]) == 7
+    with pytest.raises(LedgerDamaged, match="entry 1: it or one up to entry 5 is not the one that was signed"):
+        ledger.disk.verify([head._replace(root=bytes(32))])
+    with pytest.raises(LedgerDamaged, match="entry 8: it is missing"):
+        ledger.disk.verify([head._replace(size=9)])
+
+
+def test_sealing_signs_at_once_what_is_durable(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+
+    async def test() -> None:
+        keeper = Keeper.beside(tmp_path, partial(Reader, path))
+        store = SqliteLedger.create(path, SystemClock(), on_failure=lambda _: None, keeper=keeper)
+        store.open_epoch()
+        for many in (3, 0, 4):
+            for number in range(many):
+                store.append("", EpochStarted(number, "1"))
+            await store.flush()
+            await asyncio.to_thread(keeper.seal, 60)
+        assert sizes(tmp_path) == [3, 7]
+        await store.close()
+
+    asyncio.run(test())
+    assert sizes(tmp_path) == [3, 7]

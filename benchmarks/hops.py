@@ -18,7 +18,7 @@ from benchmarks import relay
 from interlock.aio import AsyncBus
 from interlock.cluster.driver import start
 
-ROUNDS = 3
+ROUNDS = 5
 TURNS, CALLS_A_TURN, PIPELINED = 30, 5, 4000
 CROWDS = (1, 100, 1000)
 

@@ -56,6 +56,9 @@ def checkpoint_place(env: Mapping[str, str] | None = None) -> str:
     return place if not place or place.startswith(("http://", "https://")) else str(Path(place).absolute())
 
 
+BUS_FILE = "bus.json"
+"""In a bus's folder, from `interlock up` to `interlock down`: where the bus is."""
+
 SECRETS_FILE = "secrets.json"
 """In a bus's folder, readable by its owner only: the model key, what tools declare, and the database of the ledger."""
 

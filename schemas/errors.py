@@ -286,6 +286,11 @@ class StaleIncarnation(InterlockError):
     template = "Incarnation {incarnation} of the supervisor has been followed by {current}; this one is no longer the one and exits."
 
 
+class StoreAway(InterlockError):
+    code = "store_away"
+    template = "The database at {path} is away: {problem}. Nothing was accepted and nothing is lost; the bus goes on by itself when the database is back. Then make the call again."
+
+
 class StoreFailed(InterlockError):
     code = "store_failed"
     template = "The store at {path} cannot be written: {problem}. Nothing unwritten was acknowledged; free the disk or restore it and start the bus again."

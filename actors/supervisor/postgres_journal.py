@@ -187,6 +187,32 @@ def write_order(where: Database, order: Order, spool: Path) -> Order:
         raise StoreFailed(path=str(where), problem=postgres.sentence(problem)) from problem
 
 
+_COLUMNS = "seq, at, kind, task, data, writer"
+
+
+def read_all(where: Database) -> list[Any]:
+    """Every row, for a backup; orders that nobody has taken over yet among them. None where no journal was made."""
+    waiting = "SELECT (SELECT coalesce(max(seq), 0) FROM journal) + n, at, 'order', task, data, 0 FROM orders"
+    query = f"SELECT {_COLUMNS} FROM journal UNION ALL {waiting} ORDER BY 1"
+    with _store_errors(where), closing(postgres.connect(where, _OUTSIDER, SCHEMA)) as db:
+        try:
+            return db.execute(query.encode(), binary=True).fetchall()
+        except psycopg.errors.UndefinedTable:
+            return []
+
+
+def write_all(where: Database, rows: Sequence[Sequence[Any]]) -> None:
+    """Put a backup's rows into a journal that has none. Raises `StoreFailed` where it has."""
+    with _store_errors(where), closing(postgres.connect(where, _OUTSIDER, SCHEMA)) as db, db.transaction():
+        db.execute("SELECT FROM owner FOR UPDATE")
+        if db.execute("SELECT FROM journal LIMIT 1").fetchall():
+            raise StoreFailed(path=str(where), problem="there is a journal already, of another ledger: name another database")
+        insert = f"INSERT INTO journal ({_COLUMNS}) OVERRIDING SYSTEM VALUE VALUES (%s, %s, %s, %s, %s, %s)"
+        db.cursor().executemany(insert.encode(), rows)
+        db.execute("SELECT setval(pg_get_serial_sequence('journal', 'seq'), (SELECT coalesce(max(seq), 1) FROM journal))")
+        db.execute("UPDATE owner SET incarnation = (SELECT coalesce(max(writer), 0) FROM journal)")
+
+
 def _spool_order(spool: Path, order: Order) -> None:
     """A file of its own, complete from the moment that it has its name, and on the disk."""
     spool.mkdir(mode=0o700, exist_ok=True)

@@ -7,6 +7,7 @@ from interlock.cli.cluster import check, down, scale, status, up
 from interlock.cli.deliver import deliver, demo
 from interlock.cli.group import Cli
 from interlock.cli.humans import approve, deny, inbox
+from interlock.cli.ledger import ledger
 from interlock.cli.tasks import kill, send, show, submit, tasks
 
 
@@ -25,7 +26,7 @@ def main() -> None:
     """
 
 
-for command in (demo, deliver, check, up, down, status, submit, send, tasks, show, kill, inbox, approve, deny, scale, audit):
+for command in (demo, deliver, check, up, down, status, submit, send, tasks, show, kill, inbox, approve, deny, scale, audit, ledger):
     main.add_command(command)
 
 __all__ = ["main"]

@@ -15,7 +15,7 @@ from interlock.clock import SystemClock
 from interlock.cluster.calls import Silent, Unreachable, insist
 from interlock.cluster.config import ORCHESTRATOR, REGISTRY, SUPERVISOR
 from interlock.orchestrator.admission import Submission
-from interlock.schemas.errors import NotAnswering, NotRunning, OrderStands
+from interlock.schemas.errors import NotAnswering, NotRunning, OrderStands, StoreFailed
 from interlock.schemas.places import JOURNAL_FILE, Place
 from interlock.schemas.ports import PeerGone
 from interlock.settings import noted_ledger
@@ -104,7 +104,7 @@ class ClusterBackend:
         written = not await self._supervisor_lives() and await self._write_order(task, by, why)
         try:
             receipt: Wire = await self._insist(self._supervisor.kill, task, by, why, seconds=KILL_SECONDS)
-        except NotRunning:
+        except (NotRunning, StoreFailed):
             if written or await self._write_order(task, by, why):
                 raise OrderStands(task=task, path=str(self._journal())) from None
             raise

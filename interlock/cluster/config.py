@@ -10,10 +10,10 @@ from pathlib import Path
 
 from interlock.schemas.errors import NotPrivate
 from interlock.schemas.places import JOURNAL_FILE, LEDGER_FILE, LEDGER_VARIABLE, Place
+from interlock.settings import BUS_FILE as BUS_FILE
 from interlock.settings import SECRETS_FILE, ModelSettings, noted_ledger
 
 ORCHESTRATOR, SUPERVISOR, REGISTRY, WARDEN = "orchestrator", "supervisor", "registry", "warden"
-BUS_FILE = "bus.json"
 MODEL_KEY = "OPENAI_API_KEY"
 CHECKPOINTS = "INTERLOCK_CHECKPOINTS"
 """Among the secrets: a URL that takes checkpoints may hold a token."""

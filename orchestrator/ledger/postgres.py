@@ -1,23 +1,23 @@
 """The ledger in a PostgreSQL database: the store, and the reader that answers from it beside a running bus."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import psycopg
 
 from interlock.orchestrator.ledger.keeper import Keeper
-from interlock.orchestrator.ledger.postgres_store import LedgerDatabase, open_database
+from interlock.orchestrator.ledger.postgres_store import SCHEMA, LedgerDatabase, open_database
 from interlock.orchestrator.ledger.reader import SqlReader
 from interlock.orchestrator.ledger.threaded import ThreadedLedger
 from interlock.schemas.entries import Entry
-from interlock.schemas.errors import InterlockError, NoLedger, StoreFailed
+from interlock.schemas.errors import InterlockError, NoLedger, StoreAway
 from interlock.schemas.places import Database
 from interlock.schemas.ports import Clock
 from interlock.tools import postgres
 
-READ_SECONDS = 10.0
-"""How long a reader waits for a server that has gone: as long as a restart takes."""
+READ_SECONDS = 3.0
+"""How long a reader waits for a server that has gone: as long as a quick restart takes. Everything else of its actor waits with it."""
 
 _READER = "interlock reader"
 _WAIT = 0.1
@@ -35,15 +35,21 @@ class PostgresLedger(ThreadedLedger):
         on_durable: Callable[[Entry], None] | None = None,
         keeper: Keeper | None = None,
     ) -> None:
-        super().__init__(str(where), clock, DatabaseReader(where), LedgerDatabase(where), on_failure, on_durable, keeper)
+        self._reads = DatabaseReader(where)
+        super().__init__(str(where), clock, self._reads, LedgerDatabase(where), on_failure, on_durable, keeper)
+
+    @property
+    def trouble(self) -> str:
+        return super().trouble or self._reads.trouble
 
 
 class DatabaseReader(SqlReader):
-    """`Reads` on a database. Raises `NoLedger` where no ledger is in it, `StoreFailed` where the server stays away."""
+    """`Reads` on a database. Raises `NoLedger` where no ledger is in it, `StoreAway` where the server stays away."""
 
     unreadable = psycopg.InternalError
 
     def __init__(self, where: Database) -> None:
+        self.trouble = ""
         self._where = where
         self._db = open_database(where, _READER)
         self._in_moment = False
@@ -59,11 +65,27 @@ class DatabaseReader(SqlReader):
         query = sql.replace("?", "%s").encode()
         while True:
             try:
-                return self._db.execute(query, values, binary=True).fetchall()
+                found = self._db.execute(query, values, binary=True).fetchall()
             except postgres.LOST as problem:
                 if self._in_moment or time.monotonic() > deadline:
-                    raise StoreFailed(path=str(self._where), problem=postgres.sentence(problem)) from problem
+                    self.trouble = f"the database at {self._where} is away: {postgres.sentence(problem)}"
+                    raise StoreAway(path=str(self._where), problem=postgres.sentence(problem)) from problem
+            else:
+                self.trouble = ""
+                return found
             self._reopen()
+
+    def size(self) -> int:
+        query = "SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class WHERE relnamespace = ?::regnamespace AND relkind = 'r'"
+        ((size,),) = self.all(query, SCHEMA)
+        return int(size)
+
+    def pages(self, table: str, size: int) -> Iterator[tuple[list[str], list[Any]]]:
+        """All rows of a table with their columns' names, so many at a time; of a `moment` only."""
+        with self._db.cursor("pages") as cursor:
+            cursor.execute(f"SELECT * FROM {table}".encode(), binary=True)
+            while rows := cursor.fetchmany(size):
+                yield [column.name for column in cursor.description or ()], rows
 
     def close(self) -> None:
         self._db.close()

@@ -139,6 +139,10 @@ class SqlReader:
         """Every row that the query finds; `?` marks a value."""
         raise NotImplementedError
 
+    def size(self) -> int:
+        """How many bytes it takes on the disk."""
+        raise NotImplementedError
+
     def close(self) -> None:
         raise NotImplementedError
 
@@ -159,6 +163,10 @@ class Reader(SqlReader):
 
     def all(self, sql: str, *values: Any) -> list[Any]:
         return self._db.execute(sql, values).fetchall()
+
+    def size(self) -> int:
+        files = (self._path, self._path.with_name(f"{self._path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def close(self) -> None:
         self._db.close()

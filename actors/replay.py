@@ -101,6 +101,8 @@ class ReplayLoop(Refusals):
                     handle._run()
                 except SystemExit as error:  # asyncio lets it through once the task has it; it ends the task, not the process
                     self.call_exception_handler({"message": "SystemExit in a workflow", "exception": error})
+                # From Python 3.13 on a task's exception keeps this frame: if that kept the task, nobody would hear of the exception.
+                del handle
         finally:
             self._leave(outer)
 

@@ -142,7 +142,8 @@ def test_an_interrupt_leaves_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ctrl_c_in_a_real_process() -> None:
-    code = "import os, signal\nfrom interlock.cli import connection, main\n"
+    # What a shell starts in the background ignores Ctrl-C, and so does all that it starts in turn: these tests, for one.
+    code = "import os, signal\nfrom interlock.cli import connection, main\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code += "connection.connect = lambda *_: os.kill(os.getpid(), signal.SIGINT) or signal.pause()\nmain(['tasks'])\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr.strip()) == (130, "", "")

@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -233,12 +233,14 @@ _FIND = f"{_SELECT} WHERE kind = ? AND task IN (SELECT value FROM json_each(?)) 
 _OUTSIDER = 0
 
 
-def _connect(path: Path, create: bool = False) -> sqlite3.Connection:
+@contextmanager
+def _connected(path: Path, create: bool = False) -> Iterator[sqlite3.Connection]:
     mode = "rwc" if create else "rw"
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False)
-    db.execute("PRAGMA busy_timeout = 5000")
-    db.execute("PRAGMA synchronous = FULL")
-    return db
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)) as db:
+        db.execute("PRAGMA busy_timeout = 5000")
+        db.execute("PRAGMA synchronous = FULL")
+        yield db
 
 
 @contextmanager
@@ -273,10 +275,10 @@ class SqliteJournal(Journal):
     def __init__(self, path: Path, clock: Clock, create: bool = False) -> None:
         super().__init__(clock)
         self._path = path
-        with _store_errors(path):
+        with _store_errors(path), ExitStack() as opened:
             if create:
                 path.touch(mode=0o600)  # SQLite gives its other files the mode of the first
-            self._db = _connect(path, create)
+            self._db = opened.enter_context(_connected(path, create))
             if create:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.executescript(_SCHEMA)
@@ -286,6 +288,7 @@ class SqliteJournal(Journal):
                 data = encode({"incarnation": self.incarnation})
                 self._db.execute(_INSERT, (clock.now(), "started", "", data, self.incarnation))
                 (self._seen,) = self._db.execute("SELECT max(seq) FROM journal").fetchone()
+            self._opened = opened.pop_all()
         # No version yet: an order that came in since the transaction must not be missed.
         self._version: int | None = None
 
@@ -315,7 +318,7 @@ class SqliteJournal(Journal):
         return rows
 
     def close(self) -> None:
-        self._db.close()
+        self._opened.close()
 
     def _write(self, changes: list[Change]) -> None:
         at = self._clock.now()
@@ -347,7 +350,7 @@ def write_order(path: Path, order: Order) -> Order:
     The supervisor obeys it within moments, or as the first thing when it starts again. Returns the order that stands: the
     task's first. Raises `StoreFailed` where there is no journal.
     """
-    with _store_errors(path), closing(_connect(path)) as db:
+    with _store_errors(path), _connected(path) as db:
         with _transaction(db):
             db.execute(_INSERT, (order.requested, "order", order.task, encode(order._asdict()), _OUTSIDER))
             columns = db.execute(f"{_SELECT} WHERE kind = 'order' AND task = ?", (order.task,)).fetchone()

@@ -5,6 +5,7 @@ A reader never writes, never blocks the writer and needs no bus: the ledger of a
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 from urllib.parse import quote
@@ -176,29 +177,27 @@ def open_file(path: Path, mode: str, check: bool = True) -> sqlite3.Connection:
     """A connection to an existing ledger (`mode`: `ro` or `rw`); never makes a file. It may be used from another thread."""
     if not path.is_file():
         raise NoLedger(path=str(path), problem="there is no such file", remedy="`interlock up` creates one; or give the path of another.")
-    try:
-        db = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA busy_timeout = 5000")
-        ((made_by,),) = db.execute("PRAGMA application_id").fetchall()
-        ((version,),) = db.execute("PRAGMA user_version").fetchall()
-    except sqlite3.Error as problem:
-        raise NoLedger(path=str(path), problem=f"it cannot be read ({problem})", remedy="Give the path of a ledger.") from problem
-    try:
+    uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
+    with ExitStack() as refused:
+        try:
+            db = refused.enter_context(closing(sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)))
+            db.execute("PRAGMA busy_timeout = 5000")
+            ((made_by,),) = db.execute("PRAGMA application_id").fetchall()
+            ((version,),) = db.execute("PRAGMA user_version").fetchall()
+        except sqlite3.Error as problem:
+            raise NoLedger(path=str(path), problem=f"it cannot be read ({problem})", remedy="Give the path of a ledger.") from problem
         if made_by != APPLICATION_ID:
             raise NoLedger(path=str(path), problem="the file is something else", remedy="Give the path of a ledger.")
         if check:
             check_layout(version, str(path))
-    except NoLedger:
-        db.close()
-        raise
-    return db
+        refused.pop_all()
+        return db
 
 
 def is_current(path: Path) -> bool:
     """Whether the file's layout is the one of this code; one that is newer raises `NoLedger`."""
-    db = open_file(path, "ro", check=False)
-    ((version,),) = db.execute("PRAGMA user_version").fetchall()
-    db.close()
+    with closing(open_file(path, "ro", check=False)) as db:
+        ((version,),) = db.execute("PRAGMA user_version").fetchall()
     if version > SCHEMA_VERSION:
         check_layout(version, str(path))
     return bool(version == SCHEMA_VERSION)

@@ -1,7 +1,10 @@
 """The supervisor's journal: durable, shared commits, one order per task, one owner."""
 
 import asyncio
+import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,12 +12,29 @@ import pytest
 
 from interlock.actors.supervisor.journal import Change, Journal, MemoryJournal, Order, SqliteJournal, order_in, write_order
 from interlock.schemas.errors import Refused, StaleIncarnation, StoreFailed
+from interlock.schemas.ports import Clock
 from interlock.testing.virtual_time import VirtualClock, run
 
 
 class FixedClock:
     def now(self) -> int:
         return 42
+
+
+class Opener:
+    """Opens journals, all of which are closed after the test."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+
+    def __call__(self, path: Path, clock: Clock | None = None, create: bool = False) -> SqliteJournal:
+        return self._stack.enter_context(closing(SqliteJournal(path, clock or FixedClock(), create)))
+
+
+@pytest.fixture
+def opened() -> Iterator[Opener]:
+    with ExitStack() as stack:
+        yield Opener(stack)
 
 
 def change(task: str, n: int) -> Change:
@@ -25,19 +45,23 @@ def order(task: str, by: str = "ann") -> Order:
     return Order(task, "kill", by, "enough", 7)
 
 
+def open_files() -> set[str]:
+    return {os.path.realpath(descriptor) for descriptor in Path("/proc/self/fd").iterdir()}
+
+
 def notes(journal: Journal) -> list[int]:
     return [row.data["n"] for row in journal.rows() if row.kind == "note"]
 
 
-def test_what_was_committed_is_found_again(tmp_path: Path) -> None:
+def test_what_was_committed_is_found_again(tmp_path: Path, opened: Opener) -> None:
     path = tmp_path / "supervisor.db"
-    first = SqliteJournal(path, FixedClock(), create=True)
+    first = opened(path, create=True)
     first.append(change("tsk_a", 1), change("tsk_b", 2))
     # A copy of the files at this moment is what a crash leaves.
     for name in ("supervisor.db", "supervisor.db-wal"):
         (tmp_path / f"copy-{name}").write_bytes((tmp_path / name).read_bytes())
     (tmp_path / "copy-supervisor.db-wal").rename(tmp_path / "copy-supervisor.db-wal")
-    second = SqliteJournal(tmp_path / "copy-supervisor.db", FixedClock())
+    second = opened(tmp_path / "copy-supervisor.db")
     assert notes(second) == [1, 2]
     assert (first.incarnation, second.incarnation) == (1, 2)
     found = second.find("note", "tsk_b")
@@ -53,22 +77,34 @@ def test_a_restart_never_makes_a_new_journal(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_earlier_incarnation_is_refused(tmp_path: Path) -> None:
-    old = SqliteJournal(tmp_path / "s.db", FixedClock(), create=True)
-    new = SqliteJournal(tmp_path / "s.db", FixedClock())
+def test_another_file_is_not_taken_for_a_journal(tmp_path: Path) -> None:
+    text, empty = tmp_path / "text", tmp_path / "empty"
+    text.write_text("not a database, but long enough to look like one " * 40)
+    empty.touch()
+    for path, problem in ((text, "not a database"), (empty, "no such table")):
+        for using in (lambda path: SqliteJournal(path, FixedClock()), lambda path: write_order(path, order("tsk_a"))):
+            with pytest.raises(StoreFailed, match=problem) as caught:
+                using(path)
+            # The error holds the frames that it went through: what they had opened is closed all the same.
+            assert str(path) not in open_files(), caught
+
+
+def test_an_earlier_incarnation_is_refused(tmp_path: Path, opened: Opener) -> None:
+    old = opened(tmp_path / "s.db", create=True)
+    new = opened(tmp_path / "s.db")
     with pytest.raises(StaleIncarnation):
         old.append(change("tsk_a", 1))
     with pytest.raises(StaleIncarnation):
         old.append()
     new.append(change("tsk_a", 2))
-    assert notes(SqliteJournal(tmp_path / "s.db", FixedClock())) == [2]
+    assert notes(opened(tmp_path / "s.db")) == [2]
 
 
-def test_orders_come_in_from_outside(tmp_path: Path) -> None:
+def test_orders_come_in_from_outside(tmp_path: Path, opened: Opener) -> None:
     path = tmp_path / "s.db"
     SqliteJournal(path, FixedClock(), create=True).close()
     written = write_order(path, order("tsk_a"))
-    journal = SqliteJournal(path, FixedClock())
+    journal = opened(path)
     assert [order_in(row) for row in journal.rows() if row.kind == "order"] == [written]
     assert journal.foreign() == []
     assert write_order(path, order("tsk_a", by="bob")) == written
@@ -84,8 +120,8 @@ def test_orders_come_in_from_outside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_of_many_tasks_the_first_row_of_each_is_found(tmp_path: Path, kind: str) -> None:
-    journal = MemoryJournal(FixedClock()) if kind == "memory" else SqliteJournal(tmp_path / "s.db", FixedClock(), create=True)
+def test_of_many_tasks_the_first_row_of_each_is_found(tmp_path: Path, opened: Opener, kind: str) -> None:
+    journal = MemoryJournal(FixedClock()) if kind == "memory" else opened(tmp_path / "s.db", create=True)
     quoted = """tsk_'"\\ü"""
     journal.append(change("tsk_a", 1), change(quoted, 2), change("tsk_a", 3), order("tsk_b").change(), change("tsk_c", 4))
     found = journal.firsts("note", ["tsk_a", quoted, "tsk_b", "tsk_none"])
@@ -134,9 +170,9 @@ class Broken(MemoryJournal):
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 @pytest.mark.parametrize("value", [object(), "\udcff", 10**30])
-def test_what_cannot_be_encoded_is_refused_alone(tmp_path: Path, kind: str, value: object) -> None:
+def test_what_cannot_be_encoded_is_refused_alone(tmp_path: Path, opened: Opener, kind: str, value: object) -> None:
     async def main() -> None:
-        journal = MemoryJournal(VirtualClock()) if kind == "memory" else SqliteJournal(tmp_path / "s.db", VirtualClock(), create=True)
+        journal = MemoryJournal(VirtualClock()) if kind == "memory" else opened(tmp_path / "s.db", VirtualClock(), create=True)
         waiting = asyncio.ensure_future(journal.durable(change("tsk_a", 1)))
         with pytest.raises(Refused, match="nothing was changed"):
             journal.append(Change("note", "tsk_a", {"n": value}))
@@ -150,15 +186,15 @@ def test_what_cannot_be_encoded_is_refused_alone(tmp_path: Path, kind: str, valu
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_after_a_failed_commit_nothing_is_acknowledged(tmp_path: Path, kind: str) -> None:
+def test_after_a_failed_commit_nothing_is_acknowledged(tmp_path: Path, opened: Opener, kind: str) -> None:
     async def main() -> None:
         journal: Journal
         if kind == "memory":
             journal = broken = Broken(VirtualClock())
             broken.broken = True
         else:
-            journal = SqliteJournal(tmp_path / "s.db", VirtualClock(), create=True)
-            with sqlite3.connect(tmp_path / "s.db") as other:
+            journal = opened(tmp_path / "s.db", VirtualClock(), create=True)
+            with closing(sqlite3.connect(tmp_path / "s.db")) as other:
                 other.execute("DROP TABLE journal")
         bad = Change("note", "tsk_a", {"n": 1})
         with pytest.raises(StoreFailed):

@@ -1,6 +1,7 @@
 """The kill ladder on virtual time: it ends, it is verified only with evidence, and it survives the supervisor."""
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -233,11 +234,12 @@ def test_an_order_from_outside_is_obeyed(tmp_path: Path) -> None:
     async def main() -> None:
         SqliteJournal(path, stage.clock, create=True).close()
         write_order(path, Order(TASK, "kill", "ann", "nobody lives", stage.clock.now()))
-        async with Life(stage, SqliteJournal(path, stage.clock)) as supervisor:
-            assert how(await supervisor.ladder.receipt(TASK)) == {"a": "killed"}
-            write_order(path, Order("tsk_b", "kill", "ann", "somebody lives", stage.clock.now()))
-            await asyncio.sleep(0.3)
-            assert (await supervisor.ladder.receipt("tsk_b")).verified
+        with closing(SqliteJournal(path, stage.clock)) as journal:
+            async with Life(stage, journal) as supervisor:
+                assert how(await supervisor.ladder.receipt(TASK)) == {"a": "killed"}
+                write_order(path, Order("tsk_b", "kill", "ann", "somebody lives", stage.clock.now()))
+                await asyncio.sleep(0.3)
+                assert (await supervisor.ladder.receipt("tsk_b")).verified
 
     run(main())
 

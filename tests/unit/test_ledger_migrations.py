@@ -1,5 +1,6 @@
 """The ledger's layout: one history of steps, run where a bus is started, refused everywhere else."""
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -54,6 +55,15 @@ def test_a_step_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(StoreFailed, match="inbox already exists"):
         migrate_file(path)
     assert layout(path) == before
+
+
+def test_another_file_is_not_made_a_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("not a database, but long enough to look like one " * 40)
+    with pytest.raises(StoreFailed, match="not a database") as caught:
+        migrate_file(path)
+    # The error holds the frames that it went through: what they had opened is closed all the same.
+    assert str(path) not in {os.path.realpath(descriptor) for descriptor in Path("/proc/self/fd").iterdir()}, caught
 
 
 @pytest.mark.parametrize(("version", "remedy"), [(SCHEMA_VERSION + 1, "or a newer one"), (SCHEMA_VERSION - 1, "Run `interlock up`")])

@@ -5,6 +5,7 @@ else loads SQLAlchemy. A step that was released never changes; a new layout is a
 """
 
 import sqlite3
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,11 @@ def _adopt(connection: sa.Connection, version: int) -> None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None)
-    db.execute("PRAGMA journal_mode = WAL")
-    return db
+    with ExitStack() as failed:
+        db = failed.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+        db.execute("PRAGMA journal_mode = WAL")
+        failed.pop_all()
+        return db
 
 
 def _in_transactions(where: Database) -> postgres.Connection:

@@ -9,13 +9,14 @@ from typing import Any
 import ray
 
 from interlock.actors.supervisor.journal import Order
-from interlock.actors.supervisor.journals import write_order
+from interlock.actors.supervisor.journals import SPOOL, write_order
 from interlock.backend import Wire, check_not_ended
 from interlock.clock import SystemClock
 from interlock.cluster.calls import Silent, Unreachable, insist
 from interlock.cluster.config import ORCHESTRATOR, REGISTRY, SUPERVISOR
 from interlock.orchestrator.admission import Submission
 from interlock.schemas.errors import NotAnswering, NotRunning, OrderStands, StoreFailed
+from interlock.schemas.ids import derived
 from interlock.schemas.places import JOURNAL_FILE, Place
 from interlock.schemas.ports import PeerGone
 from interlock.settings import noted_ledger
@@ -106,14 +107,14 @@ class ClusterBackend:
             receipt: Wire = await self._insist(self._supervisor.kill, task, by, why, seconds=KILL_SECONDS)
         except (NotRunning, StoreFailed):
             if written or await self._write_order(task, by, why):
-                raise OrderStands(task=task, path=str(self._journal())) from None
+                raise OrderStands(task=task, path=self._kept_in(task)) from None
             raise
         return receipt
 
     async def _supervisor_lives(self) -> bool:
         try:
             await insist(self._supervisor.ping, seconds=PING_SECONDS)
-        except (Unreachable, PeerGone):
+        except (Unreachable, PeerGone, StoreFailed):  # the last: it lives, and cannot open its journal
             return False
         return True
 
@@ -126,6 +127,11 @@ class ClusterBackend:
         await asyncio.to_thread(write_order, journal, order, self._home)
         _LOG.warning("the supervisor does not answer; the order to stop %s is in its journal", task)
         return True
+
+    def _kept_in(self, task: str) -> str:
+        """Where the order lies: in the journal, or in a file until the database is back."""
+        spooled = self._home / SPOOL / derived("ord", task) if self._home is not None else None
+        return str(spooled if spooled is not None and spooled.exists() else self._journal())
 
     def _journal(self) -> Place | None:
         """The supervisor's journal, where this machine has the way to it."""

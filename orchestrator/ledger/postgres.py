@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Self
 
 import psycopg
@@ -49,10 +50,18 @@ class DatabaseReader(SqlReader):
     unreadable = psycopg.InternalError
 
     def __init__(self, where: Database) -> None:
-        self.trouble = ""
+        self._away = ""
         self._where = where
         self._db = open_database(where, _READER)
         self._in_moment = False
+
+    @property
+    def trouble(self) -> str:
+        """Why the last query found no server; empty where one has answered since, which is tried."""
+        if self._away:
+            with suppress(StoreAway):
+                self.all("SELECT 1")
+        return self._away
 
     def moment(self) -> Self:
         own = type(self)(self._where)
@@ -68,10 +77,10 @@ class DatabaseReader(SqlReader):
                 found = self._db.execute(query, values, binary=True).fetchall()
             except postgres.LOST as problem:
                 if self._in_moment or time.monotonic() > deadline:
-                    self.trouble = f"the database at {self._where} is away: {postgres.sentence(problem)}"
+                    self._away = f"the database at {self._where} is away: {postgres.sentence(problem)}"
                     raise StoreAway(path=str(self._where), problem=postgres.sentence(problem)) from problem
             else:
-                self.trouble = ""
+                self._away = ""
                 return found
             self._reopen()
 

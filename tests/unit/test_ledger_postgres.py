@@ -11,12 +11,12 @@ import psycopg
 import pytest
 from postgres_server import Server
 
-from interlock.orchestrator.ledger import stores
+from interlock.orchestrator.ledger import postgres, stores
 from interlock.orchestrator.ledger.postgres_store import SCHEMA, LedgerDatabase
 from interlock.orchestrator.ledger.stores import open_ledger, open_reader, prepare
 from interlock.orchestrator.ledger.writer import Writer
 from interlock.schemas import entries as e
-from interlock.schemas.errors import InterlockError, LedgerInUse, NoLedger, StaleEpoch, StoreFailed
+from interlock.schemas.errors import InterlockError, LedgerInUse, NoLedger, StaleEpoch, StoreAway, StoreFailed
 from interlock.schemas.places import Database
 
 ACCEPTED = e.TaskAccepted("billing", "1.0.0", "invoice.request", "1.0.0", {"order": 7}, {"steps": 3}, "trusted", "ann")
@@ -168,6 +168,21 @@ def test_a_writer_can_end_while_the_server_is_away(where: Database, postgres_ser
         asyncio.run(test())
     finally:
         postgres_server.start_again()
+
+
+def test_a_reader_says_that_the_server_is_away_until_it_is_back(
+    where: Database, postgres_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "READ_SECONDS", 0.1)
+    with closing(postgres.DatabaseReader(where)) as reader:
+        postgres_server.stop()
+        try:
+            with pytest.raises(StoreAway, match="Nothing was accepted and nothing is lost"):
+                reader.tasks()
+            assert "is away" in reader.trouble
+        finally:
+            postgres_server.start_again()
+        assert reader.trouble == ""
 
 
 def test_a_successor_cuts_off_a_writer_that_was_stopped_in_the_middle(where: Database) -> None:

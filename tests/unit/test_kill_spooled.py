@@ -1,0 +1,45 @@
+"""A kill on a cluster whose database is away: nobody can write it down there, so it is kept in the bus's folder and said to stand."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interlock.actors.supervisor.journals import SPOOL
+from interlock.cluster import backend
+from interlock.cluster.calls import Silent
+from interlock.schemas.errors import OrderStands, StoreFailed
+from interlock.schemas.places import LEDGER_VARIABLE
+
+
+class Actors:
+    """In the place of all actors: each call ends as told."""
+
+    def __init__(self, ends: dict[str, Exception]) -> None:
+        self.ends = ends
+
+    def __getattr__(self, name: str) -> str:
+        return name
+
+    async def insist(self, method: str, *args: Any, seconds: float = 0) -> Any:
+        if method in self.ends:
+            raise self.ends[method]
+
+
+AWAY = StoreFailed(path="postgresql://db", problem="away")
+
+
+@pytest.mark.parametrize("ends", [{"ping": AWAY, "kill": AWAY}, {"kill": AWAY}, {"ping": Silent(), "kill": AWAY}])
+def test_the_order_stands(ends: dict[str, Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    actors = Actors({"call": Silent(), **ends})
+    monkeypatch.setattr(backend, "insist", actors.insist)
+    monkeypatch.setattr(backend.ray, "get_actor", lambda *_, **__: actors)
+    (tmp_path / "secrets.json").write_text(json.dumps({LEDGER_VARIABLE: f"postgresql:///nobody?host={tmp_path}"}))
+    bus = backend.ClusterBackend("bus", "here", home=tmp_path)
+    with pytest.raises(OrderStands) as stands:
+        asyncio.run(bus.kill("tsk_a", "ann", "enough"))
+    (file,) = (tmp_path / SPOOL).iterdir()
+    assert stands.value.path == str(file)
+    assert json.loads(file.read_text())["task"] == "tsk_a"

@@ -12,7 +12,7 @@ from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.state import TaskState, raw
 from interlock.schemas import entries as e
 from interlock.schemas.budget import SECONDS, STEPS, TOKENS, USD, Amount, asked_amounts, lowered
-from interlock.schemas.canonical import Fragment, decode
+from interlock.schemas.canonical import Fragment, decode, encode
 from interlock.schemas.errors import (
     BudgetTooSmall,
     EntryRefused,
@@ -101,6 +101,7 @@ class Admission:
             raise Overloaded(live=len(engine.tasks), bound=LIVE_AT_MOST, retry_after=RETRY_AFTER_SECONDS)
         submission = submission._replace(version=submission.version or spec.request.version)
         value = self._valid(submission, spec)
+        submission = submission._replace(request=encode(value))  # as a replay will read it, in whatever order its keys came
         limits = lowered(spec.limits, asked_amounts(submission.limits))
         _check_start(limits, models=engine.router.uses_models(spec.name))
         if spec.entry:

@@ -12,7 +12,7 @@ from interlock.orchestrator.history import happened, reply_event
 from interlock.orchestrator.router import Pool, fits
 from interlock.orchestrator.state import DispatchState, TaskState
 from interlock.schemas import entries as e
-from interlock.schemas.canonical import Fragment, decode
+from interlock.schemas.canonical import Fragment, decode, encode
 from interlock.schemas.envelope import Envelope, joined
 from interlock.schemas.errors import AgentFailed, InterlockError, Refused, StaleAttempt
 from interlock.schemas.frames import Command, Dispatch, DispatchFailure, Drop, LetGo, Replied
@@ -145,8 +145,9 @@ class Dispatches:
         except InterlockError as error:
             self.fail(dispatch, AgentFailed(agent=dispatch.agent, contract=str(contract), problem=str(error)))
             return
+        data = encode(value)  # as a replay will read it, in whatever order its keys came
         label = self._reply_label(dispatch, contract, value)
-        envelope = self._reply_envelope(task, dispatch, contract, frame.data, label)
+        envelope = self._reply_envelope(task, dispatch, contract, data, label)
         fact = e.MessageReceived(dispatch.n, dispatch.id, frame.attempt, replica.name, frame.degraded, label.encode(), Fragment(envelope))
         evidence = dispatch.evidence()
         self._close(dispatch, "its agent answered before it ended")
@@ -154,7 +155,7 @@ class Dispatches:
         engine = self._engine
 
         def deliver() -> None:
-            engine.workflows.deliver(task, reply_event(task.id, number, fact, contract, frame.data, at, evidence))
+            engine.workflows.deliver(task, reply_event(task.id, number, fact, contract, data, at, evidence))
 
         at = engine.record(task, fact, deliver)
 

@@ -5,11 +5,13 @@ tasks it holds, since when). To enter or leave costs about a microsecond and no 
 of its writer. A slot left keeps its task until it is used again, the longest left first: so one can see what ran lately.
 """
 
+import asyncio
 import hashlib
 import mmap
 import os
 import struct
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -90,19 +92,24 @@ class MemoryBoard:
     """The twin without a file, where all are one process. Every incarnation has its own."""
 
     def __init__(self) -> None:
-        self._slots: dict[int, str] = {}
+        self._slots: dict[int, tuple[str, float]] = {}
         self._next = 0
 
     def enter(self, task: str) -> int:
         self._next += 1
-        self._slots[self._next] = task
+        self._slots[self._next] = task, asyncio.get_running_loop().time()
         return self._next
 
     def leave(self, slot: int) -> None:
         self._slots.pop(slot, None)
 
     def holds(self, task: str) -> bool:
-        return task in self._slots.values()
+        return any(held == task for held, _ in self._slots.values())
+
+    def at_work(self, tasks: Iterable[str]) -> dict[str, float]:
+        """Those of the tasks that are on it, with the seconds since."""
+        now, asked = asyncio.get_running_loop().time(), set(tasks)
+        return {task: now - since for task, since in self._slots.values() if task in asked}
 
 
 class View(NamedTuple):

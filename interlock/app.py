@@ -7,14 +7,16 @@ import inspect
 import types
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
 from interlock.actors.definitions import AgentDefinition, WorkflowDefinition, condition_name
 from interlock.schemas.budget import Budget
 from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.message import Message, contract_of
-from interlock.schemas.specs import OWN_POOLS, AgentSpec, AppSpec, ContractRef, Escalate, WorkflowSpec
+from interlock.schemas.sizes import bytes_in
+from interlock.schemas.specs import OWN_POOLS, RESUME_SECONDS, AgentSpec, AppSpec, ContractRef, Escalate, WorkflowSpec
+from interlock.schemas.times import LONGEST_SECONDS
 from interlock.tools.tool import Declarer, Tool, ToolOptions
 from interlock.tools.tool import tool as make_tool
 
@@ -72,6 +74,7 @@ class App:
         tools: Iterable[Tool[..., Any]] = (),
         replicas: tuple[int, int] = (1, 8),
         concurrency: int = 64,
+        memory: str | int = 0,
         model: str | None = None,
         resources: Callable[[], Mapping[str, Any]] | None = None,
     ) -> AgentDefinition: ...
@@ -87,6 +90,7 @@ class App:
         tools: Iterable[Tool[..., Any]] = (),
         replicas: tuple[int, int] = (1, 8),
         concurrency: int = 64,
+        memory: str | int = 0,
         resources: Callable[[], Mapping[str, Any]] | None = None,
     ) -> Callable[[Callable[[Req, Any], Awaitable[Res]]], Callable[[Req, Any], Awaitable[Res]]]: ...
 
@@ -101,12 +105,14 @@ class App:
         tools: Iterable[Tool[..., Any]] = (),
         replicas: tuple[int, int] = (1, 8),
         concurrency: int = 64,
+        memory: str | int = 0,
         model: str | None = None,
         resources: Callable[[], Mapping[str, Any]] | None = None,
     ) -> Any:
         """Declare a specialist. With `instructions` it is a model with these tools; without, decorate `async def f(request, ctx)`,
         whose hints say which contracts it takes and returns. `replicas` is (at the start, at the most), `concurrency` dispatches at
-        a time in each; `resources` makes, once per replica, what its tools find in `ctx.resources`.
+        a time in each; `resources` makes, once per replica, what its tools find in `ctx.resources`. A replica that uses more than
+        `memory` (such as "2GB"; default: a share of its node) is ended.
         """
         self._check_agent(name, replicas)
 
@@ -114,6 +120,7 @@ class App:
             accepted, returned, own = _classes(takes), _classes(gives), tuple(tools)
             kind: Literal["model", "code"] = "code" if function is not None else "model"
             spec = _agent_spec(name, version, kind, accepted, returned, own, replicas, concurrency)
+            spec = replace(spec, memory=bytes_in(f"agent {name}", memory))
             definition = AgentDefinition(name, version, spec, function, instructions, accepted, returned, own, resources, model)
             self.agents[name] = definition
             return definition
@@ -148,14 +155,20 @@ class App:
         budget: Budget | None = None,
         escalate: Escalate | None = None,
         receives: Contracts = (),
+        resume_seconds: float = RESUME_SECONDS,
+        memory: str | int = 0,
     ) -> Callable[[Callable[[Req, Any], Coroutine[Any, Any, Res]]], Workflow[Req, Res]]:
         """Declare a task type: decorate `async def f(request: Request, ctx: WorkflowContext) -> Result`.
 
         `entry(request)` must hold for a submit to be accepted, `exit` (over any of result, request, evidence, degraded) for the
         outcome `success`. `budget` are hard limits (default `Budget()`), `escalate` says who decides what waits for a human.
-        `receives` are the messages that may be sent into its running tasks, for `ctx.receive`.
+        `receives` are the messages that may be sent into its running tasks, for `ctx.receive`. It decides within `resume_seconds`
+        what to ask next, or counts as hanging; `memory` (such as "500MB") bounds its runner (default: a share of the node).
         """
         received = _classes(receives)
+        if not 0 < resume_seconds <= LONGEST_SECONDS:  # also false of a NaN
+            problem = f"resume_seconds={resume_seconds} is no time within which it could decide anything"
+            raise BadDeclaration(what=f"workflow {name}", problem=problem, remedy="Write as in resume_seconds=10.")
 
         def decorate(function: Callable[[Req, Any], Coroutine[Any, Any, Res]]) -> Workflow[Req, Res]:
             if name in self.workflows:
@@ -175,6 +188,8 @@ class App:
                 entry=condition_name(entry),
                 exit=condition_name(exit),
                 receives=tuple(ContractRef(*contract_of(cls)) for cls in received),
+                resume_seconds=resume_seconds,
+                memory=bytes_in(f"workflow {name}", memory),
             )
             workflow: Workflow[Req, Res] = Workflow(definition, spec, cast(type[Res], results[0]))
             self.workflows[name] = workflow

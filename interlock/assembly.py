@@ -36,7 +36,7 @@ from interlock.orchestrator.service import Service
 from interlock.schemas.budget import Amount, Amounts
 from interlock.schemas.errors import InterlockError, NoLedger, StoreFailed
 from interlock.schemas.places import JOURNAL_FILE, LEDGER_FILE, Database
-from interlock.schemas.ports import Clock, Grant, PeerGone, Processes, Reservation
+from interlock.schemas.ports import Clock, Grant, Inquest, PeerGone, Processes, Reservation
 from interlock.schemas.record import Receipt
 from interlock.schemas.specs import MODELS, RUNNERS
 from interlock.settings import ModelSettings, checkpoint_place
@@ -149,7 +149,7 @@ class Assembly:
     async def start_engine(self) -> None:
         """A new engine on the store, in a cell of its own; it greets every peer."""
         self.engine_cell = Cell("engine")
-        self.engine = Engine(self.store, self.clock, _Budgets(self), self._lost, self._engine_failed, task_span)
+        self.engine = Engine(self.store, self.clock, _Budgets(self), self._lost, self._engine_failed, task_span, self.inquire)
         self.service = Service(self.engine, self.store.reader, self.store.keeper)
         self._engaged.set()
         await self.engine_cell.call(self.engine.open([ref for ref, _ in self.peers.values()]))
@@ -186,14 +186,19 @@ class Assembly:
         except (NoLedger, StoreFailed) as error:
             self._store_failed(error)
 
-    def _lost(self, name: str) -> None:
-        self.supervisor_cell.post(self._mourn, self.supervisor, name)
+    def _lost(self, name: str, why: str) -> None:
+        self.supervisor_cell.post(self._mourn, self.supervisor, name, why)
 
-    def _mourn(self, supervisor: Supervisor, name: str) -> None:
-        found, _ = self.peers.pop(name, None), self._boards.pop(name, None)
+    def _mourn(self, supervisor: Supervisor, name: str, why: str) -> None:
+        found = self.peers.pop(name, None)
         if found is not None:
             found[1].end()  # it may live and only hang
-        supervisor.pools.lost(name, "its process ended")
+        supervisor.pools.lost(name, why)
+
+    async def inquire(self, name: str, tasks: Sequence[str]) -> Inquest:
+        """What a peer that is lost was doing, by its board: that is kept."""
+        board = self._boards.get(name)
+        return Inquest(board.at_work(tasks) if board is not None else {})
 
     async def ask(self, method: str, *args: Any) -> Any:
         """A call of the engine's service; made again, to the next engine, where this one ends before it has answered."""
@@ -272,7 +277,7 @@ class Assembly:
         if name in self.peers:
             self.engine_cell.post(self.engine.peers.join, self.peers[name][0])
         else:
-            self._lost(name)
+            self._lost(name, "it is not there")
 
     async def kill(self, task: str, by: str, why: str) -> Receipt:
         """Stop a task by the whole ladder. Raises `UnknownTask` or `AlreadyEnded`."""
@@ -283,14 +288,18 @@ class Assembly:
 
     def host(self, pool: str, kind: str, name: str) -> Mailbox:
         """A new peer's host."""
-        if kind == "runner":
-            return hosts.runner(self.app)
         if kind == "models":
             assert self.wire is not None, "a pool of gateways is declared only where there is a wire"
             return hosts.gateway(_Budgets(self), self.wire, self._model, self.clock, name)
+        board = self._boards[name] = self.board(name)
+        if kind == "runner":
+            return hosts.runner(self.app, board)
         secrets = {secret: self._secrets[secret] for secret in hosts.declared_secrets(self.app)[pool]}
-        board = self._boards[name] = MemoryBoard()
         return hosts.replica(self.app, pool, name, self._model.model, secrets, board)
+
+    def board(self, name: str) -> MemoryBoard:
+        """A new peer's board."""
+        return MemoryBoard()
 
     def peer(self, host: Mailbox, name: str) -> LocalPeer:
         """The way to a new peer's host."""

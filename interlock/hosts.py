@@ -4,11 +4,10 @@ import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from interlock.actors.board import Board
 from interlock.actors.host import Notes, Replica
 from interlock.actors.loop import ModelLoop
 from interlock.actors.mailbox import Mailbox
-from interlock.actors.runner import Runner
+from interlock.actors.runner import Board, Runner
 from interlock.app import App
 from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.ports import Budgets, Clock

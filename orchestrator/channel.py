@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+from interlock.orchestrator.silence import Silence
 from interlock.schemas.errors import StaleEpoch
 from interlock.schemas.frames import Frame, carried, pack, unpack
 from interlock.schemas.ports import Peer, PeerGone
@@ -44,6 +45,8 @@ class Channel:
     ) -> None:
         self.name, self.pool, self._peer, self._epoch = name, pool, peer, epoch
         self._on_frames, self._on_open, self._on_close = receive, opened, closed
+        self.silence: Silence | None = None
+        self.answers = 0
         self._load = 0
         self._idle: asyncio.Future[None] | None = None
         self.alive = True
@@ -105,6 +108,16 @@ class Channel:
         """Stop for ever without a word: the process that this channel belongs to counts as dead."""
         self.alive = False
 
+    @property
+    def asking(self) -> bool:
+        """Whether an answer is due."""
+        return self._calls > 0 or self._lost
+
+    def ping(self) -> None:
+        """Relieve the exchange that the peer may keep waiting: it answers now, if it answers at all."""
+        if self.alive and self.open and self._calls < OPEN_AT_MOST:
+            asyncio.get_running_loop().create_task(self._exchange(self._request()))
+
     def _kick(self) -> None:
         self._kick_due = False
         if not self.alive:
@@ -122,6 +135,8 @@ class Channel:
         self._unsent = first + len(frames)
         self._calls += 1
         lost, self._lost = self._lost, False
+        if self.silence is not None:
+            self.silence.begin()
         return pack([self._epoch, first, self._acknowledged, self._received, lost], frames)
 
     async def _exchange(self, request: bytes) -> None:
@@ -141,6 +156,7 @@ class Channel:
             self._close(stale=False)
         else:
             self._calls -= 1
+            self.answers += 1
             if self.alive:
                 opened = self.open
                 first, frames = self._accept(answer)

@@ -21,6 +21,7 @@ from interlock.orchestrator.peers import PeerRef, Peers
 from interlock.orchestrator.posts import Posts
 from interlock.orchestrator.router import Router
 from interlock.orchestrator.state import TaskState, apply, fold
+from interlock.orchestrator.suspects import Suspects
 from interlock.orchestrator.timers import Timers
 from interlock.orchestrator.workflows import Workflows
 from interlock.schemas import entries as e
@@ -29,7 +30,7 @@ from interlock.schemas.budget import SECONDS
 from interlock.schemas.canonical import Fragment, decode
 from interlock.schemas.errors import InterlockError, InvalidMessage, StaleEpoch, StoreFailed
 from interlock.schemas.labels import Label
-from interlock.schemas.ports import Budgets, Clock, Failed, Store, Told
+from interlock.schemas.ports import Budgets, Clock, Failed, Inquire, Lost, Store, Told, nobody_knows
 from interlock.schemas.record import Outcome, Receipt
 from interlock.schemas.registry.builtin import builtin
 from interlock.schemas.registry.catalog import Catalog
@@ -47,20 +48,28 @@ _LOG = logging.getLogger("interlock.engine")
 class Engine:
     """One epoch's orchestrator. Call `open` first.
 
-    `lost(name)` is told of every peer process that has ended, `failed(error)` that this engine has stopped itself: it met a newer epoch
-    or a fault of its own, and only a new engine on the same store may go on. `told` hears of every task's end, but for a crash just then.
+    `lost(name, why)` is told of every peer process that has ended or does not answer, `failed(error)` that this engine has stopped itself:
+    it met a newer epoch or a fault of its own, and only a new engine on the same store may go on. `told` hears of every task's end, but for
+    a crash just then. `inquire` says what a lost runner was doing.
     """
 
     def __init__(
-        self, store: Store, clock: Clock, budgets: Budgets, lost: Callable[[str], None], failed: Failed, told: Told = lambda *_: None
+        self,
+        store: Store,
+        clock: Clock,
+        budgets: Budgets,
+        lost: Lost,
+        failed: Failed,
+        told: Told = lambda *_: None,
+        inquire: Inquire = nobody_knows,
     ) -> None:
-        self.store, self.clock, self.budgets = store, clock, budgets
+        self.store, self.clock, self.budgets, self.inquire = store, clock, budgets, inquire
         self._failed, self._told = failed, told
         self.tasks: dict[str, TaskState] = {}
         self.catalog, self.router, self.timers = Catalog(), Router(), Timers(clock, self.attempt)
         self.registered: list[tuple[str, str, dict[str, Any]]] = []
         self._marks = Marks(self.catalog)
-        self.workflows, self.dispatches = Workflows(self), Dispatches(self)
+        self.workflows, self.suspects, self.dispatches = Workflows(self), Suspects(self), Dispatches(self)
         self.effects, self.inbox, self.admission, self.posts = Effects(self), Inbox(self), Admission(self), Posts(self)
         self.calls, self.peers = Calls(self), Peers(self, lost)
         self.detached = False

@@ -5,19 +5,27 @@ it is durable.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interlock.orchestrator.channel import Channel
+from interlock.orchestrator.silence import Silence
 from interlock.schemas import frames as f
 from interlock.schemas.errors import StaleEpoch
-from interlock.schemas.ports import Peer
+from interlock.schemas.ports import Lost, Peer
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
 
 GREET_SECONDS = 5.0
 """How long a new engine waits for peers that it was told of before it goes on without them."""
+
+SILENT_SECONDS = 30.0
+"""A peer that answers nothing for so long is ended, and its pool gets another."""
+
+PEER_LOOK, RUNNER_LOOK = 5.0, 1.0
+"""How often one looks for whoever does not answer. A runner keeps no exchange waiting, so of it one knows soon."""
 
 ENDED = "(ended)"
 """Whose frame it is where its dispatch is known no more: some task's that has gone on without it."""
@@ -37,9 +45,9 @@ class PeerRef(NamedTuple):
 
 
 class Peers:
-    """The engine's channels. `lost(name)` is told of every peer process that has ended."""
+    """The engine's channels. `lost(name, why)` is told of every peer process that has ended, or does not answer and shall be ended."""
 
-    def __init__(self, engine: "Engine", lost: Callable[[str], None]) -> None:
+    def __init__(self, engine: "Engine", lost: Lost) -> None:
         self._engine, self._lost = engine, lost
         self.channels: dict[str, Channel] = {}
         self._greeting: dict[str, str] = {}  # peers that have not answered yet, by name, and their pools
@@ -88,7 +96,7 @@ class Peers:
             self.channels.pop(channel.name, None)
             closed(channel)
             self._met(channel)
-            self._lost(channel.name)
+            self._lost(channel.name, "its process ended")
 
         def on_frames(channel: Channel, frames: list[Any]) -> None:
             for frame in frames:
@@ -99,6 +107,10 @@ class Peers:
                 engine.store.barrier(lambda: channel.acknowledge(number))
 
         channel = Channel(ref.name, ref.pool, ref.peer, engine.store.epoch, receive=on_frames, opened=on_open, closed=on_close)
+        if ref.kind == "runner":
+            channel.silence = Silence(channel, RUNNER_LOOK, partial(self._runner_silent, channel))
+        else:
+            channel.silence = Silence(channel, PEER_LOOK, partial(self._peer_silent, channel))
         self.channels[ref.name] = channel
         channel.start()
 
@@ -129,13 +141,40 @@ class Peers:
             await self._runner_came.wait()
         return runner
 
-    def give_up(self, runner: Channel) -> None:
-        """A runner hangs: it counts as ended, is reported so, and another takes over its tasks. Nothing is heard of it any more."""
+    def give_up(self, runner: Channel, at_work: Mapping[str, str] | None = None) -> None:
+        """A runner hangs: it counts as ended, is reported so, and another takes over its tasks. Nothing is heard of it any more. `at_work`
+        is what it hangs in, where that is known."""
         if self.channels.pop(runner.name, None) is runner:
             runner.detach()
-            self._runner_closed(runner)
+            self._runner_gone(runner, at_work)
             self._met(runner)
-            self._lost(runner.name)
+            self._lost(runner.name, "it was given up: it does not answer")
+
+    # --- who does not answer -----------------------------------------------------------------------------------------------------
+
+    def _peer_silent(self, channel: Channel, seconds: float) -> None:
+        """A replica or a gateway does not answer: its process is ended. What it did goes elsewhere once it is seen to have ended, and not
+        before: it may still be writing."""
+        if seconds >= SILENT_SECONDS:
+            self._lost(channel.name, f"it has not answered for {seconds:.0f} s")
+
+    def _runner_silent(self, runner: Channel, seconds: float) -> None:
+        """A runner does not answer: perhaps a workflow hangs in it. Its board says which."""
+        owed = self._engine.workflows.owed(task for task in self._engine.tasks.values() if task.runner is runner)
+        self._engine.background(self._look_at(runner, seconds, [task.id for task in owed]))
+
+    async def _look_at(self, runner: Channel, seconds: float, owed: list[str]) -> None:
+        found = await self._engine.suspects.inquest(runner.name, owed)
+        if self._engine.detached or not runner.alive:
+            return
+        hanging = {
+            id: f"it was at work on it for {at_work:.0f} s without an end"
+            for id, at_work in found.at_work.items()
+            if (task := self._engine.tasks.get(id)) is not None
+            and min(at_work, seconds + RUNNER_LOOK) >= self._engine.router.resume_seconds(task.type)
+        }
+        if hanging or (seconds >= SILENT_SECONDS and not found.at_work):
+            self.give_up(runner, hanging)
 
     def _task_of(self, frame: Any) -> str:
         """The task that a frame is about; none where nobody knows it."""
@@ -184,5 +223,8 @@ class Peers:
         self._runner_came.set()
 
     def _runner_closed(self, channel: Channel) -> None:
-        self._engine.workflows.closed(channel)
+        self._runner_gone(channel, None)
+
+    def _runner_gone(self, channel: Channel, at_work: Mapping[str, str] | None) -> None:
+        self._engine.workflows.closed(channel, at_work)
         self._engine.admission.runner_closed(channel)

@@ -94,6 +94,10 @@ class Router:
         """What may be sent into a running task of this type."""
         return self._known_workflows[workflow].receives
 
+    def resume_seconds(self, workflow: str) -> float:
+        """How long a workflow of this type may take from an event until it is at rest again."""
+        return self._known_workflows[workflow].resume_seconds
+
     def uses_models(self, workflow: str) -> bool:
         """Whether the app that declares this workflow has agents that call models."""
         return any(agent.kind == "model" for agent in self._owners[workflow].agents)

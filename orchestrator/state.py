@@ -97,8 +97,11 @@ class Item:
 
 @dataclass(slots=True)
 class TaskState:
-    """One task. `commands` and `events` count what is recorded; `rested` is the event after which the runner last came to rest; `posts` are
-    the messages that were sent into it, by their ids, each with a digest of what it said."""
+    """One task. `commands` and `events` count what is recorded; `rested` is the event after which its runner last came to rest, -1 where
+    that has not done so yet; `posts` are the messages that were sent into it, by their ids, each with a digest of what it said.
+
+    `strikes`: how many runners were lost in a row in the middle of it, the last after event `struck`; `losses` of them there were in all.
+    Once it has come to rest there it is `cleared`, until the next one."""
 
     id: str
     type: str = ""
@@ -118,6 +121,10 @@ class TaskState:
     items: dict[str, Item] = field(default_factory=dict)
     cancelled: set[int] = field(default_factory=set)
     posts: dict[str, str] = field(default_factory=dict)
+    strikes: int = 0
+    struck: int = 0
+    losses: int = 0
+    cleared: bool = False
     diverged: bool = False
     divergence: str = ""
     sides: Any = None
@@ -210,6 +217,10 @@ def _close_dispatch(task: TaskState, n: int, dispatch: str) -> None:
 
 def _suspended(task: TaskState, fact: e.DispatchSuspended, at: int) -> None:
     task.dispatches[fact.dispatch].suspended = fact.item
+
+
+def _dead_lettered(task: TaskState, fact: e.DeadLettered, at: int) -> None:
+    task.dispatches[fact.dispatch].lost = fact.lost
 
 
 def _timer_set(task: TaskState, fact: e.TimerSet, at: int) -> None:
@@ -310,10 +321,17 @@ def _decided(task: TaskState, fact: e.ItemDecided, at: int) -> None:
         task.events += 1
     if item.kind == "diverged" and fact.decision == "approved":
         task.diverged = False
+    if item.kind == "dead" and item.dispatch in task.dispatches:
+        task.dispatches[item.dispatch].lost = 0
 
 
 def _diverged(task: TaskState, fact: e.TaskDiverged, at: int) -> None:
     task.diverged, task.divergence, task.sides = True, fact.error["message"], fact.error["facts"].get("sides")
+
+
+def _runner_lost(task: TaskState, fact: e.RunnerLost, at: int) -> None:
+    task.strikes, task.struck, task.cleared = fact.strike, fact.event, False
+    task.losses += 1
 
 
 def _ended(task: TaskState, fact: e.TaskEnded, at: int) -> None:
@@ -331,6 +349,7 @@ _STEPS: dict[type[e.Fact], Callable[[TaskState, Any, int], None]] = {
     e.MessageReceived: _received,
     e.DispatchFailed: _failed,
     e.DispatchSuspended: _suspended,
+    e.DeadLettered: _dead_lettered,
     e.TimerSet: _timer_set,
     e.TimerFired: _timer_fired,
     e.CommandCancelled: _cancelled,
@@ -343,5 +362,6 @@ _STEPS: dict[type[e.Fact], Callable[[TaskState, Any, int], None]] = {
     e.ItemAsked: _asked,
     e.ItemDecided: _decided,
     e.TaskDiverged: _diverged,
+    e.RunnerLost: _runner_lost,
     e.TaskEnded: _ended,
 }

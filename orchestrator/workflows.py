@@ -4,6 +4,8 @@ A runner holds the coroutine of a task and nothing that cannot be made again: wh
 are numbered, so a frame that comes twice, from the same runner or from one that replayed, is recorded once.
 """
 
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from interlock.orchestrator.channel import Channel
@@ -29,19 +31,24 @@ class Workflows:
         self._orphans: dict[str, None] = {}  # tasks that wait for a runner, in order
 
     def pick(self) -> Channel | None:
-        """The runner with the fewest tasks, none where there is no runner."""
+        """The runner with the fewest tasks, none where there is no runner. Where a suspect is at work another one is better."""
+        aside = self._engine.suspects.runner
+        if aside is not None and len(self.runners) > 1:
+            others = [runner for runner in self.runners if runner.open and runner is not aside]
+            if others:
+                return min(others, key=lambda runner: runner.load)
         return min((runner for runner in self.runners if runner.open), key=lambda runner: runner.load, default=None)
 
     def start(self, task: TaskState) -> None:
         """Activate a task that was just accepted."""
         self._hand(task, [])
 
-    def load(self, task: TaskState) -> None:
-        """Give a task that no runner holds to one, with all that was recorded so far."""
-        if task.outcome or task.diverged:
+    def load(self, task: TaskState, runner: Channel | None = None) -> None:
+        """Give a task that no runner holds to one (or to `runner`), with all that was recorded so far. A suspect waits for its turn."""
+        if task.outcome or task.diverged or self._engine.suspects.keeps(task):
             return
         frames, _ = history(task.id, self._engine.store.entries(task.id))
-        self._hand(task, frames)
+        self._hand(task, frames, runner)
 
     def resume(self, task: TaskState) -> None:
         """A new orchestrator: its timers run again, and some runner holds it."""
@@ -50,12 +57,12 @@ class Workflows:
         if task.runner is None:
             self.load(task)
 
-    def _hand(self, task: TaskState, frames: list[list[Any]]) -> None:
-        runner = self.pick()
+    def _hand(self, task: TaskState, frames: list[list[Any]], runner: Channel | None = None) -> None:
+        runner = runner or self.pick()
         if runner is None:
             self._orphans[task.id] = None
             return
-        task.runner = runner
+        task.runner, task.rested = runner, -1
         runner.load += 1
         runner.send(Start(task.id, task.type, task.request, task.accepted, frames))
 
@@ -97,28 +104,39 @@ class Workflows:
             if isinstance(frame, Happened) and frame.event > seen:
                 runner.send(frame)
 
-    def closed(self, runner: Channel) -> None:
-        """A runner is gone: what it owed an answer for is activated elsewhere at once, the rest with its next event."""
+    def closed(self, runner: Channel, at_work: Mapping[str, str] | None = None) -> None:
+        """A runner is gone: what it owed an answer for is activated elsewhere as soon as it is known in the middle of which task that was
+        (`at_work`, where it is known already), the rest with its next event."""
         if runner in self.runners:
             self.runners.remove(runner)
-        for task in [task for task in self._engine.tasks.values() if task.runner is runner]:
-            self._orphan(task)
+        held = [task for task in self._engine.tasks.values() if task.runner is runner]
+        for task in held:
+            task.runner = None
+            self._engine.suspects.forget(task)
+        self._engine.suspects.lost(runner.name, self.owed(held), at_work)
+
+    def owed(self, tasks: Iterable[TaskState]) -> list[TaskState]:
+        """Those of the tasks that their runner has not come to rest with."""
+        return [task for task in tasks if task.rested < task.events]
 
     def move_away(self, runner: Channel) -> None:
         """A runner is about to leave: its tasks go to another one with their next event, those that it works on now at once."""
         for task in [task for task in self._engine.tasks.values() if task.runner is runner]:
             runner.send(Forget(task.id))
             runner.load -= 1
-            self._orphan(task)
+            task.runner = None
+            self._engine.suspects.forget(task)
+            if task.rested < task.events:
+                self._engine.store.barrier(partial(self._load_again, task))
 
-    def _orphan(self, task: TaskState) -> None:
-        task.runner = None
-        if task.rested < task.events:
-            self._engine.store.barrier(lambda: self.load(task) if task.runner is None else None)
+    def _load_again(self, task: TaskState) -> None:
+        if task.runner is None:
+            self.load(task)
 
     def forget(self, task: TaskState) -> None:
         """The task has ended."""
         self._orphans.pop(task.id, None)
+        self._engine.suspects.forget(task)
         if task.runner is not None:
             task.runner.load -= 1
             task.runner.send(Forget(task.id))
@@ -130,6 +148,8 @@ class Workflows:
         if task is None or task.outcome or task.diverged or task.runner is not runner:
             return
         task.rested = max(task.rested, frame.after)
+        if task.strikes:
+            self._engine.suspects.rested(task)
         if frame.diverged:
             self._diverged(task, runner, decode(frame.diverged))
             return

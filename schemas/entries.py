@@ -137,6 +137,18 @@ class TaskEnded(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class RunnerLost(Fact):
+    """A runner ended, or was ended, in the middle of this task's workflow, after its event `event`. `strike` counts how often in a row:
+    a task that comes to rest again begins anew."""
+
+    KIND: ClassVar[str] = "runner.lost"
+    runner: str
+    why: str
+    event: int
+    strike: int
+
+
+@dataclass(frozen=True, slots=True)
 class OrderRecorded(Fact):
     KIND: ClassVar[str] = "order.recorded"
     order: str
@@ -212,6 +224,21 @@ class DispatchSuspended(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLettered(Fact):
+    """Replica after replica ended on this message, the last one (`replica`) while it did nothing else. It is kept whole as it was sent, and
+    handed to nobody until a human has decided about `item`."""
+
+    KIND: ClassVar[str] = "dead.lettered"
+    dispatch: str
+    attempt: str
+    agent: str
+    replica: str
+    lost: int
+    why: str
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyRefused(Fact):
     """A late or wrong reply that was not delivered, kept to explain."""
 
@@ -250,7 +277,7 @@ class CommandCancelled(Fact):
 @dataclass(frozen=True, slots=True)
 class ItemAsked(Fact):
     """`kind`: `approval` (of exactly the call whose digest this is), `question` (a workflow's), `unknown` (did it happen?), `diverged`
-    (replay it with the code that is there now?).
+    (replay it with the code that is there now?), `dead` (hand a dead letter out again?).
 
     `n` is the question's command, 0 elsewhere; `expires` microseconds since the epoch.
     """
@@ -291,6 +318,7 @@ KINDS: dict[str, type[Any]] = {
         MessagePosted,
         PostRefused,
         TaskDiverged,
+        RunnerLost,
         TaskEnded,
         OrderRecorded,
         ReceiptRecorded,
@@ -299,6 +327,7 @@ KINDS: dict[str, type[Any]] = {
         DispatchAttempted,
         DispatchFailed,
         DispatchSuspended,
+        DeadLettered,
         ReplyRefused,
         TimerSet,
         TimerFired,

@@ -26,6 +26,7 @@ from interlock.schemas.work_errors import ModelRefused as ModelRefused
 from interlock.schemas.work_errors import NotApproved as NotApproved
 from interlock.schemas.work_errors import NoTestRun as NoTestRun
 from interlock.schemas.work_errors import PatchFailed as PatchFailed
+from interlock.schemas.work_errors import Stalled as Stalled
 from interlock.schemas.work_errors import TaskFailed as TaskFailed
 from interlock.schemas.work_errors import ToolFailed as ToolFailed
 from interlock.schemas.work_errors import ToolRefused as ToolRefused
@@ -107,6 +108,16 @@ class UnknownItem(Refused):
 class AlreadyDecided(Refused):
     code = "already_decided"
     template = "{item} was already {decision} by {by}. A decision never changes."
+
+
+class UnknownLetter(Refused):
+    code = "unknown_letter"
+    template = "No dead letter is called {item}. `interlock dead list --all` lists those that there are."
+
+
+class LetterOver(Refused):
+    code = "letter_over"
+    template = "{item} cannot be handed out again: {why}. It is still kept; `interlock dead show {item}` prints it, and its message can be submitted as another task."
 
 
 class TaskConflict(Refused):

@@ -1,6 +1,6 @@
 """Ports: what the engine and the workers need of the world, with an in-memory twin for each."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from interlock.schemas.budget import Amount, Amounts
@@ -13,6 +13,27 @@ Failed = Callable[[BaseException], None]
 
 Told = Callable[[str, str, int, int, str], None]
 """Hears of a task's end once it is durable: task, type, when it was accepted and when it ended (microseconds), outcome."""
+
+
+Lost = Callable[[str, str], None]
+"""Hears of a peer whose process has ended or does not answer, and why: whatever is left of it shall be ended. May be told twice."""
+
+
+class Inquest(NamedTuple):
+    """What is known of a process that has ended or hangs: the tasks that it was working on just then, each with the seconds since it began,
+    and why it was ended by whoever did that; empty where nobody is known to have."""
+
+    at_work: dict[str, float]
+    why: str = ""
+
+
+Inquire = Callable[[str, Sequence[str]], Awaitable[Inquest]]
+"""Looks what a process was doing, by its name; of the tasks it tells only those that are asked about."""
+
+
+async def nobody_knows(name: str, tasks: Sequence[str]) -> Inquest:
+    """An inquest where no note is kept."""
+    return Inquest({})
 
 
 class Clock(Protocol):

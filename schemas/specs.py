@@ -19,6 +19,9 @@ Scope = Literal["task", "bus"]
 RUNNERS, MODELS = OWN_POOLS = ("runners", "models")
 """The pools that are no agent's."""
 
+RESUME_SECONDS = 10.0
+"""How long a workflow may take from an event until it is at rest again, where it declares nothing else: it only decides what to ask."""
+
 
 @dataclass(frozen=True, slots=True)
 class ContractRef:
@@ -60,7 +63,8 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
-    """A specialist: the contracts that it takes and answers with, its own tools, its pool's size."""
+    """A specialist: the contracts that it takes and answers with, its own tools, its pool's size. `memory` in bytes that a replica may use,
+    0: a share of its node."""
 
     name: str
     version: str
@@ -70,6 +74,7 @@ class AgentSpec:
     kind: Literal["model", "code"] = "code"
     replicas: tuple[int, int] = (1, 8)
     concurrency: int = 64
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,8 @@ class Escalate:
 @dataclass(frozen=True, slots=True)
 class WorkflowSpec:
     """A task type. `limits` are the budget by meter; `entry` and `exit` name the conditions, empty where there is none; `receives` are the
-    contracts that may be sent into its running tasks."""
+    contracts that may be sent into its running tasks; `resume_seconds` may pass from an event until it is at rest again; `memory` in bytes
+    that a runner may use on its account, 0: a share of its node."""
 
     name: str
     version: str
@@ -100,6 +106,8 @@ class WorkflowSpec:
     entry: str = ""
     exit: str = ""
     receives: tuple[ContractRef, ...] = ()
+    resume_seconds: float = RESUME_SECONDS
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,13 @@ class WorkflowFailed(WorkFailed):
     template = "Workflow {workflow} raised {error}: {problem}. The task has failed; the record shows how far it came."
 
 
+class Stalled(WorkFailed):
+    """A workflow that hangs, ends its process or uses up its memory, again and again."""
+
+    code = "stalled"
+    template = "stalled: {losses} runners were lost in the middle of workflow {workflow}, the last one ({runner}) because {why}. It is not tried again; make its code come to rest after each event, then submit the task again."
+
+
 class ExitFailed(WorkFailed):
     code = "exit_failed"
     template = "exit condition: {condition} does not hold for the result. The task has failed though its workflow ended."

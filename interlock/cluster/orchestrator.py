@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from interlock.clock import SystemClock
-from interlock.cluster.calls import answers, insist
+from interlock.cluster.calls import answers, ask, insist
 from interlock.cluster.config import CHECKPOINTS, SUPERVISOR, BusConfig, read_secrets
 from interlock.cluster.ports import Handle, RayBudgets, RayPeer
 from interlock.cluster.process import begin
@@ -21,6 +21,7 @@ from interlock.orchestrator.ledger.keeper import Keeper
 from interlock.orchestrator.ledger.stores import open_ledger, open_reader
 from interlock.orchestrator.peers import PeerRef
 from interlock.orchestrator.service import Service
+from interlock.schemas.ports import Inquest
 from interlock.schemas.record import Receipt
 from interlock.telemetry import task_span
 
@@ -54,10 +55,13 @@ class OrchestratorActor:
             store = open_ledger(place, clock, on_failure=self._failed, keeper=keeper)
             store.open_epoch()
 
-            def lost(name: str) -> None:
-                asyncio.get_running_loop().create_task(insist(supervisor.lost, name, "its process ended"))
+            def lost(name: str, why: str) -> None:
+                asyncio.get_running_loop().create_task(insist(supervisor.lost, name, why))
 
-            self._engine = engine = Engine(store, clock, RayBudgets(supervisor), lost, self._failed, task_span)
+            async def inquire(name: str, tasks: Sequence[str]) -> Inquest:
+                return Inquest(*await ask(supervisor.inquire, name, tasks))
+
+            self._engine = engine = Engine(store, clock, RayBudgets(supervisor), lost, self._failed, task_span, inquire)
             found = await insist(supervisor.peers)
             await engine.open([PeerRef(name, kind, pool, RayPeer(handle)) for name, kind, pool, handle in found])
             return Service(engine, store.reader, keeper)

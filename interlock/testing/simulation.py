@@ -19,6 +19,7 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from interlock.actors.board import MemoryBoard
 from interlock.actors.mailbox import Mailbox
 from interlock.actors.models.wire import Endpoint
 from interlock.actors.supervisor.journal import Change, Journal, MemoryJournal, Row
@@ -118,7 +119,8 @@ def _silence(task: "asyncio.Task[Any]") -> None:
 
 class Simulation(Assembly):
     """A bus that can be hurt. `on_entry`, `on_row` and `on_frame` are called when an entry is durable, a row of the supervisor's journal
-    is durable, a peer takes a frame: set them to crash somebody there. `rows` are all rows that ever were in the supervisor's journal,
+    is durable, a peer takes a frame: set them to crash somebody there; `on_work` when a process has noted on its board for which task it
+    begins to work: there it may also `freeze`. `rows` are all rows that ever were in the supervisor's journal,
     `bus` is a driver's handle."""
 
     def __init__(self, app: App, playbook: Any = None, *, seed: int = 0, faults: Faults | None = None, clock: Clock | None = None) -> None:
@@ -128,6 +130,7 @@ class Simulation(Assembly):
         self.on_entry: Callable[[Entry], None] | None = None
         self.on_row: Callable[[Row], None] | None = None
         self.on_frame: Callable[[str, Any], None] | None = None
+        self.on_work: Callable[[str, str], None] | None = None
         self.rows: list[Row] = []
         self._doing: set[asyncio.Task[None]] = set()
         self.bus = AsyncBus(LocalBackend(self))
@@ -155,6 +158,12 @@ class Simulation(Assembly):
         found = self.peers.get(name)
         if found is not None:
             found[1].end()
+
+    def freeze_peer(self, name: str) -> None:
+        """A peer hangs from now on: it lives, and answers nothing. Called in `on_work`, it hangs in the middle of that."""
+        peer = self.peers[name][1]
+        assert isinstance(peer, _Peer)
+        peer.frozen = True
 
     def living(self, kind: str | None = None) -> list[str]:
         """Names of the peers that live, of one kind or all."""
@@ -224,23 +233,54 @@ class Simulation(Assembly):
         host.take = taking  # type: ignore[method-assign]
         return host
 
+    def board(self, name: str) -> MemoryBoard:
+        return _Board(self, name)
+
     def peer(self, host: Mailbox, name: str) -> LocalPeer:
         return _Peer(self, host, name)
 
 
+class _Board(MemoryBoard):
+    """A board whose owner may end, or hang, right after it has noted what it is about to do."""
+
+    def __init__(self, simulation: Simulation, name: str) -> None:
+        super().__init__()
+        self._simulation, self._name = simulation, name
+
+    def enter(self, task: str) -> int:
+        slot = super().enter(task)
+        if self._simulation.on_work is not None:
+            self._simulation.on_work(self._name, task)
+            peer = self._simulation.peers[self._name][1]
+            if peer.gone or (isinstance(peer, _Peer) and peer.frozen):
+                raise Died
+        return slot
+
+
 class _Peer(LocalPeer):
-    """A peer at the end of a bad line."""
+    """A peer at the end of a bad line. One that is `frozen` lives and answers nothing."""
 
     def __init__(self, simulation: Simulation, host: Mailbox, name: str) -> None:
         super().__init__(host, name)
         self._simulation = simulation
+        self.frozen = False
 
     async def exchange(self, request: bytes) -> bytes:
         await self._travel("the request was lost")
-        answer = await super().exchange(request)
+        answer = await self.cell.call(self._answer(request))
         await self._travel("the answer was lost")
         if self.gone:
             raise PeerGone
+        return answer
+
+    async def _answer(self, request: bytes) -> bytes:
+        if not self.frozen:
+            try:
+                return await self.host.exchange(request)
+            except Died:
+                if not self.frozen:
+                    raise
+        answer: bytes = await asyncio.get_running_loop().create_future()  # never, until this process is ended
         return answer
 
     async def _travel(self, lost: str) -> None:

@@ -25,8 +25,9 @@ UNKNOWN = -1
 """The slot of whoever found none free: the board then says that it may hold any task."""
 
 _MAGIC = b"ILBOARD1"
-_HEADER = struct.Struct("<8sQQQ")
-_OVERFLOW = _HEADER.size // 8 - 1
+_HEADER = struct.Struct("<8sQQQQQ")
+_OVERFLOW, _BOUND, _USED = 3, 4, 5
+"""Which word of the header."""
 _SLOT = 64
 _WORDS = _SLOT // 8
 _TASK_AT = 16
@@ -53,13 +54,14 @@ class Board:
         self._free = deque(range(1, SLOTS + 1))
 
     @classmethod
-    def create(cls, directory: Path, incarnation: str) -> Self:
-        """This process's board. `FileExistsError` where the incarnation has one: its name is never used again."""
+    def create(cls, directory: Path, incarnation: str, may_use: int = 0) -> Self:
+        """This process's board; it `may_use` so many bytes (0: any). `FileExistsError` where the incarnation has one: its name
+        is never used again."""
         draft = directory / f".{incarnation}.{os.getpid()}"
         with open(draft, "xb+") as file:
             file.truncate(_SIZE)
             memory = mmap.mmap(file.fileno(), _SIZE)
-        _HEADER.pack_into(memory, 0, _MAGIC, *own_identity(), 0)
+        _HEADER.pack_into(memory, 0, _MAGIC, *own_identity(), 0, may_use, 0)
         try:
             # A reader sees the whole header or no board.
             os.link(draft, board_path(directory, incarnation))
@@ -67,6 +69,10 @@ class Board:
         finally:
             draft.unlink()
         return cls(memory)
+
+    def bound(self, memory: int) -> None:
+        """This process may use so many bytes from now on."""
+        self._words[_BOUND] = memory
 
     def enter(self, task: str) -> int:
         """Note that this process works for `task` from now on; the slot is for `leave`."""
@@ -113,11 +119,13 @@ class MemoryBoard:
 
 
 class View(NamedTuple):
-    """A board as it was at one moment."""
+    """A board as it was at one moment. `memory` are the bytes that its owner may use, `used` those for which it was ended, if it was."""
 
     owner: Identity
     overflow: int
     slots: bytes
+    memory: int = 0
+    used: int = 0
 
     def holds(self, task: str) -> bool:
         """Whether the process works for the task, or may do so."""
@@ -126,6 +134,12 @@ class View(NamedTuple):
     def since(self, task: str) -> int | None:
         """The start (in clock ticks since boot) of the earliest remembered work for the task, ended or not."""
         return min((since for _, since in self._of(task)), default=None)
+
+    def at_work(self, tasks: Iterable[str]) -> dict[str, float]:
+        """Those of the tasks that it works for, with the seconds since."""
+        now, ticks = ticks_now(), os.sysconf("SC_CLK_TCK")
+        held = {task: [since for taken, since in self._of(task) if taken] for task in tasks}
+        return {task: (now - min(since)) / ticks for task, since in held.items() if since}
 
     def _of(self, task: str) -> list[tuple[int, int]]:
         key, found, at = _key(task).ljust(_TASK_BYTES, b"\0"), [], -1
@@ -144,24 +158,50 @@ def ended_path(directory: Path, incarnation: str) -> Path:
 
 
 def retire(directory: Path, incarnation: str) -> None:
-    """Put an empty file in the place of a board: its process was seen to have ended, with all that it left behind. Such files of long ago
-    are removed: nobody asks for those any more."""
-    ended = ended_path(directory, incarnation)
+    """Put what a board says at the end in its place: its process was seen to have ended, with all that it left behind. Such files of long
+    ago are removed: nobody asks for those any more."""
+    ended, board = ended_path(directory, incarnation), board_path(directory, incarnation)
     ended.touch(mode=0o600)
-    board_path(directory, incarnation).unlink(missing_ok=True)
+    if board.exists():
+        ended.write_bytes(_remains(board.read_bytes()))
+        board.unlink()
     before = ended.stat().st_mtime - KEEP_ENDED_SECONDS
     for old in directory.glob(f"*{ENDED}"):
         if old.stat().st_mtime < before:
             old.unlink()
 
 
+def _remains(data: bytes) -> bytes:
+    """A board without the slots that nobody was working in."""
+    slots = (data[at : at + _SLOT] for at in range(_SLOT, len(data), _SLOT))
+    return data[:_SLOT] + b"".join(slot for slot in slots if any(slot[:8]))
+
+
 def read(path: Path) -> View | None:
-    """The board in the file, whether its writer lives, hangs or is dead; None where there is none."""
+    """The board in the file, whether its writer lives, hangs or is dead; None where there is none, or nothing that was kept of it."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
-    magic, pid, start, overflow = _HEADER.unpack_from(data)
-    if magic != _MAGIC or len(data) != _SIZE:
+    if path.suffix == ENDED and not data:
+        return None
+    magic, pid, start, overflow, memory, used = _HEADER.unpack_from(data)
+    if magic != _MAGIC or (len(data) != _SIZE and path.suffix != ENDED):
         raise ValueError(f"{path} is not a board")
-    return View(Identity(pid, start), overflow, data[_SLOT:])
+    return View(Identity(pid, start), overflow, data[_SLOT:], memory, used)
+
+
+def bound_in(path: Path) -> int:
+    """The bytes that the board's owner may use; 0 where there is no bound, or no such board."""
+    try:
+        with path.open("rb") as file:
+            return int(_HEADER.unpack(file.read(_HEADER.size))[_BOUND])
+    except (FileNotFoundError, struct.error):
+        return 0
+
+
+def note_used(path: Path, used: int) -> None:
+    """Note on somebody else's board that it is ended because it uses so many bytes."""
+    with path.open("r+b") as file:
+        file.seek(8 * _USED)
+        file.write(used.to_bytes(8, "little"))

@@ -9,9 +9,11 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
 
-from interlock.actors.board import SUFFIX, View, board_path, ended_path, read, retire
+from interlock.actors.board import SUFFIX, View, board_path, bound_in, ended_path, note_used, read, retire
 from interlock.actors.ending import BOUND, KILLED, UNVERIFIED, Ending
+from interlock.actors.memory import used_by
 from interlock.actors.process import INCARNATION_MARK, TASK_MARK, Identity, Seen, alive, descendants, environment, marked
+from interlock.schemas.sizes import told_size
 from interlock.tools.scratch import remove_abandoned
 
 _LOG = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ class Warden:
 
     async def watch(self, every: float = 0.2) -> AsyncGenerator[str, None]:
         """Each incarnation once, as soon as its process has ended and whatever it left running has been ended too. The scratch folders
-        that it left are removed then."""
+        that it left are removed then. Who uses more memory than it may is ended here."""
         owners: dict[str, Identity] = {}
         told: set[str] = set()
         while True:
@@ -72,7 +74,27 @@ class Warden:
                     if ended != UNVERIFIED:  # only now: whoever was told does not ask again after a restart of this process
                         retire(self._run_dir, name)
                     await asyncio.to_thread(remove_abandoned)
+                elif name not in told:
+                    await self._keep_in_bounds(name, owner)
             await asyncio.sleep(every)
+
+    async def _keep_in_bounds(self, incarnation: str, owner: Identity) -> None:
+        path = board_path(self._run_dir, incarnation)
+        bound, used = bound_in(path), used_by(owner.pid)
+        if 0 < bound < used:
+            _LOG.warning("%s uses %s of %s and is ended", incarnation, told_size(used), told_size(bound))
+            note_used(path, used)
+            await self._end(incarnation)
+
+    async def inquire(self, incarnation: str, tasks: Iterable[str]) -> tuple[dict[str, float], str] | None:
+        """What a process of this node is doing, or was doing when it ended: see `Inquest`; None where nothing is known of it here."""
+        board = read(board_path(self._run_dir, incarnation)) or read(ended_path(self._run_dir, incarnation))
+        return None if board is None else (board.at_work(tasks), _why(board))
+
+    def why(self, incarnation: str) -> str:
+        """Why a process that has ended has done so, as far as one can see from here."""
+        board = read(board_path(self._run_dir, incarnation)) or read(ended_path(self._run_dir, incarnation))
+        return (board and _why(board)) or "its process ended"
 
     async def _end(self, incarnation: str) -> str:
         board = read(board_path(self._run_dir, incarnation))
@@ -92,6 +114,10 @@ class Warden:
 
     def _living(self) -> list[tuple[str, View]]:
         return [(name, board) for name, board in self._boards() if alive(board.owner)]
+
+
+def _why(board: View) -> str:
+    return f"it used {told_size(board.used)} of memory and may use {told_size(board.memory)}" if board.used else ""
 
 
 class OwnProcess:

@@ -45,6 +45,13 @@ def endpoint(model: ModelSettings) -> "ChatCompletions":
     return ChatCompletions(Endpoint(model.base_url or DEFAULT_BASE_URL, model.api_key or "none"))
 
 
+def memory_of(app: App, kind: str, pool: str, share: int) -> int:
+    """The bytes that a peer may use: as declared, else `share`. A runner runs all workflows, so the largest of theirs."""
+    if kind == "runner":
+        return max((workflow.spec.memory or share for workflow in app.workflows.values()), default=share)
+    return app.agents[pool].spec.memory or share
+
+
 def declared_secrets(app: App) -> dict[str, list[str]]:
     """Per agent the names of the secrets that its tools declare."""
     return {agent.name: sorted({name for tool in agent.tools for name in tool.spec.secrets}) for agent in app.agents.values()}

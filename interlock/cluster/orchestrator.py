@@ -59,7 +59,7 @@ class OrchestratorActor:
                 asyncio.get_running_loop().create_task(insist(supervisor.lost, name, why))
 
             async def inquire(name: str, tasks: Sequence[str]) -> Inquest:
-                return Inquest(*await ask(supervisor.inquire, name, tasks))
+                return Inquest(*await ask(supervisor.inquire, name, list(tasks)))
 
             self._engine = engine = Engine(store, clock, RayBudgets(supervisor), lost, self._failed, task_span, inquire)
             found = await insist(supervisor.peers)

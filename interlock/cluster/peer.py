@@ -13,6 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from interlock import hosts
 from interlock.actors.board import Board
 from interlock.actors.mailbox import Mailbox
+from interlock.actors.memory import share
 from interlock.actors.process import mark_self
 from interlock.actors.warden import Warden
 from interlock.cluster.calls import answers, insist
@@ -30,7 +31,7 @@ class PeerActor:
     def __init__(self, config: BusConfig, kind: str, pool: str, incarnation: str, code: Code, secrets: dict[str, str]) -> None:
         mark_self(incarnation)
         self._pool = pool
-        self._board = Board.create(private_folder(Path(config.run_dir)), incarnation)
+        self._board = Board.create(private_folder(Path(config.run_dir)), incarnation, share())
         begin(f"interlock-{kind}")
         if kind != "models":
             scrub(os.environ)
@@ -43,6 +44,7 @@ class PeerActor:
 
             return gateway(config, incarnation)
         app = code.load()
+        self._board.bound(hosts.memory_of(app, kind, pool, share()))
         if kind == "runner":
             return hosts.runner(app, self._board)
         return hosts.replica(app, pool, incarnation, config.model.model, secrets, self._board)
@@ -92,7 +94,7 @@ class WardenActor:
     async def _watch(self) -> None:
         supervisor = ray.get_actor(SUPERVISOR, namespace=self._config.name)
         async for incarnation in self._warden.watch():
-            await insist(supervisor.lost, incarnation, "its process ended")
+            await insist(supervisor.lost, incarnation, self._warden.why(incarnation))
 
     @answers
     async def holders(self, task: str) -> list[str]:
@@ -105,6 +107,10 @@ class WardenActor:
     @answers
     async def end(self, incarnations: list[str]) -> dict[str, str]:
         return await self._warden.end(incarnations)
+
+    @answers
+    async def inquire(self, incarnation: str, tasks: list[str]) -> tuple[dict[str, float], str] | None:
+        return await self._warden.inquire(incarnation, tasks)
 
     @answers
     async def end_task(self, task: str) -> str:

@@ -136,7 +136,7 @@ class RayProcesses:
         """What the warden says on whose node it ran; the others know nothing of it and call it unverified."""
         names = list(incarnations)
         said: dict[str, str] = dict.fromkeys(names, UNVERIFIED)
-        calls = [asyncio.create_task(self._of(warden, "end", names, END_SECONDS)) for warden in self._all_wardens()]
+        calls = [asyncio.create_task(self._of(warden, "end", (names,), END_SECONDS)) for warden in self._all_wardens()]
         try:
             for call in asyncio.as_completed(calls):
                 said.update({name: how for name, how in ((await call) or {}).items() if how != UNVERIFIED})
@@ -146,6 +146,12 @@ class RayProcesses:
             for one in calls:
                 one.cancel()
         return said
+
+    async def inquire(self, incarnation: str, tasks: list[str]) -> tuple[dict[str, float], str]:
+        """What the warden says on whose node it ran; nothing where none knows of it."""
+        calls = (self._of(warden, "inquire", (incarnation, tasks), WARDEN_SECONDS) for warden in self._all_wardens())
+        said = [answer for answer in await asyncio.gather(*calls) if answer is not None]
+        return said[0] if said else ({}, "")
 
     async def end_task(self, task: str) -> str:
         said, complete = await self._all("end_task", task)
@@ -161,17 +167,17 @@ class RayProcesses:
 
     async def _all(self, method: str, task: str) -> tuple[list[Any], bool]:
         """The answers of those wardens that answer, and whether all did."""
-        answers = await asyncio.gather(*(self._of(warden, method, task, WARDEN_SECONDS) for warden in self._all_wardens()))
+        answers = await asyncio.gather(*(self._of(warden, method, (task,), WARDEN_SECONDS) for warden in self._all_wardens()))
         said = [answer for answer in answers if answer is not None]
         if not said:
             raise Unreachable("no warden answers")
         return said, len(said) == len(answers)
 
     @staticmethod
-    async def _of(warden: Handle, method: str, what: Any, seconds: float) -> Any:
+    async def _of(warden: Handle, method: str, what: tuple[Any, ...], seconds: float) -> Any:
         """A warden's answer; None where none comes."""
         try:
-            return await asyncio.wait_for(ask(getattr(warden, method), what), seconds)
+            return await asyncio.wait_for(ask(getattr(warden, method), *what), seconds)
         except (PeerGone, Unreachable, TimeoutError) as error:
             _LOG.warning("a warden does not answer to %s: %r", method, error)
             return None

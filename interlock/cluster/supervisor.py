@@ -161,6 +161,11 @@ class SupervisorActor:
         self._lose(incarnation, why)
         self._background(self._end(incarnation))
 
+    @answers
+    async def inquire(self, incarnation: str, tasks: list[str]) -> tuple[dict[str, float], str]:
+        """What a peer is doing, or was doing when it ended, by its board; see `Inquest`."""
+        return await RayProcesses(self._wardens).inquire(incarnation, tasks)
+
     async def _end(self, incarnation: str) -> None:
         try:
             await RayProcesses(self._wardens).end([incarnation])

@@ -297,3 +297,36 @@ def test_children_end_without_their_parent(nursery: Nursery) -> None:
     assert below
     assert not any(map(alive, below))
     assert alive(root)
+
+
+def test_who_uses_more_memory_than_it_may_is_ended_and_its_remains_say_why(tmp_path: Path) -> None:
+    code = f"""
+import sys, time
+from pathlib import Path
+from interlock.actors.board import Board
+from interlock.actors.process import mark_self
+mark_self("runners-1")
+Board.create(Path({str(tmp_path)!r}), "runners-1", 150_000_000).enter("tsk_a")
+print(flush=True)
+kept = bytearray(b"x") * 300_000_000
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        warden = Warden(tmp_path)
+
+        async def first() -> str:
+            watching = warden.watch(every=0.02)
+            name = await anext(watching)
+            await watching.aclose()
+            retire(tmp_path, name)
+            return name
+
+        assert asyncio.run(first()) == "runners-1"
+        process.wait()
+    at_work, why = asyncio.run(warden.inquire("runners-1", ["tsk_a", "tsk_b"])) or ({}, "")
+    assert list(at_work) == ["tsk_a"]
+    assert why == warden.why("runners-1")
+    assert "and may use 150 MB" in why
+    assert asyncio.run(warden.inquire("runners-2", ["tsk_a"])) is None

@@ -58,13 +58,36 @@ class AsyncInbox:
         await self._backend.decide(item, False, clean(by or principal()), clean(note))
 
 
+class AsyncDead:
+    """Dead letters, as `bus.dead`: messages on which replica after replica has ended. Their tasks wait until somebody decides."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    async def list(self, *, open_only: bool = True) -> list[Wire]:
+        """Those that wait, or all; items as of `AsyncInbox.list`."""
+        return [item for item in await self._backend.inbox(open_only) if item["kind"] == "dead"]
+
+    async def show(self, item: str) -> Wire:
+        """One of them whole: also the `message` as it was sent, and why each replica was lost (`losses`). Raises `UnknownLetter`."""
+        return await self._backend.dead_letter(item)
+
+    async def retry(self, item: str, note: str = "", *, by: str | None = None) -> None:
+        """Hand it out again, with what was recorded of it. Raises `LetterOver` where its task has ended. Durable on return."""
+        await self._backend.decide_letter(item, True, clean(by or principal()), clean(note))
+
+    async def drop(self, item: str, note: str = "", *, by: str | None = None) -> None:
+        """Give it up: its workflow hears that the ask has failed. Raises `LetterOver` where its task has ended. Durable on return."""
+        await self._backend.decide_letter(item, False, clean(by or principal()), clean(note))
+
+
 class AsyncBus:
     """A handle on a running bus, for code on an event loop. Make one with `connect`, `start` or `local`; use it as a context manager."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._gather = Gather(backend)
-        self.contracts, self.inbox = AsyncContracts(backend), AsyncInbox(backend)
+        self.contracts, self.inbox, self.dead = AsyncContracts(backend), AsyncInbox(backend), AsyncDead(backend)
 
     @classmethod
     async def connect(cls, address: str | None = None, *, name: str | None = None) -> "AsyncBus":

@@ -144,6 +144,29 @@ class Inbox:
         self._portal.run(self._inbox.deny(item, note, by=by))
 
 
+class Dead:
+    """Dead letters, as `bus.dead`; see `AsyncDead`."""
+
+    def __init__(self, bus: AsyncBus, portal: Portal) -> None:
+        self._dead, self._portal = bus.dead, portal
+
+    def list(self, *, open_only: bool = True) -> list[Wire]:
+        """Those that wait for a decision, or all."""
+        return self._portal.run(self._dead.list(open_only=open_only))
+
+    def show(self, item: str) -> Wire:
+        """One of them whole, with its message and why each replica was lost. Raises `UnknownLetter`."""
+        return self._portal.run(self._dead.show(item))
+
+    def retry(self, item: str, note: str = "", *, by: str | None = None) -> None:
+        """Hand it out again. Raises `LetterOver` where its task has ended. Durable on return."""
+        self._portal.run(self._dead.retry(item, note, by=by))
+
+    def drop(self, item: str, note: str = "", *, by: str | None = None) -> None:
+        """Give it up: its workflow hears that the ask has failed. Raises `LetterOver` where its task has ended. Durable on return."""
+        self._portal.run(self._dead.drop(item, note, by=by))
+
+
 class Bus:
     """A handle on a running bus: `with Bus.connect() as bus: ...`, `Bus.start(app)` for a local Ray, `LocalBus(app)` without Ray."""
 
@@ -155,6 +178,7 @@ class Bus:
             self._portal.close()
             raise
         self.contracts, self.inbox = Contracts(self._bus, self._portal), Inbox(self._bus, self._portal)
+        self.dead = Dead(self._bus, self._portal)
 
     @classmethod
     def connect(cls, address: str | None = None, *, name: str | None = None) -> "Bus":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.history import happened, reply_event
+from interlock.orchestrator.letters import LOST_AT_MOST
 from interlock.orchestrator.router import Pool, fits
 from interlock.orchestrator.state import DispatchState, TaskState
 from interlock.schemas import entries as e
@@ -24,7 +25,6 @@ from interlock.schemas.times import rfc3339
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
 
-LOST_AT_MOST = 3
 RESTARTED = "the orchestrator was started again"
 
 
@@ -78,11 +78,30 @@ class Dispatches:
         return dispatch
 
     def _place(self, pool: Pool, dispatch: DispatchState) -> None:
+        if dispatch.lost >= LOST_AT_MOST - 1:
+            pool.suspects.append(dispatch)
+            self._place_alone(pool)
+            return
         replica = pool.pick()
         if replica is None:
             pool.queue.append(dispatch)
         else:
             self._hand(replica, dispatch)
+
+    def _place_alone(self, pool: Pool) -> None:
+        """Hand out what may cost its replica its life: to one that has nothing else to do, and gets nothing else meanwhile."""
+        while pool.suspects and not self._may_place(pool.suspects[0]):
+            pool.suspects.popleft()
+        if pool.aside not in pool.channels:
+            pool.aside = None
+        if pool.suspects and pool.aside is None:
+            pool.aside = min((one for one in pool.channels if one.open), key=lambda one: one.load, default=None)
+        if pool.aside is None or pool.aside.load > 0:
+            return
+        if pool.suspects:
+            self._hand(pool.aside, pool.suspects.popleft())
+        else:
+            pool.aside = None
 
     def _hand(self, replica: Channel, dispatch: DispatchState) -> None:
         records = [[one.id, one.ok, one.value] for one in dispatch.effects.values() if one.status == "ended"]
@@ -112,7 +131,7 @@ class Dispatches:
 
     def disband(self, pool: Pool) -> None:
         """Nobody declares this agent any more: what its replicas work on they finish, what waits for them has failed."""
-        for dispatch in pool.queue:
+        for dispatch in (*pool.queue, *pool.suspects):
             if self._may_place(dispatch):
                 self._fail_undeployed(dispatch)
 
@@ -246,6 +265,8 @@ class Dispatches:
     def refill(self, agent: str) -> None:
         """Hand what waits in a pool's queue to replicas with room."""
         pool = self._engine.router.pools.get(agent)
+        if pool is not None and (pool.suspects or pool.aside is not None):
+            self._place_alone(pool)
         while pool is not None and pool.queue:
             replica = pool.pick()
             if replica is None:
@@ -298,14 +319,14 @@ class Dispatches:
             del self._released[key]
         for dispatch in [one for one in self.live.values() if one.replica is replica]:
             dispatch.replica = None
-            self.lost(dispatch, f"its replica {replica.name} ended")
+            self.lost(dispatch, replica.name, f"its replica {replica.name} ended")
 
-    def lost(self, dispatch: DispatchState, why: str) -> None:
+    def lost(self, dispatch: DispatchState, replica: str, why: str) -> None:
         """Whoever worked on it is gone for certain."""
         if not self._engine.effects.orphaned(dispatch, why):
             self._engine.inbox.advance(dispatch)
         elif dispatch.lost + 1 >= LOST_AT_MOST:
-            self.fail(dispatch, AgentFailed(agent=dispatch.agent, contract="its message", problem=f"{LOST_AT_MOST} replicas ended on it"))
+            self._engine.letters.lettered(dispatch, replica, why)
         else:
             self.again(dispatch, why, lost=True)
 
@@ -317,6 +338,8 @@ class Dispatches:
             self.fail(dispatch, self._refusal(dispatch))
         elif dispatch.writing and self._engine.peers.expects(dispatch.agent):
             self._unclear.append(dispatch)
+        elif dispatch.lost >= LOST_AT_MOST and not dispatch.waits:
+            self._engine.letters.ask(dispatch)
         elif self._engine.effects.orphaned(dispatch, RESTARTED):
             self.again(dispatch, RESTARTED)
         else:

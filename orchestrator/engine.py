@@ -16,6 +16,7 @@ from interlock.orchestrator.calls import Calls
 from interlock.orchestrator.dispatches import Dispatches
 from interlock.orchestrator.effects import Effects
 from interlock.orchestrator.inbox import Inbox
+from interlock.orchestrator.letters import Letters
 from interlock.orchestrator.marks import Marks
 from interlock.orchestrator.peers import PeerRef, Peers
 from interlock.orchestrator.posts import Posts
@@ -71,6 +72,7 @@ class Engine:
         self._marks = Marks(self.catalog)
         self.workflows, self.suspects, self.dispatches = Workflows(self), Suspects(self), Dispatches(self)
         self.effects, self.inbox, self.admission, self.posts = Effects(self), Inbox(self), Admission(self), Posts(self)
+        self.letters = Letters(self)
         self.calls, self.peers = Calls(self), Peers(self, lost)
         self.detached = False
         self.resumed = False

@@ -167,6 +167,9 @@ class Inbox:
         dispatch = task.dispatches.get(item.dispatch)
         if dispatch is None:
             return
+        if item.kind == "dead" and item.decision == "denied":
+            engine.letters.dropped(dispatch, item)
+            return
         effect = dispatch.effects.get(item.effect)
         if item.kind == "unknown" and item.decision == "approved" and effect is not None and effect.status == "unknown":
             engine.effects.confirm(dispatch, effect, item.note)

@@ -19,17 +19,25 @@ from interlock.schemas.specs import AgentSpec, AppSpec, ContractRef, Escalate, T
 
 @dataclass(slots=True)
 class Pool:
-    """All replicas of one agent and what waits for them."""
+    """All replicas of one agent and what waits for them. `suspects` may cost a replica its life: they are handed, one at a time, to the one
+    that is kept `aside` for them."""
 
     agent: AgentSpec
     channels: list[Channel] = field(default_factory=list)
     queue: deque[DispatchState] = field(default_factory=deque)
+    suspects: deque[DispatchState] = field(default_factory=deque)
+    aside: Channel | None = None
 
     def pick(self) -> Channel | None:
         """The least loaded replica with room, none where all are full."""
-        best = None
+        best, aside = None, self.aside
         for channel in self.channels:
-            if channel.open and channel.load < self.agent.concurrency and (best is None or channel.load < best.load):
+            if (
+                channel is not aside
+                and channel.open
+                and channel.load < self.agent.concurrency
+                and (best is None or channel.load < best.load)
+            ):
                 best = channel
         return best
 

@@ -11,11 +11,22 @@ from interlock.orchestrator.admission import Submission
 from interlock.orchestrator.engine import Engine
 from interlock.orchestrator.ledger.folds import run_record
 from interlock.orchestrator.ledger.keeper import Keeper
+from interlock.orchestrator.ledger.projections import InboxRow
 from interlock.orchestrator.ledger.reader import Reads
+from interlock.orchestrator.letters import DEAD
 from interlock.orchestrator.posts import Post
 from interlock.orchestrator.watches import Watches
 from interlock.schemas import entries as e
-from interlock.schemas.errors import InterlockError, OtherApp, Refused, TooManyReplicas, UnknownAgent, UnknownTask
+from interlock.schemas.errors import (
+    InterlockError,
+    LetterOver,
+    OtherApp,
+    Refused,
+    TooManyReplicas,
+    UnknownAgent,
+    UnknownLetter,
+    UnknownTask,
+)
 from interlock.schemas.record import State
 from interlock.schemas.specs import OWN_POOLS, AppSpec
 from interlock.schemas.words import told
@@ -95,6 +106,32 @@ class Service:
         """Approve or deny, durably. Raises `UnknownItem` or `AlreadyDecided`."""
         await self._engine.decide(item, approve=approve, by=by, note=note)
 
+    async def dead_letter(self, item: str) -> Wire:
+        """A dead letter whole: its row of the inbox, the `message` as it was sent, how its replicas were lost. Raises `UnknownLetter`."""
+        row = self._letter(item)
+        facts = [entry.open() for entry in self._reads.entries(row.task)]
+        sent = next(fact for fact in facts if isinstance(fact, e.MessageSent) and fact.dispatch == row.dispatch)
+        losses = [
+            fact.why
+            for fact in facts
+            if (isinstance(fact, e.DeadLettered) or (isinstance(fact, e.DispatchAttempted) and fact.lost)) and fact.dispatch == row.dispatch
+        ]
+        return {**row._asdict(), "message": sent.envelope, "losses": losses}
+
+    async def decide_letter(self, item: str, retry: bool, by: str, note: str) -> None:
+        """Hand a dead letter out again, or drop it; durably. Raises `UnknownLetter`, `LetterOver` or `AlreadyDecided`."""
+        row = self._letter(item)
+        if row.task not in self._engine.tasks:
+            task = self._reads.task(row.task)
+            raise LetterOver(item=item, why=f"{row.task} has ended as {task.outcome if task is not None else 'another'}")
+        await self._engine.decide(item, approve=retry, by=by, note=note)
+
+    def _letter(self, item: str) -> InboxRow:
+        row = self._reads.item(item)
+        if row is None or row.kind != DEAD:
+            raise UnknownLetter(item=item)
+        return row
+
     # --- what is deployed --------------------------------------------------------------------------------------------------------
 
     async def deploy(self, app: Wire, by: str) -> list[str]:
@@ -148,6 +185,8 @@ class Service:
             "trouble": engine.store.trouble,
             "live_tasks": len(engine.tasks),
             "waiting_tasks": sum(1 for task in engine.tasks.values() if task.open_items),
+            "dead_letters": sum(1 for task in engine.tasks.values() for item in task.open_items if item.kind == DEAD),
+            "suspects": len(engine.suspects),
             "live_dispatches": len(engine.dispatches.live),
             "queues": {name: len(pool.queue) for name, pool in engine.router.pools.items()},
             "checkpoints": self._keeper.status() if self._keeper is not None else None,

@@ -117,7 +117,7 @@ class UnknownLetter(Refused):
 
 class LetterOver(Refused):
     code = "letter_over"
-    template = "{item} cannot be handed out again: {why}. It is still kept; `interlock dead show {item}` prints it, and its message can be submitted as another task."
+    template = "{item} waits for no decision any more: {why}. It is still kept; `interlock dead show {item}` prints it, and its message can be submitted as another task."
 
 
 class TaskConflict(Refused):

@@ -4,6 +4,7 @@ import click
 
 from interlock.cli.audit import audit
 from interlock.cli.cluster import check, down, scale, status, up
+from interlock.cli.dead import dead
 from interlock.cli.deliver import deliver, demo
 from interlock.cli.group import Cli
 from interlock.cli.humans import approve, deny, inbox
@@ -26,7 +27,7 @@ def main() -> None:
     """
 
 
-for command in (demo, deliver, check, up, down, status, submit, send, tasks, show, kill, inbox, approve, deny, scale, audit, ledger):
+for command in (demo, deliver, check, up, down, status, submit, send, tasks, show, kill, inbox, approve, deny, dead, scale, audit, ledger):
     main.add_command(command)
 
 __all__ = ["main"]

@@ -33,6 +33,7 @@ BAD_INPUT = (
     errors.UnknownAgent,
     errors.UnknownContract,
     errors.UnknownItem,
+    errors.UnknownLetter,
     errors.UnknownTask,
     errors.UnknownTaskType,
 )

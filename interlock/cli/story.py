@@ -49,6 +49,9 @@ def item_lines(item: dict[str, Any]) -> Iterator[str]:
     arguments = details if item["kind"] == "diverged" else details.get("arguments") if isinstance(details, dict) else None
     shown = arguments if isinstance(arguments, dict) else {"details": details} if details is not None else {}
     yield from (f"    {output.one_line(name)} = {output.value(argument, None)}" for name, argument in shown.items())
+    if item["kind"] == "dead":
+        yield f"  interlock dead retry {item['item']}   or   interlock dead drop {item['item']}"
+        return
     yield f"  interlock approve {item['item']}   or   interlock deny {item['item']}"
 
 

@@ -92,6 +92,13 @@ class ClusterBackend:
     async def decide(self, item: str, approve: bool, by: str, note: str) -> None:
         await self._call("decide", item, approve, by, note)
 
+    async def dead_letter(self, item: str) -> Wire:
+        letter: Wire = await self._call("dead_letter", item)
+        return letter
+
+    async def decide_letter(self, item: str, retry: bool, by: str, note: str) -> None:
+        await self._call("decide_letter", item, retry, by, note)
+
     async def register(self, contract: str, version: str, schema: Wire, by: str) -> bool:
         new: bool = await self._insist(self._registry.register, contract, version, schema, by)
         return new

@@ -1,0 +1,87 @@
+"""Commands for dead letters: messages on which replica after replica has ended."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from interlock.cli import output
+from interlock.cli.connection import on_bus
+
+if TYPE_CHECKING:
+    from interlock.bus import Bus
+
+_note = click.option("--note", default="", metavar="TEXT", help="A remark, for the record.")
+
+
+@click.group()
+def dead() -> None:
+    """Look at messages that ended replica after replica, and decide about them.
+
+    Such a message is kept whole and handed to nobody. Its task waits until somebody retries or drops it, or until the escalation time of
+    its workflow is over: then the task has expired.
+    """
+
+
+@dead.command("list")
+@click.option("--all", "every", is_flag=True, help="Also those that were decided, and those of tasks that have ended.")
+@output.json_option
+@on_bus
+def list_letters(bus: "Bus", every: bool, as_json: bool) -> None:
+    """List the dead letters that wait for a decision."""
+    letters = bus.dead.list(open_only=not every)
+    if as_json:
+        output.as_json([output.wire(letter) for letter in letters])
+    elif letters:
+        rows = [(one["item"], one["task"], output.when(one["asked_at"]), one["decision"] or "waits", one["text"]) for one in letters]
+        output.table(("letter", "task", "since", "state", "what"), rows)
+    else:
+        click.echo("There are no dead letters." if every else "No dead letter waits.")
+
+
+@dead.command()
+@click.argument("item", metavar="ID")
+@output.json_option
+@on_bus
+def show(bus: "Bus", item: str, as_json: bool) -> None:
+    """Show the dead letter ID whole: the message, and how each replica was lost."""
+    letter = bus.dead.show(item)
+    if as_json:
+        output.as_json(output.wire(letter))
+        return
+    output.lines(f"{letter['item']}  of task {letter['task']}  {letter['decision'] or 'waits, until ' + output.when(letter['expires'])}")
+    output.lines(f"  {output.one_line(letter['text'])}")
+    for number, why in enumerate(letter["losses"], 1):
+        output.lines(f"  {number}. {output.one_line(why)}")
+    for name, value in letter["message"].items():
+        output.lines(f"  {name} = {output.value(value, None)}")
+    if not letter["decision"]:
+        output.lines(f"  interlock dead retry {letter['item']}   or   interlock dead drop {letter['item']}")
+
+
+@dead.command()
+@click.argument("item", metavar="ID")
+@_note
+@output.json_option
+@on_bus
+def retry(bus: "Bus", item: str, note: str, as_json: bool) -> None:
+    """Hand the dead letter ID out again; what was recorded of it is not done twice."""
+    bus.dead.retry(item, note)
+    _told(item, "retried", as_json)
+
+
+@dead.command()
+@click.argument("item", metavar="ID")
+@_note
+@output.json_option
+@on_bus
+def drop(bus: "Bus", item: str, note: str, as_json: bool) -> None:
+    """Give the dead letter ID up: its workflow hears that the ask has failed, and may go another way."""
+    bus.dead.drop(item, note)
+    _told(item, "dropped", as_json)
+
+
+def _told(item: str, what: str, as_json: bool) -> None:
+    if as_json:
+        output.as_json({"item": item, "decision": what})
+    else:
+        output.lines(f"{item} {what}.")

@@ -101,6 +101,10 @@ def status(bus: "Bus", as_json: bool) -> None:
         f"Epoch {found['epoch']}: {found['live_tasks']} live tasks, {found['waiting_tasks']} of them waiting for a human, "
         f"{found['live_dispatches']} messages at work."
     )
+    if found["dead_letters"]:
+        output.lines(f"Dead letters that wait for a decision: {found['dead_letters']} (`interlock dead list`).")
+    if found["suspects"]:
+        output.lines(f"Tasks in the middle of which a runner was lost, to be resumed alone: {found['suspects']}.")
     for line in _checkpoints(found.get("checkpoints")):
         output.lines(line)
     if found["trouble"]:

@@ -120,6 +120,10 @@ ON_A_BUS = [
     ["inbox"],
     ["approve", "x"],
     ["deny", "x"],
+    ["dead", "list"],
+    ["dead", "show", "x"],
+    ["dead", "retry", "x"],
+    ["dead", "drop", "x"],
     ["status"],
     ["scale", "a", "1"],
 ]

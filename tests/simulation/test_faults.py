@@ -26,7 +26,7 @@ SEEDS = 100
 STORM = 12.0
 """Seconds for which things go wrong; then they stop, and everything must come to its end."""
 
-BY_CHANCE = ("replicas ended on it", "each time its gateway ended", "kill", "limit on", "seconds")
+BY_CHANCE = ("stalled", "each time its gateway ended", "kill", "limit on", "seconds")
 """Why a task may end without success: it was hit too often, somebody wanted it, or its budget was too small."""
 
 
@@ -51,7 +51,7 @@ class Storm:
         sim.faults = Faults(loss=chance.choice((0.0, 0.03, 0.15)), delay=chance.choice((0.0, 0.3, 0.9)), longest=chance.choice((0.02, 0.5)))
         self.rate, self.again = chance.choice((0.3, 1.0, 2.0)), chance.choice((0.0, 0.3, 0.6))
         self.at_entry, self.at_row, self.at_frame = (chance.choice((0.0, 0.01, 0.05)) for _ in range(3))
-        sim.on_entry, sim.on_row, sim.on_frame = self.entry, self.row, self.frame
+        sim.on_entry, sim.on_row, sim.on_frame, sim.on_work = self.entry, self.row, self.frame, self.work
 
     def entry(self, entry: Entry) -> None:
         if self.random.random() < self.at_entry:
@@ -68,6 +68,12 @@ class Storm:
             self.sim.crash_peer(name)
             self.strike_again()
 
+    def work(self, name: str, task: str) -> None:
+        """In the middle of a workflow its runner ends, or hangs."""
+        if name.startswith("runners") and self.random.random() < self.at_frame / 2:
+            self.random.choice((self.sim.crash_peer, self.sim.freeze_peer))(name)
+            self.strike_again()
+
     def strike_again(self) -> None:
         """Misfortunes come together: the next one before anybody has got over the last."""
         if self.random.random() < self.again:
@@ -82,7 +88,7 @@ class Storm:
             self.random.choice((self.engine, self.supervisor, self.peer, self.peer, self.scale))()
             self.strike_again()
         self.sim.faults = Faults()
-        self.sim.on_entry = self.sim.on_row = self.sim.on_frame = None
+        self.sim.on_entry = self.sim.on_row = self.sim.on_frame = self.sim.on_work = None
 
     def engine(self) -> None:
         self.sim.crash_engine(down=self.random.choice((0.0, 0.1, 3.0)))

@@ -29,7 +29,7 @@ from interlock.schemas import entries as e
 from interlock.schemas import frames as f
 from interlock.schemas.budget import SECONDS
 from interlock.schemas.canonical import Fragment, decode
-from interlock.schemas.errors import InterlockError, InvalidMessage, StaleEpoch, StoreFailed
+from interlock.schemas.errors import InterlockError, InvalidMessage, StaleEpoch, StoreAway, StoreFailed
 from interlock.schemas.labels import Label
 from interlock.schemas.ports import Budgets, Clock, Failed, Inquire, Lost, Store, Told, nobody_knows
 from interlock.schemas.record import Outcome, Receipt
@@ -143,7 +143,7 @@ class Engine:
         """Something went wrong with one task: it has failed, and says so. Where it is nobody's, or the store's, the engine ends."""
         if self.detached:
             return
-        if not id or isinstance(error, StoreFailed | StaleEpoch) or not isinstance(error, Exception):
+        if not id or isinstance(error, StoreFailed | StoreAway | StaleEpoch) or not isinstance(error, Exception):
             self.fault(error)
             return
         _LOG.error("the bus could not carry out what task %s asked for", id, exc_info=error)

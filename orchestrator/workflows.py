@@ -45,8 +45,10 @@ class Workflows:
 
     def load(self, task: TaskState, runner: Channel | None = None) -> None:
         """Give a task that no runner holds to one (or to `runner`), with all that was recorded so far. A suspect waits for its turn."""
-        if task.outcome or task.diverged or self._engine.suspects.keeps(task):
-            return
+        if not task.outcome and not task.diverged and not self._engine.suspects.keeps(task):
+            self._engine.attempt(task.id, self._read_and_hand, task, runner)
+
+    def _read_and_hand(self, task: TaskState, runner: Channel | None) -> None:
         frames, _ = history(task.id, self._engine.store.entries(task.id))
         self._hand(task, frames, runner)
 
@@ -86,7 +88,7 @@ class Workflows:
                 continue
             task.runner = runner
             runner.load += 1
-            self._catch_up(task, runner, int(seen))
+            self._engine.attempt(id, self._catch_up, task, runner, int(seen))
         if self._engine.resumed:
             self.adopt_orphans()
 

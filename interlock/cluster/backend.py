@@ -15,7 +15,7 @@ from interlock.clock import SystemClock
 from interlock.cluster.calls import Silent, Unreachable, insist
 from interlock.cluster.config import ORCHESTRATOR, REGISTRY, SUPERVISOR
 from interlock.orchestrator.admission import Submission
-from interlock.schemas.errors import NotAnswering, NotRunning, OrderStands, StoreFailed
+from interlock.schemas.errors import NotAnswering, NotRunning, OrderStands, StoreAway, StoreFailed
 from interlock.schemas.ids import derived
 from interlock.schemas.places import JOURNAL_FILE, Place
 from interlock.schemas.ports import PeerGone
@@ -148,11 +148,11 @@ class ClusterBackend:
         return noted_ledger(self._home) or (file if file.exists() else None)
 
     async def _check_kill(self, task: str) -> None:
-        """A mistyped or ended task is said so at once; where the orchestrator does not answer, the kill goes on without it."""
+        """A mistyped or ended task is said so at once; where the orchestrator cannot say, the kill goes on without it."""
         try:
             check_not_ended(await asyncio.wait_for(self.record(task), CHECK_SECONDS))
-        except (TimeoutError, NotRunning):
-            _LOG.warning("the orchestrator does not answer; %s is killed without it", task)
+        except (TimeoutError, NotRunning, StoreAway):
+            _LOG.warning("the orchestrator cannot say whether there is such a task; %s is killed without it", task)
 
     async def used(self, task: str) -> dict[str, tuple[Any, Any, Any]]:
         ((ok, used),) = await self._insist(self._supervisor.budgets, [("used", task)])

@@ -10,7 +10,7 @@ import pytest
 from interlock.actors.supervisor.journals import SPOOL
 from interlock.cluster import backend
 from interlock.cluster.calls import Silent
-from interlock.schemas.errors import OrderStands, StoreFailed
+from interlock.schemas.errors import OrderStands, StoreAway, StoreFailed
 from interlock.schemas.places import LEDGER_VARIABLE
 
 
@@ -29,9 +29,12 @@ class Actors:
 
 
 AWAY = StoreFailed(path="postgresql://db", problem="away")
+UNREAD = StoreAway(path="postgresql://db", problem="away")
 
 
-@pytest.mark.parametrize("ends", [{"ping": AWAY, "kill": AWAY}, {"kill": AWAY}, {"ping": Silent(), "kill": AWAY}])
+@pytest.mark.parametrize(
+    "ends", [{"ping": AWAY, "kill": AWAY}, {"kill": AWAY}, {"ping": Silent(), "kill": AWAY}, {"call": UNREAD, "kill": AWAY}]
+)
 def test_the_order_stands(ends: dict[str, Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     actors = Actors({"call": Silent(), **ends})
     monkeypatch.setattr(backend, "insist", actors.insist)

@@ -78,8 +78,8 @@ def make_database(path: Path) -> None:
         db.executescript(SCHEMA)
         db.executemany("INSERT OR IGNORE INTO orders VALUES (?, ?, ?)", [("7294", "Ada", "confirmed"), ("7295", "Grace", "open")])
         items = [("7294", "Desk", 1, "120.00"), ("7294", "Lamp", 2, "19.50"), ("7295", "Chair", 4, "45.00")]
-        once = "INSERT INTO items SELECT ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM items WHERE order_id = ?1 AND title = ?2)"
-        db.executemany(once, items)
+        once = "INSERT INTO items SELECT ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM items WHERE order_id = ? AND title = ?)"
+        db.executemany(once, [(*item, *item[:2]) for item in items])
 
 
 def find_order(database: str, order_id: str) -> Order:

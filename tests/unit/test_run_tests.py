@@ -126,6 +126,7 @@ class Saying(Sandbox):
         (["npm", "test"], "Tests:       4 passed, 4 total\n", True),
         (["make", "test"], "Ran 0 tests in 0.000s\n\nOK\n", False),
         (["make", "test"], "everything is fine\n", True),
+        (["python", "-m", "unittest"], "Ran 0 tests in 0.006s\n\nNO TESTS RAN (skipped=1)\n", False),
         (["python", "-m", "pytest"], "3 skipped in 0.01s\n", False),
         (["python", "-m", "pytest"], "2 passed, 1 skipped in 0.01s\n", True),
         (["python", "-m", "pytest"], "9 passed in a printed line\n1 deselected in 0.01s\n", False),

@@ -27,8 +27,20 @@ def save(place: Place, backup: Path) -> int:
         return db.executemany(f"INSERT INTO {TABLE} VALUES (?, ?, ?, ?, ?, ?)", rows).rowcount
 
 
+def check_free(place: Place) -> None:
+    """Before anything is restored: raises `StoreFailed` where a journal is in use at `place`."""
+    if isinstance(place, Database):
+        from interlock.actors.supervisor.postgres_journal import read_all
+
+        taken, elsewhere = bool(read_all(place)), "name another database"
+    else:
+        taken, elsewhere = place.exists(), "remove it or name another folder"
+    if taken:
+        raise StoreFailed(path=str(place), problem=f"there is a journal already, of another ledger: {elsewhere}")
+
+
 def load(backup: Path, place: Place, clock: Clock) -> int:
-    """Put the backup's journal at `place`, which has none; how many rows it has. Raises `StoreFailed` where one is in use there."""
+    """Put the backup's journal at `place`, which has none; how many rows it has."""
     with closing(sqlite3.connect(f"{backup.absolute().as_uri()}?mode=ro", uri=True)) as db:
         found = db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (TABLE,)).fetchall()
         rows = db.execute(f"SELECT {_COLUMNS} FROM {TABLE} ORDER BY seq").fetchall() if found else []
@@ -36,8 +48,6 @@ def load(backup: Path, place: Place, clock: Clock) -> int:
         journals.prepare(place, clock)
         _into_database(rows, place)
     else:
-        if place.exists():
-            raise StoreFailed(path=str(place), problem="there is a journal already, of another ledger: remove it or name another folder")
         journals.prepare(place, clock)
         _into_file(rows, place)
     return len(rows)

@@ -18,7 +18,7 @@ from interlock.cli import main
 from interlock.clock import SystemClock
 from interlock.orchestrator.ledger.stores import open_ledger, open_reader, prepare
 from interlock.schemas import entries as e
-from interlock.schemas.errors import LedgerDamaged, LedgerExists, LedgerInUse, NoLedger
+from interlock.schemas.errors import LedgerDamaged, LedgerExists, LedgerInUse, NoLedger, StoreFailed
 from interlock.schemas.places import JOURNAL_FILE, LEDGER_FILE, Database, Place
 
 ACCEPTED = e.TaskAccepted("billing", "1.0.0", "invoice.request", "1.0.0", {"order": 7}, {"steps": 3}, "trusted", "ann")
@@ -122,6 +122,17 @@ def test_what_must_not_be_restored(place: Made, tmp_path: Path) -> None:
     with pytest.raises(NoLedger):
         load(tmp_path / "nothing", new, new_home)
     assert list(new_home.iterdir()) == []
+
+
+def test_where_another_journal_is_nothing_is_restored(place: Made, tmp_path: Path) -> None:
+    old, home = place("sqlite", "old")
+    fill(old, home, tasks=3)
+    save(old, home, tmp_path / "backup")
+    new, new_home = place("sqlite", "new")
+    journals.prepare(journal_of(new, new_home), SystemClock())
+    with pytest.raises(StoreFailed, match="there is a journal already"):
+        load(tmp_path / "backup", new, new_home)
+    assert [one.name for one in new_home.iterdir()] == ["supervisor.db"], "a ledger without its journal would have every budget anew"
 
 
 def test_a_damaged_ledger_is_not_backed_up(place: Made, tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ def load(file: Path, ledger: Place, home: Path) -> dict[str, Any]:
     database; `LedgerExists` where the ledger has entries."""
     if (home / BUS_FILE).exists():
         raise LedgerInUse(path=str(ledger))
-    journal_copy.check_free(_journal(ledger, home))  # a ledger without its journal would have every budget anew
-    copied = ledgers.restore(file, ledger)
-    rows = journal_copy.load(file, _journal(ledger, home), SystemClock())
+    journal = _journal(ledger, home)
+    # Before the first entry: a ledger without its journal would have every budget anew.
+    copied = ledgers.restore(file, ledger, lambda: journal_copy.check_free(journal))
+    rows = journal_copy.load(file, journal, SystemClock())
     return {"file": str(file), "ledger": str(ledger), "entries": copied.entries, "head": copied.head.hex(), "journal": rows}
 
 

@@ -7,7 +7,7 @@ copies it, row for row, into a ledger that is empty, in one transaction, and ver
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,9 +47,11 @@ def new_backup(place: Place, file: Path) -> Iterator[tuple[Path, Copied]]:
         place_file(draft, file)
 
 
-def restore(file: Path, place: Place) -> Copied:
-    """Copy a backup into the ledger at `place`, which is made if there is none. Raises `LedgerExists` where one has entries,
-    `LedgerInUse` where a bus writes to it, `LedgerDamaged` where the backup is not intact."""
+def restore(file: Path, place: Place, check: Callable[[], None] = lambda: None) -> Copied:
+    """Copy a backup into the ledger at `place`, which is made if there is none; `check` may refuse before anything is in it.
+
+    Raises `LedgerExists` where one has entries, `LedgerInUse` where a bus writes to it, `LedgerDamaged` where the backup is not intact.
+    """
     with _draft(None, file.name) as draft:
         _from_file(file, draft)
         if not is_current(draft):
@@ -60,6 +62,7 @@ def restore(file: Path, place: Place) -> Copied:
         prepare(place)
         if not is_empty(place):
             raise LedgerExists(path=str(place))
+        check()
         with closing(open_file(draft, "ro")) as source:
             _into_database(source, place) if isinstance(place, Database) else _into_file(source, place)
     with closing(open_reader(place)) as reader:

@@ -15,6 +15,8 @@ from shlex import join, quote
 from subprocess import run
 from typing import Protocol
 
+from interlock.tools.processes import threads_of_user
+
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROCESSES = 256
 FILE_BYTES = 256 << 20
@@ -38,11 +40,12 @@ class Confinement:
     seconds: float
     memory_mb: int
 
-    def limited(self) -> list[str]:
-        """The program under its limits, with nothing but its own environment; the first to go when memory runs out."""
+    def limited(self, others: int = 0) -> list[str]:
+        """The program under its limits, with nothing but its own environment; the first to go when memory runs out. `others`: how many
+        threads count against its number of processes that are not its own."""
         limits = (
             f"--data={self.memory_mb << 20}",
-            f"--nproc={PROCESSES}",
+            f"--nproc={PROCESSES + others}",
             f"--fsize={FILE_BYTES}",
             f"--cpu={int(self.seconds * (os.cpu_count() or 1)) + 1}",
             "--core=0",
@@ -220,7 +223,8 @@ class Nothing:
     promise = "no isolation: the code may read and write what this user may and use the network; " + _limits_promise()
 
     def command(self, what: Confinement) -> list[str]:
-        return ["sh", "-c", 'cd "$1" && shift && exec "$@" </dev/null', "sh", str(what.cwd), *what.limited()]
+        # Without a space of its own the kernel counts all that this user runs.
+        return ["sh", "-c", 'cd "$1" && shift && exec "$@" </dev/null', "sh", str(what.cwd), *what.limited(threads_of_user())]
 
 
 JAILS: tuple[Jail, ...] = (Bubblewrap(), Unshare())

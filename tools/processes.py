@@ -102,3 +102,15 @@ def _carrying(name: str, value: str) -> list[int]:
         except psutil.Error:
             continue
     return found
+
+
+def threads_of_user() -> int:
+    """How many threads this process's user runs: what the kernel holds against a limit on processes."""
+    threads = 0
+    for process in psutil.process_iter():
+        try:
+            if process.uids().real == os.getuid():
+                threads += process.num_threads()
+        except psutil.Error:
+            continue
+    return threads

@@ -58,6 +58,7 @@ def test_the_bus_of_this_home_is_meant_by_default(
 
 def test_a_driver_ends_without_ray_s_wait_for_output_that_nobody_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     at_exit: list[Any] = []
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # another test's bus may stand in this process
     monkeypatch.setattr("ray.init", lambda **_: None)
     monkeypatch.setattr(head, "_hush", lambda: None)
     monkeypatch.setattr("atexit.register", at_exit.append)

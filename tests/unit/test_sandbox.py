@@ -14,7 +14,7 @@ import pytest
 
 from interlock.schemas.errors import NoSandbox, ToolRefused
 from interlock.tools import sandbox as module
-from interlock.tools.jails import JAILS, NO_JAIL
+from interlock.tools.jails import JAILS, NO_JAIL, PROCESSES, Confinement
 from interlock.tools.sandbox import Completed, Sandbox, choose
 
 PYTHON = (Path(sys.prefix), Path(sys.base_prefix))
@@ -296,3 +296,9 @@ def test_the_first_that_works_is_chosen_and_without_one_only_the_unsafe_way(monk
         choose()
     assert choose(unsafe=True).name == "none (unsafe)"
     assert "no isolation" in choose(unsafe=True).describe()
+
+
+def test_what_else_a_user_runs_leaves_a_program_without_a_jail_its_processes(tmp_path: Path) -> None:
+    what = Confinement(["true"], tmp_path, [], {}, 1.0, 64)
+    limits = [int(word.removeprefix("--nproc=")) for word in NO_JAIL.command(what) if word.startswith("--nproc=")]
+    assert [limit > PROCESSES for limit in limits] == [True]

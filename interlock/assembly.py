@@ -34,7 +34,7 @@ from interlock.orchestrator.ledger.writer import Writer
 from interlock.orchestrator.peers import PeerRef
 from interlock.orchestrator.service import Service
 from interlock.schemas.budget import Amount, Amounts
-from interlock.schemas.errors import InterlockError, NoLedger, StoreFailed
+from interlock.schemas.errors import InterlockError, NoLedger, StoreFailed, StorePaused
 from interlock.schemas.places import JOURNAL_FILE, LEDGER_FILE, Database
 from interlock.schemas.ports import Clock, Grant, Inquest, PeerGone, Processes, Reservation
 from interlock.schemas.record import Receipt
@@ -118,8 +118,10 @@ class Assembly:
             peer.end()
             if ref.kind == "models" and isinstance(peer.host, Gateway):
                 await peer.host.close()
-        await self.store.close()
-        self._journal.close()
+        try:
+            await self.store.close()
+        finally:
+            self._journal.close()
 
     # --- orchestrator ------------------------------------------------------------------------------------------------------------
 
@@ -136,15 +138,10 @@ class Assembly:
             return before.reopen(on_failure=self._store_failed) if isinstance(before, MemoryLedger) else self._memory()
         place = self._database or self._folder / LEDGER_FILE
         keeper = Keeper.beside(self._folder, partial(stores.open_reader, place), checkpoint_place())
-        return self._opened(stores.open_ledger(place, self.clock, on_failure=self._store_failed, keeper=keeper))
+        return stores.open_ledger(place, self.clock, on_failure=self._store_failed, keeper=keeper).opened()
 
     def _memory(self) -> Writer:
-        return self._opened(MemoryLedger(self.clock, on_failure=self._store_failed))
-
-    @staticmethod
-    def _opened(store: Writer) -> Writer:
-        store.open_epoch()
-        return store
+        return MemoryLedger(self.clock, on_failure=self._store_failed).opened()
 
     async def start_engine(self) -> None:
         """A new engine on the store, in a cell of its own; it greets every peer."""
@@ -180,11 +177,14 @@ class Assembly:
         self._restarting = asyncio.get_running_loop().create_task(self._restart_soon(), context=Context())
 
     async def _restart_soon(self) -> None:
-        await asyncio.sleep(RESTART_SECONDS)
-        try:
-            await self.restart_engine()
-        except (NoLedger, StoreFailed) as error:
-            self._store_failed(error)
+        while True:
+            await asyncio.sleep(RESTART_SECONDS)
+            try:
+                return await self.restart_engine()
+            except StorePaused as pause:
+                _LOG.warning("the next engine waits: %s", pause)
+            except (NoLedger, StoreFailed) as error:
+                return self._store_failed(error)
 
     def _lost(self, name: str, why: str) -> None:
         self.supervisor_cell.post(self._mourn, self.supervisor, name, why)

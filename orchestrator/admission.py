@@ -64,6 +64,7 @@ class Admission:
         if self._known(submission):
             return submission.id
         spec = self._engine.router.workflows.get(submission.type)
+        self._engine.check_ledger()
         if spec is None:
             raise UnknownTaskType(task_type=submission.type, known=", ".join(sorted(self._engine.router.workflows)) or "none")
         done: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -47,6 +47,9 @@ class Calls:
         if gateway is None or not self._engine.resumed:  # until every gateway has said what it is calling, nothing is called
             self._uncalled.append((dispatch, effect))
             return
+        if running is None and self._engine.stalls(self.call_waiting):
+            self._uncalled.append((dispatch, effect))
+            return
         effect.status, effect.gateway = "calling", gateway
         gateway.load += 1
         parent = traceparent(dispatch.task, dispatch.attempt)

@@ -83,7 +83,7 @@ class Dispatches:
             self._place_alone(pool)
             return
         replica = pool.pick()
-        if replica is None:
+        if replica is None or self._engine.stalls(partial(self.refill, pool.agent.name)):
             pool.queue.append(dispatch)
         else:
             self._hand(replica, dispatch)
@@ -97,6 +97,8 @@ class Dispatches:
         if pool.suspects and pool.aside is None:
             pool.aside = min((one for one in pool.channels if one.open), key=lambda one: one.load, default=None)
         if pool.aside is None or pool.aside.load > 0:
+            return
+        if pool.suspects and self._engine.stalls(partial(self.refill, pool.agent.name)):
             return
         if pool.suspects:
             self._hand(pool.aside, pool.suspects.popleft())
@@ -265,6 +267,8 @@ class Dispatches:
     def refill(self, agent: str) -> None:
         """Hand what waits in a pool's queue to replicas with room."""
         pool = self._engine.router.pools.get(agent)
+        if pool is not None and (pool.queue or pool.suspects) and self._engine.stalls(partial(self.refill, agent)):
+            return
         if pool is not None and (pool.suspects or pool.aside is not None):
             self._place_alone(pool)
         while pool is not None and pool.queue:

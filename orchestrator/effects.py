@@ -51,7 +51,7 @@ class Effects:
         if effect.status == "ended":
             self._engine.store.barrier(partial(self.answer, dispatch, effect))
         elif effect.status == "granted" and effect.attempt == frame.attempt:
-            self._grant(dispatch, effect)  # the grant was lost on the way
+            self._engine.store.barrier(partial(self._grant, dispatch, effect))  # it was lost on the way, or its intent is not durable yet
         elif effect.status in ("calling", "reserving"):
             effect.attempt = frame.attempt  # attach: the answer goes to who asks now
         elif effect.status == "stopped":
@@ -108,7 +108,8 @@ class Effects:
             self._refuse(dispatch, effect, grant.error)
         elif spec.effect == "read":
             effect.status = "granted"
-            self._grant(dispatch, effect)
+            if not self._engine.stalls(partial(self._grant, dispatch, effect)):
+                self._grant(dispatch, effect)
         else:
             self._intend(dispatch, effect, spec)
 

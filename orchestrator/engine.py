@@ -29,7 +29,7 @@ from interlock.schemas import entries as e
 from interlock.schemas import frames as f
 from interlock.schemas.budget import SECONDS
 from interlock.schemas.canonical import Fragment, decode
-from interlock.schemas.errors import InterlockError, InvalidMessage, StaleEpoch, StoreAway, StoreFailed
+from interlock.schemas.errors import InterlockError, InvalidMessage, LedgerStalled, StaleEpoch, StoreAway, StoreFailed
 from interlock.schemas.labels import Label
 from interlock.schemas.ports import Budgets, Clock, Failed, Inquire, Lost, Store, Told, nobody_knows
 from interlock.schemas.record import Outcome, Receipt
@@ -40,6 +40,8 @@ from interlock.schemas.times import after, rfc3339
 from interlock.schemas.words import told
 
 VERSION = "0.1.0"
+
+RETRY_AFTER_SECONDS = 5
 
 Ts = TypeVarTuple("Ts")
 
@@ -80,6 +82,7 @@ class Engine:
         self._background: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, list[Callable[[e.TaskEnded], None]]] = {}
         self._watching: dict[str, set[asyncio.Future[None]]] = {}
+        self._receipts: set[str] = set()  # recorded and not durable yet
 
     # --- starting ------------------------------------------------------------------------------------------------------------
 
@@ -184,6 +187,19 @@ class Engine:
             self.store.barrier(lambda: self._notify(id))
         return at
 
+    def check_ledger(self) -> None:
+        """Raises `LedgerStalled` where what comes from outside now could not be recorded: nothing is taken that would only pile up."""
+        stalled = self.store.stalled
+        if stalled is not None:
+            raise LedgerStalled(since=rfc3339(stalled.since), problem=stalled.why, retry_after=RETRY_AFTER_SECONDS)
+
+    def stalls(self, then: Callable[[], None]) -> bool:
+        """Whether the ledger is stalled, so that nobody is given work; then `then` is called once it goes on."""
+        if self.store.stalled is None:
+            return False
+        self.store.barrier(partial(self.attempt, "", then))
+        return True
+
     def next_attempt(self) -> str:
         """A name for one handing out of one message, never used again: (epoch, n)."""
         self._attempts += 1
@@ -204,6 +220,7 @@ class Engine:
 
     async def deploy(self, app: AppSpec, by: str) -> None:
         """Take an app's declarations, durably; its contracts are registered before. Raises `UnknownContract` where one is not."""
+        self.check_ledger()
         for name in app.schemas:
             self.catalog.get(*name.split(" "))
         self.record(None, e.AppDeployed(app.name, app.version, app.to_wire(), by))
@@ -213,6 +230,7 @@ class Engine:
 
     async def admit(self, contract: str, version: str, schema: dict[str, Any], by: str, revision: int) -> bool:
         """Record a contract version that the registry has proved against `revision`, durably; false where that is not the last one."""
+        self.check_ledger()
         if revision != len(self.registered):
             return False
         self.catalog.restore(contract, version, schema)
@@ -277,12 +295,15 @@ class Engine:
 
     async def receipt(self, receipt: Receipt) -> None:
         """Keep the proof of what a kill stopped, once."""
-        if not any(entry.kind == e.ReceiptRecorded.KIND for entry in self.store.entries(receipt.task)):
-            self.record(None, e.ReceiptRecorded(receipt), task_id=receipt.task)
+        known = receipt.task in self._receipts or any(entry.kind == e.ReceiptRecorded.KIND for entry in self.store.entries(receipt.task))
+        if not known:
+            self._receipts.add(receipt.task)
+            self.record(None, e.ReceiptRecorded(receipt), lambda: self._receipts.discard(receipt.task), task_id=receipt.task)
         await self.durable()
 
     async def decide(self, item: str, *, approve: bool, by: str, note: str = "") -> None:
         """Take a human's decision, durably."""
+        self.check_ledger()
         self.inbox.decide(item, approve=approve, by=by, note=note)
         await self.durable()
 

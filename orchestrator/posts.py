@@ -47,6 +47,7 @@ class Posts:
         engine = self._engine
         await engine.admission.settled(post.task)
         task = engine.tasks.get(post.task)
+        engine.check_ledger()
         facts = [] if task is not None else [entry.open() for entry in engine.store.entries(post.task)]
         if task is None and not any(isinstance(fact, e.TaskAccepted) for fact in facts):
             raise UnknownTask(task=post.task)

@@ -14,6 +14,7 @@ from interlock.schemas.ledger_errors import NoCheckpoints as NoCheckpoints
 from interlock.schemas.ledger_errors import NoLedger as NoLedger
 from interlock.schemas.ledger_errors import NoProof as NoProof
 from interlock.schemas.ledger_errors import StaleEpoch as StaleEpoch
+from interlock.schemas.ledger_errors import StorePaused as StorePaused
 from interlock.schemas.work_errors import AgentFailed as AgentFailed
 from interlock.schemas.work_errors import BadReply as BadReply
 from interlock.schemas.work_errors import BranchMoved as BranchMoved
@@ -189,6 +190,11 @@ class BadDeclaration(Refused):
 class Overloaded(Refused):
     code = "overloaded"
     template = "{live} tasks are live and the bound is {bound}. Nothing was accepted; submit again in {retry_after} s."
+
+
+class LedgerStalled(Refused):
+    code = "ledger_stalled"
+    template = "The ledger is stalled since {since}: {problem}. Nothing was accepted and nothing that was is lost; the bus goes on by itself, so try again in {retry_after} s."
 
 
 class UnknownPrice(Refused):

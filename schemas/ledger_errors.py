@@ -40,6 +40,13 @@ class NoProof(InterlockError):
     template = "Entry {seq} cannot be proved: {problem}. A checkpoint follows at most ten seconds after an entry on a running bus; `interlock audit verify` says what is signed."
 
 
+class StorePaused(InterlockError):
+    """A commit failed for a reason that may pass; nothing of it was written, as far as can be seen. The same is to be committed again."""
+
+    code = "store_paused"
+    template = "The store at {path} cannot be written now: {problem}. Nothing is lost; it goes on by itself once that has passed."
+
+
 class StaleEpoch(InterlockError):
     code = "stale_epoch"
     template = "Epoch {epoch} has been followed by {current}; this orchestrator is no longer the one and exits."

@@ -43,6 +43,13 @@ class Clock(Protocol):
         """Microseconds since the epoch, UTC."""
 
 
+class Stall(NamedTuple):
+    """A ledger that cannot be written, or not in time: `since` when (microseconds), and `why`. It goes on by itself."""
+
+    since: int
+    why: str
+
+
 class Store(Protocol):
     """The ledger as its one writer uses it."""
 
@@ -53,8 +60,11 @@ class Store(Protocol):
         """Whether something was appended that is not durable yet."""
 
     @property
-    def trouble(self) -> str:
-        """Why what was appended does not become durable now, though it will; empty where all is well."""
+    def stalled(self) -> Stall | None:
+        """What keeps what was appended from becoming durable now, though it will; none where all is well."""
+
+    def health(self) -> Stall | None:
+        """The same for who asks now and then: what readers have met counts too, and is looked at again."""
 
     def append(self, task: str, fact: Fact, then: Callable[[], None] | None = None) -> int:
         """Put one entry at the end and return its time (microseconds); `then` runs on the event loop, in order, once it is durable."""

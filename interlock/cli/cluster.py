@@ -107,8 +107,11 @@ def status(bus: "Bus", as_json: bool) -> None:
         output.lines(f"Tasks in the middle of which a runner was lost, to be resumed alone: {found['suspects']}.")
     for line in _checkpoints(found.get("checkpoints")):
         output.lines(line)
-    if found["trouble"]:
-        output.lines(f"Nothing is accepted or granted at the moment, and nothing is lost: {found['trouble']}.")
+    if found["ledger"]["state"] == "stalled":
+        output.lines(
+            f"ledger: stalled since {found['ledger']['since']}, {found['ledger']['problem']}\n"
+            "Nothing is accepted or granted meanwhile, and nothing is lost; the bus goes on by itself."
+        )
     output.table(("pool", "members", "load", "queue"), _pools(found))
 
 

@@ -26,13 +26,14 @@ from interlock.actors.supervisor.journal import Change, Journal, MemoryJournal, 
 from interlock.actors.warden import OwnProcess
 from interlock.aio import AsyncBus
 from interlock.app import App
-from interlock.assembly import Assembly
+from interlock.assembly import RESTART_SECONDS, Assembly
 from interlock.cell import CELL, Cell, LocalPeer
 from interlock.local import LocalBackend
-from interlock.orchestrator.ledger.memory import MemoryLedger
+from interlock.orchestrator.ledger.memory import Disk, MemoryLedger
 from interlock.orchestrator.ledger.writer import Writer
 from interlock.schemas.entries import Entry
-from interlock.schemas.ports import Clock, PeerGone, Processes
+from interlock.schemas.errors import StorePaused
+from interlock.schemas.ports import Clock, PeerGone, Processes, Stall
 from interlock.settings import ModelSettings
 from interlock.testing.scripted_wire import ScriptedWire
 from interlock.testing.virtual_time import WEEK, VirtualClock, VirtualTimeLoop
@@ -165,6 +166,18 @@ class Simulation(Assembly):
         assert isinstance(peer, _Peer)
         peer.frozen = True
 
+    def fill_disk(self, why: str = "no space left") -> None:
+        """From now on nothing that is appended to the ledger becomes durable, and no epoch begins."""
+        self._disk().full = Stall(self.clock.now(), why)
+
+    def free_disk(self) -> None:
+        """There is room again; who waits tries again in its own time."""
+        self._disk().full = None
+
+    def _disk(self) -> Disk:
+        assert isinstance(self.store, MemoryLedger)
+        return self.store.disk
+
     def living(self, kind: str | None = None) -> list[str]:
         """Names of the peers that live, of one kind or all."""
         return [name for name, (ref, peer) in self.peers.items() if not peer.gone and kind in (None, ref.kind)]
@@ -185,8 +198,13 @@ class Simulation(Assembly):
             await super().start_engine()
 
     async def restart_engine(self) -> None:
-        self.store = self.make_store(self.store)
-        await self.start_engine()
+        while True:
+            try:
+                self.store = self.make_store(self.store)
+            except StorePaused:
+                await asyncio.sleep(RESTART_SECONDS)
+            else:
+                return await self.start_engine()
 
     def restart_supervisor(self) -> None:
         self._journal = self.make_journal(self._journal)
@@ -206,7 +224,7 @@ class Simulation(Assembly):
     def make_store(self, before: Writer | None) -> Writer:
         if isinstance(before, MemoryLedger):
             return before.reopen(on_failure=self._store_failed, on_durable=self._durable)
-        return self._opened(MemoryLedger(self.clock, on_failure=self._store_failed, on_durable=self._durable))
+        return MemoryLedger(self.clock, on_failure=self._store_failed, on_durable=self._durable).opened()
 
     def _durable(self, entry: Entry) -> None:
         if self.on_entry is not None:

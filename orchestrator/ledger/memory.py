@@ -15,11 +15,13 @@ from interlock.orchestrator.ledger.notes import Checkpoint
 from interlock.orchestrator.ledger.projections import PROJECTED, AppRow, ContractRow, InboxRow, Row, Tables, TaskRow
 from interlock.orchestrator.ledger.writer import Opened, Stored, Writer
 from interlock.schemas.entries import Entry
-from interlock.schemas.errors import InterlockError, StaleEpoch
-from interlock.schemas.ports import Clock
+from interlock.schemas.errors import InterlockError, StaleEpoch, StorePaused
+from interlock.schemas.ports import Clock, Stall
 from interlock.schemas.record import State
 
 R = TypeVar("R", bound=Row)
+
+_RETRY_SECONDS = 0.05
 
 
 class Disk:
@@ -27,6 +29,8 @@ class Disk:
 
     def __init__(self) -> None:
         self.epoch = 0
+        self.full: Stall | None = None
+        """While this is set nothing can be written, as on a disk without room."""
         self.log: list[Entry] = []
         self.tables = Tables()
         self._by_task: dict[str, list[Entry]] = {}
@@ -104,7 +108,13 @@ class MemoryLedger(Writer):
         heir.open_epoch()
         return heir
 
+    @property
+    def stalled(self) -> Stall | None:
+        return self.disk.full
+
     def _open(self) -> Opened:
+        if self.disk.full is not None:
+            raise StorePaused(path="memory", problem=self.disk.full.why)
         self.disk.epoch += 1
         last = self.disk.log[-1] if self.disk.log else None
         return Opened(self.disk.epoch, last.seq, last.hash) if last else Opened(self.disk.epoch, 0, GENESIS)
@@ -114,6 +124,9 @@ class MemoryLedger(Writer):
         if len(self._queue) == 1:
             self._loop.call_soon(self._commit)
 
+    def discard(self) -> None:
+        self._queue.clear()
+
     async def _release(self) -> None:
         self._queue.clear()
 
@@ -122,6 +135,9 @@ class MemoryLedger(Writer):
             return
         if self.disk.epoch != self.epoch:
             self._fail(StaleEpoch(epoch=self.epoch, current=self.disk.epoch))
+            return
+        if self.disk.full is not None:
+            self._loop.call_later(_RETRY_SECONDS, self._commit)
             return
         entry = Entry(*self._queue.popleft())
         if self._queue:

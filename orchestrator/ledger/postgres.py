@@ -14,7 +14,7 @@ from interlock.orchestrator.ledger.threaded import ThreadedLedger
 from interlock.schemas.entries import Entry
 from interlock.schemas.errors import InterlockError, NoLedger, StoreAway
 from interlock.schemas.places import Database
-from interlock.schemas.ports import Clock
+from interlock.schemas.ports import Clock, Stall
 from interlock.tools import postgres
 
 READ_SECONDS = 3.0
@@ -39,9 +39,9 @@ class PostgresLedger(ThreadedLedger):
         self._reads = DatabaseReader(where)
         super().__init__(str(where), clock, self._reads, LedgerDatabase(where), on_failure, on_durable, keeper)
 
-    @property
-    def trouble(self) -> str:
-        return super().trouble or self._reads.trouble
+    def health(self) -> Stall | None:
+        since, why = self._reads.trouble
+        return self.stalled or (Stall(self._clock.now() - int((time.monotonic() - since) * 1e6), why) if why else None)
 
 
 class DatabaseReader(SqlReader):
@@ -50,15 +50,15 @@ class DatabaseReader(SqlReader):
     unreadable = psycopg.InternalError
 
     def __init__(self, where: Database) -> None:
-        self._away = ""
+        self._away = (0.0, "")
         self._where = where
         self._db = open_database(where, _READER)
         self._in_moment = False
 
     @property
-    def trouble(self) -> str:
-        """Why the last query found no server; empty where one has answered since, which is tried."""
-        if self._away:
+    def trouble(self) -> tuple[float, str]:
+        """Since when (monotonic) and why queries have found no server; empty where one has answered since, which is tried."""
+        if self._away[1]:
             with suppress(StoreAway):
                 self.all("SELECT 1")
         return self._away
@@ -77,10 +77,11 @@ class DatabaseReader(SqlReader):
                 found = self._db.execute(query, values, binary=True).fetchall()
             except postgres.LOST as problem:
                 if self._in_moment or time.monotonic() > deadline:
-                    self._away = f"the database at {self._where} is away: {postgres.sentence(problem)}"
+                    since, away = self._away
+                    self._away = (since if away else time.monotonic(), postgres.sentence(problem))
                     raise StoreAway(path=str(self._where), problem=postgres.sentence(problem)) from problem
             else:
-                self._away = ""
+                self._away = (0.0, "")
                 return found
             self._reopen()
 

@@ -1,13 +1,11 @@
 """The ledger's place in a PostgreSQL, and the one way to write it: a whole batch in one transaction.
 
 A commit writes entries and rows together and is on the server's disk when it returns. It locks the epoch and checks it, so an orchestrator
-that was succeeded can write nothing. A connection that is lost is made again, for as long as it takes; before anything else is written the
-last entry says whether the transaction that was under way had been committed. Where that cannot be told, or a newer epoch has begun,
-nothing is written any more.
+that was succeeded can write nothing. Where the connection is lost or the server cannot work, the next commit is on a new connection; before
+anything else is written there the last entry says whether the transaction that was under way had been committed. Where that cannot be
+told, or a newer epoch has begun, nothing is written any more.
 """
 
-import logging
-import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, get_type_hints
@@ -20,7 +18,7 @@ from interlock.orchestrator.ledger.reader import check_layout
 from interlock.orchestrator.ledger.rows import LAST_ENTRY, LIVE_TASKS, OPEN_ITEMS, TABLES, Held, projected
 from interlock.orchestrator.ledger.writer import Opened, Stored
 from interlock.schemas.entries import Entry
-from interlock.schemas.errors import NoLedger, StaleEpoch, StoreFailed
+from interlock.schemas.errors import NoLedger, StaleEpoch, StoreFailed, StorePaused
 from interlock.schemas.places import Database
 from interlock.tools import postgres
 
@@ -28,9 +26,6 @@ SCHEMA = "interlock_ledger"
 WRITER = "interlock ledger"
 """The name of the writing connection, and what it begins with once its epoch is in it."""
 
-_LOG = logging.getLogger("interlock.ledger")
-
-_FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
 _ARRAYS: dict[Any, str] = {int: "bigint[]", int | None: "bigint[]", str: "text[]", bytes: "bytea[]"}
 _KINDS: list[type[Any]] = [Entry, *TABLES]
 _TYPES = {kind: tuple(_ARRAYS[hint] for hint in get_type_hints(kind).values()) for kind in _KINDS}
@@ -66,7 +61,6 @@ class LedgerDatabase:
     """The writing connection. One thread at a time; it may move to another."""
 
     def __init__(self, where: Database) -> None:
-        self.trouble = ""
         self._where = where
         self._db: postgres.Connection | None = open_database(where, WRITER)
         self._epoch = 0
@@ -74,7 +68,6 @@ class LedgerDatabase:
         self._changed: list[Row] | None = None
         """What the batch that is under way changes: folded once, however often it is tried."""
         self._last = (0, GENESIS)
-        self._stopped = threading.Event()
 
     def take_epoch(self) -> Opened:
         """Count the epoch up and read where the ledger stands, in one transaction. Whoever wrote before is cut off, if need be in the
@@ -96,25 +89,23 @@ class LedgerDatabase:
         return Opened(self._epoch, *self._last)
 
     def commit(self, batch: Sequence[Stored]) -> None:
-        """Write the batch, all or nothing. Raises `StaleEpoch` or `StoreFailed`; nothing may be written after either."""
-        self._changed = None
+        """Write the batch, all or nothing. Raises `StaleEpoch` or `StoreFailed`, and nothing may be written after either; or `StorePaused`,
+        and nothing may be written but the same batch again."""
         written = False
-        while not written:
-            try:
-                if self._db is None:
-                    self._db = self._again()
-                    written = self._was_committed(self._db, batch)
-                if not written:
-                    self._write(self._db, batch)
-                    written = True
-            except postgres.LOST as problem:
-                self._lose(problem)
-            except psycopg.Error as problem:
-                raise self._failed(problem) from problem
+        try:
+            if self._db is None:
+                self._db = postgres.connect(self._where, self._name, SCHEMA)
+                written = self._was_committed(self._db, batch)
+            if not written:
+                self._write(self._db, batch)
+        except postgres.LOST as problem:
+            self.close()
+            self._db = None
+            raise StorePaused(path=str(self._where), problem=postgres.sentence(problem)) from problem
+        except psycopg.Error as problem:
+            raise self._failed(problem) from problem
         self._last = (batch[-1][0], batch[-1][6])
-
-    def stop(self) -> None:
-        self._stopped.set()
+        self._changed = None
 
     def close(self) -> None:
         if self._db is not None:
@@ -141,25 +132,6 @@ class LedgerDatabase:
         if epoch != self._epoch:
             raise StaleEpoch(epoch=self._epoch, current=epoch)
 
-    # --- a connection that was lost ----------------------------------------------------------------------------------------------
-
-    def _lose(self, problem: BaseException) -> None:
-        self.trouble = f"the database at {self._where} is away: {postgres.sentence(problem)}"
-        _LOG.warning("%s; what is not durable yet waits", self.trouble)
-        self.close()
-        self._db = None
-
-    def _again(self) -> postgres.Connection:
-        """Another connection, as soon as there can be one. Raises `StoreFailed` once nobody waits for it any more."""
-        wait = _FIRST_WAIT
-        while not self._stopped.wait(wait):
-            wait = min(2 * wait, _LONGEST_WAIT)
-            try:
-                return postgres.connect(self._where, self._name, SCHEMA)
-            except postgres.LOST as problem:
-                self.trouble = f"the database at {self._where} is away: {postgres.sentence(problem)}"
-        raise StoreFailed(path=str(self._where), problem=f"the writer was ended while {self.trouble}")
-
     def _was_committed(self, db: postgres.Connection, batch: Sequence[Stored]) -> bool:
         """Whether the batch is there. Our lost transaction is over when this looks: its connection is ended, and it held the lock."""
         postgres.end_sessions(db, self._name)
@@ -169,8 +141,6 @@ class LedgerDatabase:
         if (seq, head) not in (self._last, (batch[-1][0], batch[-1][6])):
             problem = f"it ends in entry {seq}, which is neither the last one that was confirmed nor the last one that was sent"
             raise StoreFailed(path=str(self._where), problem=problem)
-        _LOG.warning("the database at %s is back", self._where)
-        self.trouble = ""
         return (seq, head) != self._last
 
     @property

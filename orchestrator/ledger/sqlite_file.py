@@ -19,7 +19,8 @@ from interlock.orchestrator.ledger.projections import InboxRow, Row, TaskRow
 from interlock.orchestrator.ledger.reader import open_file
 from interlock.orchestrator.ledger.rows import LAST_ENTRY, LIVE_TASKS, OPEN_ITEMS, TABLES, Held, projected
 from interlock.orchestrator.ledger.writer import Opened, Stored
-from interlock.schemas.errors import LedgerExists, StaleEpoch, StoreFailed
+from interlock.schemas.errors import InterlockError, LedgerExists, StaleEpoch, StoreFailed, StorePaused
+from interlock.tools import sqlite
 
 _MOST_ROWS = 512
 
@@ -54,17 +55,17 @@ def place_file(draft: Path, path: Path) -> None:
 class LedgerFile:
     """The writing connection. One thread at a time; it may move to another."""
 
-    trouble = ""
-
     def __init__(self, path: Path) -> None:
         self._path = path
         self._db = open_file(path, "rw")
         self._db.execute("PRAGMA synchronous = FULL")
         self._epoch = 0
         self._rows = Held()
+        self._changed: Sequence[Row] | None = None
+        """What the batch that is under way changes: folded once, however often it is tried."""
 
     def take_epoch(self) -> Opened:
-        """Count the epoch up and read where the ledger stands, in one transaction."""
+        """Count the epoch up and read where the ledger stands, in one transaction. Raises `StoreFailed`, or `StorePaused`: try again."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
             ((self._epoch,),) = self._db.execute("UPDATE epoch SET epoch = epoch + 1 RETURNING epoch").fetchall()
@@ -73,12 +74,13 @@ class LedgerFile:
             self._rows.hold(InboxRow(*row) for row in self._db.execute(OPEN_ITEMS))
             self._db.execute("COMMIT")
         except sqlite3.Error as problem:
-            raise StoreFailed(path=str(self._path), problem=str(problem)) from problem
+            raise self._refused(problem) from problem
         ((seq, head),) = last or [(0, GENESIS)]
         return Opened(self._epoch, seq, head)
 
     def commit(self, batch: Sequence[Stored]) -> None:
-        """Write the batch, all or nothing. Raises `StaleEpoch` or `StoreFailed`; nothing may be written after either."""
+        """Write the batch, all or nothing. Raises `StaleEpoch` or `StoreFailed`, and nothing may be written after either; or `StorePaused`,
+        and nothing may be written but the same batch again."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
             ((epoch,),) = self._db.execute("SELECT epoch FROM epoch").fetchall()
@@ -86,19 +88,29 @@ class LedgerFile:
                 self._db.execute("ROLLBACK")
                 raise StaleEpoch(epoch=self._epoch, current=epoch)
             self._insert("entries", batch)
-            changed = self._project(batch)
-            if changed:
+            if self._changed is None:
+                self._changed = self._project(batch)
+            if self._changed:
                 for kind, (table, then) in TABLES.items():
-                    self._insert(table, [row for row in changed if type(row) is kind], then)
+                    self._insert(table, [row for row in self._changed if type(row) is kind], then)
             self._db.execute("COMMIT")
         except sqlite3.Error as problem:
-            raise StoreFailed(path=str(self._path), problem=str(problem)) from problem
-
-    def stop(self) -> None:
-        """Nothing to hasten: a commit waits for the disk alone."""
+            raise self._refused(problem) from problem
+        self._changed = None
 
     def close(self) -> None:
         self._db.close()
+
+    def _refused(self, problem: sqlite3.Error) -> InterlockError:
+        """What a refusal means. The transaction is left, where SQLite has not done so itself: nothing half written may be committed with
+        what comes next."""
+        kind = StorePaused if sqlite.may_pass(problem) else StoreFailed
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error:
+            kind = StoreFailed
+        return kind(path=str(self._path), problem=str(problem))
 
     def _project(self, batch: Sequence[Stored]) -> Sequence[Row]:
         """The rows that the batch changes."""

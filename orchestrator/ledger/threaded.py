@@ -1,41 +1,53 @@
 """A ledger on a database: group commit by one writer thread.
 
 The thread commits everything that waits as one transaction and tells the event loop once per commit: alone an entry is written at once,
-under load the batches grow by themselves. What a commit guarantees stands in `sqlite_file` and `postgres_store`.
+under load the batches grow by themselves. Where the database cannot take a batch now (the disk is full, the server is away) the thread
+tries the same batch again until it can, and the ledger is `stalled` meanwhile. What a commit guarantees stands in `sqlite_file` and
+`postgres_store`.
 """
 
 import asyncio
+import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from interlock.orchestrator.ledger.keeper import Keeper
 from interlock.orchestrator.ledger.reader import Reads
 from interlock.orchestrator.ledger.writer import Opened, Stored, Writer
 from interlock.schemas.entries import Entry
-from interlock.schemas.errors import InterlockError
-from interlock.schemas.ports import Clock
+from interlock.schemas.errors import InterlockError, StorePaused
+from interlock.schemas.ports import Clock, Stall
+
+SLOW_SECONDS = 5.0
+"""A commit that takes longer stalls the ledger until it ends."""
+
+_LOG = logging.getLogger("interlock.ledger")
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
 
 
 class Committing(Protocol):
     """The writing end of a database. One thread at a time; it may move to another."""
 
-    @property
-    def trouble(self) -> str:
-        """What a commit waits for that takes longer than it should; empty where all is well."""
-
     def take_epoch(self) -> Opened:
         """Count the epoch up and read where the ledger stands, in one transaction."""
 
     def commit(self, batch: Sequence[Stored]) -> None:
-        """Write the batch, all or nothing, durably. Raises `StaleEpoch` or `StoreFailed`; nothing may be written after either."""
-
-    def stop(self) -> None:
-        """From any thread: a commit that waits for the database gives up."""
+        """Write the batch, all or nothing, durably. Raises `StaleEpoch` or `StoreFailed`, and nothing may be written after either; or
+        `StorePaused`, and nothing may be written but the same batch again."""
 
     def close(self) -> None: ...
+
+
+class _Commit(NamedTuple):
+    """The commit under way: when it began (monotonic), and why it has failed so far."""
+
+    began: float
+    problem: str = ""
 
 
 class ThreadedLedger(Writer):
@@ -56,12 +68,23 @@ class ThreadedLedger(Writer):
         self._store = store
         self._queue: deque[Stored] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()
-        self._woken = self._closed = False
+        self._woken = False
+        self._closed = threading.Event()
+        self._committing: _Commit | None = None
+        self._since = (0.0, 0)  # when that began, by both clocks: asked for only where it stalls
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
 
     @property
-    def trouble(self) -> str:
-        return self._store.trouble
+    def stalled(self) -> Stall | None:
+        commit = self._committing
+        if commit is None:
+            return None
+        seconds = time.monotonic() - commit.began
+        if commit.problem or seconds > SLOW_SECONDS:
+            if self._since[0] != commit.began:
+                self._since = (commit.began, self._clock.now() - int(seconds * 1e6))
+            return Stall(self._since[1], commit.problem or f"its disk is slow: one commit has taken {seconds:.0f} s so far")
+        return None
 
     async def _release(self) -> None:
         if self.epoch:
@@ -70,6 +93,10 @@ class ThreadedLedger(Writer):
                 await asyncio.to_thread(self.keeper.join)
         else:
             self._store.close()
+
+    def discard(self) -> None:
+        self.reader.close()
+        self._store.close()
 
     def _open(self) -> Opened:
         opened = self._store.take_epoch()
@@ -86,14 +113,13 @@ class ThreadedLedger(Writer):
 
     def _end(self, failure: InterlockError) -> None:
         super()._end(failure)
-        self._closed = True
-        self._store.stop()
+        self._closed.set()
         self._wake.put(None)
 
     def _work(self) -> None:
         """The writer thread: until the end, commit whatever waits."""
         try:
-            while not self._closed:
+            while not self._closed.is_set():
                 self._wake.get()
                 self._woken = False  # first of all: what is appended from here on wakes us again
                 self._commit_waiting()
@@ -109,8 +135,27 @@ class ThreadedLedger(Writer):
 
     def _commit_waiting(self) -> None:
         batch = [self._queue.popleft() for _ in range(len(self._queue))]
-        if batch and not self._closed:
-            self._store.commit(batch)
+        if batch and not self._closed.is_set() and self._commit(batch):
             if self.keeper is not None:
                 self.keeper.committed([stored[-1] for stored in batch])
             self._loop.call_soon_threadsafe(self._settled, batch[-1][0])
+
+    def _commit(self, batch: Sequence[Stored]) -> bool:
+        """Commit the batch, again and again where the store cannot take it now; false where the writer was ended meanwhile."""
+        self._committing = commit = _Commit(time.monotonic())
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                self._store.commit(batch)
+            except StorePaused as pause:
+                if not self._committing.problem:
+                    _LOG.warning("%s", pause)
+                self._committing = commit._replace(problem=pause.problem)
+                if self._closed.wait(wait):
+                    return False
+                wait = min(2 * wait, _LONGEST_WAIT)
+            else:
+                if self._committing.problem:
+                    _LOG.warning("the store at %s can be written again; nothing was lost", self._path)
+                self._committing = None
+                return True

@@ -10,14 +10,17 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from interlock.orchestrator.ledger.chain import GENESIS, link
 from interlock.orchestrator.ledger.keeper import Keeper
 from interlock.orchestrator.ledger.reader import Reads
 from interlock.schemas.entries import Entry, Fact
 from interlock.schemas.errors import InterlockError, StoreFailed
-from interlock.schemas.ports import Clock
+from interlock.schemas.ports import Clock, Stall
+
+CLOSE_SECONDS = 10.0
+"""How long a writer that is closed waits for a store that is stalled."""
 
 Stored = tuple[int, int, int, str, str, bytes, bytes]
 """An entry's fields in their order, as they wait to be written."""
@@ -59,12 +62,21 @@ class Writer(ABC):
         self._flushing: set[asyncio.Future[None]] = set()
 
     def open_epoch(self) -> int:
-        """Take epoch + 1, durably; whoever wrote before can write no more. Raises `StoreFailed`."""
+        """Take epoch + 1, durably; whoever wrote before can write no more. Raises `StoreFailed`, or `StorePaused`: then try again."""
         self._loop = asyncio.get_running_loop()
         opened = self._open()
         self.epoch, self._seq, self._head = opened
         self._durable, self._failure = opened.seq, None
         return opened.epoch
+
+    def opened(self) -> Self:
+        """This writer, with its epoch; where it cannot take one it lets go of the store and raises."""
+        try:
+            self.open_epoch()
+        except BaseException:
+            self.discard()
+            raise
+        return self
 
     def append(self, task: str, fact: Fact, then: Callable[[], None] | None = None) -> int:
         """Put one entry at the end and return its time; `then` runs once it is durable."""
@@ -87,9 +99,13 @@ class Writer(ABC):
         return self._durable < self._seq
 
     @property
-    def trouble(self) -> str:
-        """Why what was appended does not become durable now, though it will; empty where all is well."""
-        return ""
+    def stalled(self) -> Stall | None:
+        """What keeps what was appended from becoming durable now, though it will; none where all is well."""
+        return None
+
+    def health(self) -> Stall | None:
+        """The same for who asks now and then: what readers have met counts too, and is looked at again."""
+        return self.stalled
 
     def barrier(self, then: Callable[[], None]) -> None:
         """Run `then` once all that was appended so far is durable: in the loop's next turn if it is already."""
@@ -110,10 +126,15 @@ class Writer(ABC):
             self._flushing.discard(done)
 
     async def close(self) -> None:
-        """Make durable what waits and let go; everything is refused from here on."""
+        """Make durable what waits and let go; everything is refused from here on. Raises `StoreFailed` where it stays stalled: what is
+        not durable then was never acknowledged."""
         try:
             if self._failure is None:
-                await self.flush()
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self.flush()
+        except TimeoutError:
+            stalled = self.stalled
+            raise self._problem(stalled.why if stalled is not None else f"it took more than {CLOSE_SECONDS:g} s") from None
         finally:
             self.reader.close()  # before the store: SQLite's last connection moves the log into the file, and a reader cannot
             self._end(self._problem("it was closed"))
@@ -130,6 +151,10 @@ class Writer(ABC):
     def live_tasks(self) -> list[str]:
         """Tasks without an outcome, in order of acceptance."""
         return self.reader.live_tasks()
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Let go of what the store holds, where no epoch could be opened."""
 
     @abstractmethod
     def _open(self) -> Opened:

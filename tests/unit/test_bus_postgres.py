@@ -74,7 +74,7 @@ def test_a_server_that_crashes_in_the_middle_of_traffic_loses_nothing(
             results = await asyncio.gather(*(task.result() for task in tasks))
             assert [result.number for result in results] == list(range(TASKS))
             await asyncio.to_thread(crashing.join)
-            assert (await bus.status())["trouble"] == ""
+            assert (await bus.status())["ledger"]["state"] == "ok"
             assert [task["outcome"] for task in await bus.tasks()] == ["success"] * TASKS
             assert await bus.verify() > 5 * TASKS
 

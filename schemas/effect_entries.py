@@ -11,7 +11,8 @@ from interlock.schemas.fact import Fact
 
 @dataclass(frozen=True, slots=True)
 class EffectIntended(Fact):
-    """It is about to happen; durable before the grant. `kind` is read, write or irreversible."""
+    """It is about to happen; durable before the grant. `kind` is read, write or irreversible; `deed` names what others that do the same or
+    write to the same wait for, `replica` is who may do it."""
 
     KIND: ClassVar[str] = "effect.intended"
     effect: str
@@ -23,11 +24,14 @@ class EffectIntended(Fact):
     digest: str
     key: str
     system: str = ""
+    deed: str = ""
+    replica: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class EffectEnded(Fact):
-    """How it ended: `ok` and `value`, or a wire error as `value`."""
+    """How it ended: `ok` and `value`, or a wire error as `value`. `same_as`: it was not done, for the effect of this id had done it before;
+    `arguments_differ` where that one was called with others."""
 
     KIND: ClassVar[str] = "effect.ended"
     effect: str
@@ -38,12 +42,14 @@ class EffectEnded(Fact):
     value: Any
     latency_ms: float
     cut: bool = False
+    same_as: str = ""
+    arguments_differ: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class EffectUnknown(Fact):
-    """Its holder is gone and no result came: whether it happened is not known. `then`: `repeat` or `ask`, `none` where nobody
-    waits for it any more."""
+    """Its holder is gone and no result came: whether it happened is not known. `then`: `repeat` (the system behind it does it once), `probe`,
+    `confirm` (repeat once nothing is left of `replica`), `ask` (a human), `none` where nobody waits for it any more."""
 
     KIND: ClassVar[str] = "effect.unknown"
     effect: str
@@ -52,6 +58,49 @@ class EffectUnknown(Fact):
     tool: str
     why: str
     then: str
+    deed: str = ""
+    replica: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EffectProbed(Fact):
+    """The tool's own probe has looked whether an unknown effect happened: `happened` (`value` is its result), `not_happened`, or
+    `cannot_tell` (`value` says why)."""
+
+    KIND: ClassVar[str] = "effect.probed"
+    effect: str
+    dispatch: str
+    attempt: str
+    tool: str
+    answer: str
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class GrantLapsed(Fact):
+    """The replica says that the time of its grant was over before the tool had begun: it did not happen."""
+
+    KIND: ClassVar[str] = "grant.lapsed"
+    effect: str
+    dispatch: str
+    attempt: str
+    tool: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeedSettled(Fact):
+    """What is known of a deed from here on. `done`: the entry before this one has its result, which answers whoever asks for it again; else
+    nothing is left open of it."""
+
+    KIND: ClassVar[str] = "deed.settled"
+    deed: str
+    effect: str
+    dispatch: str
+    attempt: str
+    tool: str
+    digest: str
+    done: bool
 
 
 @dataclass(frozen=True, slots=True)

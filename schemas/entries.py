@@ -8,10 +8,13 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from interlock.schemas.canonical import decode
+from interlock.schemas.effect_entries import DeedSettled as DeedSettled
 from interlock.schemas.effect_entries import EffectEnded as EffectEnded
 from interlock.schemas.effect_entries import EffectIntended as EffectIntended
+from interlock.schemas.effect_entries import EffectProbed as EffectProbed
 from interlock.schemas.effect_entries import EffectRefused as EffectRefused
 from interlock.schemas.effect_entries import EffectUnknown as EffectUnknown
+from interlock.schemas.effect_entries import GrantLapsed as GrantLapsed
 from interlock.schemas.effect_entries import ModelCalled as ModelCalled
 from interlock.schemas.effect_entries import ModelCutOff as ModelCutOff
 from interlock.schemas.fact import Fact as Fact
@@ -336,6 +339,9 @@ KINDS: dict[str, type[Any]] = {
         EffectEnded,
         EffectUnknown,
         EffectRefused,
+        EffectProbed,
+        GrantLapsed,
+        DeedSettled,
         ModelCalled,
         ModelCutOff,
         ItemAsked,

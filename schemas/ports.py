@@ -50,6 +50,26 @@ class Stall(NamedTuple):
     why: str
 
 
+class Deed(Protocol):
+    """A write as it is remembered: `state` is `done` (the entry before number `seq` has its result), `unknown` (`attempt` of `dispatch`,
+    granted at `holder`, may have done it) or `open`. `digest` is of its arguments."""
+
+    @property
+    def seq(self) -> int: ...
+    @property
+    def effect(self) -> str: ...
+    @property
+    def dispatch(self) -> str: ...
+    @property
+    def attempt(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def holder(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+
+
 class Store(Protocol):
     """The ledger as its one writer uses it."""
 
@@ -77,6 +97,12 @@ class Store(Protocol):
 
     def live_tasks(self) -> list[str]:
         """Tasks without an outcome, in order of acceptance."""
+
+    def deed(self, name: str) -> Deed | None:
+        """What is durably known of a deed under its name."""
+
+    def entry(self, seq: int) -> Entry:
+        """The durable entry with this number."""
 
 
 class Peer(Protocol):

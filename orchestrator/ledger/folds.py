@@ -27,7 +27,8 @@ def run_record(entries: Sequence[e.Entry]) -> RunRecord:
     ends = ((fact, entry.at) for fact, entry in zip(facts, entries, strict=True) if isinstance(fact, e.TaskEnded))
     ended, ended_at = next(ends, (None, None))
     calls = [fact for fact in facts if isinstance(fact, e.ModelCalled)]
-    tools = {fact.effect for fact in facts if isinstance(fact, e.EffectIntended | e.EffectEnded)}
+    tools = {fact.effect for fact in facts if isinstance(fact, e.EffectIntended)}
+    tools |= {fact.effect for fact in facts if isinstance(fact, e.EffectEnded) and not fact.same_as}
     cut_off = [fact for fact in facts if isinstance(fact, e.ModelCutOff)]
     prices = [Decimal(call.price) for call in calls if call.price] + [Decimal(cut.charged.get(USD, 0)) for cut in cut_off]
     return RunRecord(
@@ -127,6 +128,9 @@ def _said_cut_off(fact: e.ModelCutOff, agent: str) -> Said:
 
 def _said_effect(fact: e.EffectEnded, agent: str) -> Said:
     end = "done" if fact.ok else f"failed: {_code(fact.value)}"
+    if fact.same_as:
+        differ = ", then with other arguments" if fact.arguments_differ else ""
+        return agent, f"tool {fact.tool} was done before under its key{differ}; answered from the record", ""
     return agent, f"tool {fact.tool} {end}{' (result cut)' if fact.cut else ''}", f"{fact.latency_ms:.0f} ms"
 
 
@@ -161,6 +165,9 @@ _SAY: dict[type[e.Fact], Callable[[Any, str], Said]] = {
     e.EffectEnded: _said_effect,
     e.EffectUnknown: lambda f, agent: ("bus", f"whether {f.tool} of {agent} took effect is unknown: {f.why}; next: {f.then}", ""),
     e.EffectRefused: lambda f, agent: ("bus", f"refused tool {f.tool} to {agent}: {_code(f.error)}", ""),
+    e.EffectProbed: lambda f, agent: (agent, f"looked whether {f.tool} took effect: {f.answer.replace('_', ' ')}", ""),
+    e.GrantLapsed: lambda f, agent: (agent, f"did not begin {f.tool} in time; it did not happen", ""),
+    e.DeedSettled: lambda f, _: ("bus", f"{f.tool} is {'remembered under its key' if f.done else 'open to others again'}", ""),
     e.ModelCalled: _said_model,
     e.ModelCutOff: _said_cut_off,
     e.ItemAsked: lambda f, _: ("bus", f"asked {f.to} for a decision: {f.kind} {f.item}", ""),

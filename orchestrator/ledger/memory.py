@@ -12,7 +12,7 @@ from typing import TypeVar
 from interlock.orchestrator.ledger.audit import audit
 from interlock.orchestrator.ledger.chain import GENESIS
 from interlock.orchestrator.ledger.notes import Checkpoint
-from interlock.orchestrator.ledger.projections import PROJECTED, AppRow, ContractRow, InboxRow, Row, Tables, TaskRow
+from interlock.orchestrator.ledger.projections import PROJECTED, AppRow, ContractRow, DeedRow, InboxRow, Row, Tables, TaskRow
 from interlock.orchestrator.ledger.writer import Opened, Stored, Writer
 from interlock.schemas.entries import Entry
 from interlock.schemas.errors import InterlockError, StaleEpoch, StorePaused
@@ -70,6 +70,10 @@ class Disk:
 
     def apps(self) -> list[AppRow]:
         return sorted(self._rows(AppRow), key=lambda row: row.seq)
+
+    def deed(self, name: str) -> DeedRow | None:
+        row = self.tables.rows.get((DeedRow, name, ""))
+        return row if isinstance(row, DeedRow) else None
 
     def hashes(self, after: int = 0, limit: int = 1000) -> list[bytes]:
         return [entry.hash for entry in self.log[after : after + limit]]

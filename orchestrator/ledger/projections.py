@@ -71,8 +71,25 @@ class AppRow(NamedTuple):
     at: int
 
 
-Row = TaskRow | InboxRow | ContractRow | AppRow
-_NAMED_BY_ONE = TaskRow, InboxRow
+class DeedRow(NamedTuple):
+    """What is known of a write under its key, or of the last one to its resource. `state`: `done` (`seq` is the entry after the one with
+    the result), `unknown` (nobody knows whether it happened; `attempt` at `holder` was granted it), `open` (there is nothing to know).
+    `digest` is of its arguments."""
+
+    deed: str
+    seq: int
+    task: str
+    effect: str
+    dispatch: str
+    attempt: str
+    tool: str
+    digest: str
+    holder: str
+    state: str
+
+
+Row = TaskRow | InboxRow | ContractRow | AppRow | DeedRow
+_NAMED_BY_ONE = TaskRow, InboxRow, DeedRow
 _NONE_OPEN: Mapping[str, InboxRow] = MappingProxyType({})
 Key = tuple[type[Any], str, str]
 
@@ -227,6 +244,18 @@ def _kept(text: str) -> str:
     return text.replace("\0", "\ufffd")
 
 
+def _unknown(entry: e.Entry, fact: e.EffectUnknown, known: Known) -> list[Row]:
+    if not fact.deed:
+        return []
+    said = (fact.effect, fact.dispatch, fact.attempt, fact.tool, fact.digest, fact.replica, "unknown")
+    return [DeedRow(fact.deed, entry.seq, entry.task, *said)]
+
+
+def _settled(entry: e.Entry, fact: e.DeedSettled, known: Known) -> list[Row]:
+    said = (fact.effect, fact.dispatch, fact.attempt, fact.tool, fact.digest, "", "done" if fact.done else "open")
+    return [DeedRow(fact.deed, entry.seq, entry.task, *said)]
+
+
 _STEPS: dict[str, Callable[[e.Entry, Any, Known], list[Row]]] = {
     e.TaskAccepted.KIND: _accepted,
     e.TaskDiverged.KIND: _diverged,
@@ -236,6 +265,8 @@ _STEPS: dict[str, Callable[[e.Entry, Any, Known], list[Row]]] = {
     e.CommandCancelled.KIND: _cancelled,
     e.ContractRegistered.KIND: _registered,
     e.AppDeployed.KIND: _deployed,
+    e.EffectUnknown.KIND: _unknown,
+    e.DeedSettled.KIND: _settled,
 }
 
 PROJECTED = frozenset(_STEPS)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from interlock.orchestrator.ledger.audit import audit
 from interlock.orchestrator.ledger.notes import Checkpoint
-from interlock.orchestrator.ledger.projections import AppRow, ContractRow, InboxRow, Row, TaskRow
+from interlock.orchestrator.ledger.projections import AppRow, ContractRow, DeedRow, InboxRow, Row, TaskRow
 from interlock.schemas.entries import Entry
 from interlock.schemas.errors import LedgerDamaged, NoLedger
 from interlock.schemas.record import State
@@ -20,7 +20,7 @@ from interlock.schemas.record import State
 APPLICATION_ID = 0x494C434B
 """`ILCK` in the file's header: this is a ledger."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _PAGE = 1000
 
@@ -52,6 +52,9 @@ class Reads(Protocol):
 
     def apps(self) -> list[AppRow]:
         """All deployed versions, the latest deployment last."""
+
+    def deed(self, name: str) -> DeedRow | None:
+        """What is known of a deed: that it is done, or that nobody knows."""
 
     def hashes(self, after: int = 0, limit: int = _PAGE) -> list[bytes]:
         """The chain hashes of the next entries after number `after`."""
@@ -103,6 +106,10 @@ class SqlReader:
     def apps(self) -> list[AppRow]:
         return [AppRow(*row) for row in self.all("SELECT * FROM apps ORDER BY seq")]
 
+    def deed(self, name: str) -> DeedRow | None:
+        found = self.all("SELECT * FROM deeds WHERE deed = ?", name)
+        return DeedRow(*found[0]) if found else None
+
     def hashes(self, after: int = 0, limit: int = _PAGE) -> list[bytes]:
         return [bytes(hash) for (hash,) in self.all("SELECT hash FROM entries WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)]
 
@@ -128,7 +135,8 @@ class SqlReader:
         """All rows beside the entries. Raises `LedgerDamaged` where they cannot be read."""
         try:
             tasks = [TaskRow(*row) for row in self.all("SELECT * FROM tasks")]
-            return [*tasks, *self.inbox(open_only=False), *self.contracts(), *self.apps()]
+            deeds = [DeedRow(*row) for row in self.all("SELECT * FROM deeds")]
+            return [*tasks, *self.inbox(open_only=False), *self.contracts(), *self.apps(), *deeds]
         except self.unreadable as problem:
             raise LedgerDamaged(seq=1, problem=f"what it and those after it come to cannot be read ({problem})") from problem
 

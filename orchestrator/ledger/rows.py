@@ -6,7 +6,7 @@ A writer has the rows of live tasks and open items at hand, all that entries can
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from interlock.orchestrator.ledger.projections import PROJECTED, AppRow, ContractRow, InboxRow, Key, Row, Tables, TaskRow, key_of
+from interlock.orchestrator.ledger.projections import PROJECTED, AppRow, ContractRow, DeedRow, InboxRow, Key, Row, Tables, TaskRow, key_of
 from interlock.orchestrator.ledger.writer import Stored
 from interlock.schemas.entries import Entry
 
@@ -26,6 +26,7 @@ TABLES: dict[type[Any], tuple[str, str]] = {
     InboxRow: ("inbox", _or_update("item", *(f'"{column}"' for column in InboxRow._fields[1:]))),
     ContractRow: ("contracts", _or_update("contract, version", "seq", "schema", '"by"')),
     AppRow: ("apps", _or_update("app, version", "seq", "spec", '"by"', "at")),
+    DeedRow: ("deeds", _or_update("deed", *DeedRow._fields[1:])),
 }
 """Per kind of row its table, and what an insert does where the row is there already: said alike by both databases."""
 

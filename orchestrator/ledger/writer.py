@@ -14,6 +14,7 @@ from typing import NamedTuple, Self
 
 from interlock.orchestrator.ledger.chain import GENESIS, link
 from interlock.orchestrator.ledger.keeper import Keeper
+from interlock.orchestrator.ledger.projections import DeedRow
 from interlock.orchestrator.ledger.reader import Reads
 from interlock.schemas.entries import Entry, Fact
 from interlock.schemas.errors import InterlockError, StoreFailed
@@ -151,6 +152,14 @@ class Writer(ABC):
     def live_tasks(self) -> list[str]:
         """Tasks without an outcome, in order of acceptance."""
         return self.reader.live_tasks()
+
+    def deed(self, name: str) -> DeedRow | None:
+        """What is durably known of a deed."""
+        return self.reader.deed(name)
+
+    def entry(self, seq: int) -> Entry:
+        """The durable entry with this number."""
+        return self.reader.all_entries(seq - 1, 1)[0]
 
     @abstractmethod
     def discard(self) -> None:

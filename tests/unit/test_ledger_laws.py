@@ -61,12 +61,15 @@ def _fact(task: str, what: str, number: int) -> e.Fact:
         "diverged": e.TaskDiverged({}),
         "ended": e.TaskEnded("success" if number else "failed", ""),
         "contract": e.ContractRegistered("a.x", f"1.0.{number}", {"n": number}, "ann"),
+        "unknown": e.EffectUnknown("eff_1", "dsp_1", "1-1", "put", "gone", "none", "key_a" if number else "", "a-1", "d"),
+        "settled": e.DeedSettled(f"key_{'ab'[number % 2]}", f"eff_{number}", "dsp_1", "1-1", "put", "d", number > 0),
         "app": e.AppDeployed("billing", f"v{number}", {}, "ann"),
     }
     return facts[what]
 
 
 KINDS = ["accepted", "accepted", "timer", "asked", "asked", "decided", "cancelled", "diverged", "ended", "contract", "app"]
+KINDS += ["unknown", "settled"]
 FACTS = st.tuples(TASKS, st.sampled_from(KINDS), SMALL).map(lambda drawn: (drawn[0], _fact(*drawn)))
 STEPS = st.lists(st.one_of(FACTS, FACTS, FACTS, FACTS, st.sampled_from(["flush", "reopen"])), max_size=40)
 
@@ -88,6 +91,7 @@ async def _play(open_ledger: Callable[[], Writer], steps: list[Any]) -> None:
 
 def _rows(reader: Reads) -> dict[Key, Row]:
     rows: list[Row] = [*reader.tasks(), *reader.inbox(open_only=False), *reader.contracts(), *reader.apps()]
+    rows += [row for name in ("key_a", "key_b") if (row := reader.deed(name)) is not None]
     return {key_of(row): row for row in rows}
 
 

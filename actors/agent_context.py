@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from interlock.actors.definitions import AgentDefinition
 from interlock.schemas.canonical import decode
 from interlock.schemas.errors import ToolRefused, from_wire
+from interlock.schemas.frames import Answered
 from interlock.schemas.labels import Label, decode_label
 from interlock.schemas.message import Message
 from interlock.tools.describe import json_args, typed_result
@@ -54,12 +55,17 @@ class AgentContext:
                 problem=f"agent {self._definition.name} does not have it",
                 remedy=f"It has: {own}. Declare it in tools=.",
             )
-        ok, value = await self.call_json(tool, json_args(tool, args))
-        if not ok:
-            raise from_wire(decode(value))
-        return typed_result(tool, value)
+        answer = await self.call_json(tool, json_args(tool, args))
+        if not answer.ok:
+            raise from_wire(decode(answer.value))
+        return typed_result(tool, answer.value)
 
-    async def call_json(self, tool: Tool[..., Any], args: dict[str, Any]) -> tuple[bool, bytes]:
+    @property
+    def arguments_differ(self) -> frozenset[str]:
+        """The names of tools that had done their deed before, under the same key, with other arguments, and answered with that result."""
+        return frozenset(self._work.differing)
+
+    async def call_json(self, tool: Tool[..., Any], args: dict[str, Any]) -> Answered:
         """A tool call in JSON, as the model loop makes it: whether it succeeded, and the result or wire error."""
         return await self._host.tool_call(self._work, tool, args)
 

@@ -2,8 +2,8 @@
 
 decode → run the agent (its code, or the model loop) → each effect by way of the orchestrator → check the reply → answer.
 
-An effect that an earlier attempt recorded is answered from the record. A tool runs only under a grant, and its result is seen only once
-it is durable. A dropped dispatch is cancelled and says nothing more.
+An effect that an earlier attempt recorded is answered from the record. A tool runs only under a grant that is still good, and its result
+is seen only once it is durable. A dropped dispatch is cancelled and says nothing more.
 """
 
 import asyncio
@@ -24,13 +24,26 @@ from interlock.schemas import spans
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.envelope import Envelope
 from interlock.schemas.errors import AgentFailed, Fenced, InterlockError, from_wire
-from interlock.schemas.frames import Answered, Dispatch, DispatchFailure, Drop, EffectAsked, Granted, LetGo, Replied, ToolEnded
+from interlock.schemas.frames import (
+    Answered,
+    Dispatch,
+    DispatchFailure,
+    Drop,
+    EffectAsked,
+    Granted,
+    Lapsed,
+    LetGo,
+    Probe,
+    Probed,
+    Replied,
+    ToolEnded,
+)
 from interlock.schemas.ids import derived
 from interlock.schemas.message import Message
 from interlock.schemas.specs import ContractRef, split_ref
 from interlock.schemas.words import told, words_of
 from interlock.tools.context import ToolContext
-from interlock.tools.results import Threads
+from interlock.tools.results import Threads, ToolResult
 from interlock.tools.results import run as run_tool
 from interlock.tools.tool import Tool
 
@@ -43,27 +56,36 @@ class Notes(Protocol):
     def leave(self, slot: int) -> None: ...
 
 
+Heard = Granted | Answered | Probe
 Agent = Callable[[Message, AgentContext], Awaitable[Message]]
 
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """One dispatch in progress. `asked` holds effects that neither a grant nor an answer has come for; `seen` counts equal effects;
-    `threads` are its tools' that still run, waited for or not; `slot` is its place on the board, `left` once none of it runs here."""
+    """One dispatch in progress. `asked` holds effects that neither a grant nor an answer has come for; `seen` counts equal effects; `until`
+    says when grants lapse; `running` has the threads of its tools; `differing` are the tools that were called before with other arguments
+    under the same key, and answered with that result; `slot` is its place on the board, `left` once none of it runs here."""
 
     frame: Dispatch
     envelope: Envelope
-    records: dict[str, tuple[bool, bytes]] = field(default_factory=dict)
+    records: dict[str, Answered] = field(default_factory=dict)
     asked: dict[str, EffectAsked] = field(default_factory=dict)
-    waiting: dict[str, "asyncio.Future[Granted | Answered]"] = field(default_factory=dict)
+    waiting: dict[str, "asyncio.Future[Heard]"] = field(default_factory=dict)
+    until: dict[str, float] = field(default_factory=dict)
+    differing: set[str] = field(default_factory=set)
     seen: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    threads: Threads = field(default_factory=set)
+    running: dict[str, Threads] = field(default_factory=dict)
     degraded: bool = False
     dropped: bool = False
     answered: bool = False
     left: bool = False
     slot: int = -1
     task: "asyncio.Task[Replied | DispatchFailure | None] | None" = None
+
+    @property
+    def threads(self) -> Threads:
+        """Those of its tools that still run, waited for or not."""
+        return {thread for threads in self.running.values() for thread in threads}
 
 
 class Replica(Mailbox):
@@ -92,7 +114,7 @@ class Replica(Mailbox):
         match frame:
             case Dispatch():
                 self._take_on(frame)
-            case Granted() | Answered():
+            case Granted() | Answered() | Probe():
                 self._hear(frame)
             case Drop():
                 self._drop(frame)
@@ -117,8 +139,8 @@ class Replica(Mailbox):
             self.emit(LetGo(frame.dispatch, frame.attempt))
             return
         work = self._work[frame.attempt] = Work(frame, Envelope.of(frame.head, frame.data))
-        for effect, ok, value in frame.records:
-            work.records[effect] = ok, value
+        for effect, ok, value, differs in frame.records:
+            work.records[effect] = Answered(frame.dispatch, effect, ok, value, differs)
         if self._notes is not None:
             work.slot = self._notes.enter(frame.task)
         work.task = asyncio.get_running_loop().create_task(self._live(work))
@@ -237,37 +259,45 @@ class Replica(Mailbox):
         """One model call as an effect: the raw response, or the error it ended with raised."""
         body = encode(request)
         id = self._name(work, "model", model, hashlib.sha256(body).hexdigest())
-        ok, value = await self._effect(work, EffectAsked(work.frame.dispatch, work.frame.attempt, id, "model", model, body), None)
-        if not ok:
-            raise from_wire(decode(value))
-        response: dict[str, Any] = decode(value)
+        answer = await self._effect(work, EffectAsked(work.frame.dispatch, work.frame.attempt, id, "model", model, body), None)
+        if not answer.ok:
+            raise from_wire(decode(answer.value))
+        response: dict[str, Any] = decode(answer.value)
         return response
 
-    async def tool_call(self, work: Work, tool: Tool[..., Any], args: dict[str, Any]) -> tuple[bool, bytes]:
+    async def tool_call(self, work: Work, tool: Tool[..., Any], args: dict[str, Any]) -> Answered:
         """One tool call as an effect: whether it succeeded, and its result or wire error as JSON. `args` are plain JSON."""
         body = encode(args)
         id = self._name(work, tool.spec.effect, tool.spec.name, hashlib.sha256(body).hexdigest())
         asked = EffectAsked(work.frame.dispatch, work.frame.attempt, id, tool.spec.effect, tool.spec.name, body)
-        ok, value = await self._effect(work, asked, tool)
-        work.degraded = work.degraded or not ok
-        return ok, value
+        answer = await self._effect(work, asked, tool)
+        work.degraded = work.degraded or not answer.ok
+        if answer.differs:
+            work.differing.add(tool.spec.name)
+        return answer
 
     def _name(self, work: Work, kind: str, name: str, digest: str) -> str:
         """The effect's id: its content and how often the same was asked before, so that every attempt names it alike."""
         nth = work.seen[kind, name, digest] = work.seen.get((kind, name, digest), 0) + 1
         return derived("eff", work.frame.dispatch, kind, name, digest, nth)
 
-    async def _effect(self, work: Work, asked: EffectAsked, tool: Tool[..., Any] | None) -> tuple[bool, bytes]:
+    async def _effect(self, work: Work, asked: EffectAsked, tool: Tool[..., Any] | None) -> Answered:
         recorded = work.records.get(asked.effect)
         if recorded is not None:
             return recorded
         answer = await self._ask(work, asked)
-        if isinstance(answer, Granted) and tool is not None:
-            answer = await self._run(work, asked, tool, answer.key)
+        while tool is not None and not isinstance(answer, Answered):
+            if isinstance(answer, Probe):
+                answer = await self._look(work, asked, tool, answer.key)
+            elif asyncio.get_running_loop().time() > work.until.pop(asked.effect):
+                self.emit(Lapsed(work.frame.dispatch, work.frame.attempt, asked.effect))
+                answer = await self._ask(work, asked)
+            else:
+                answer = await self._run(work, asked, tool, answer.key)
         assert isinstance(answer, Answered)
-        return answer.ok, answer.value
+        return answer
 
-    async def _ask(self, work: Work, asked: EffectAsked) -> Granted | Answered:
+    async def _ask(self, work: Work, asked: EffectAsked) -> Heard:
         if work.dropped:
             raise Fenced(task=work.frame.task, why="its dispatch was dropped")
         work.asked[asked.effect] = asked
@@ -275,25 +305,17 @@ class Replica(Mailbox):
         self.emit(asked)
         return await answer
 
-    def _expect(self, work: Work, effect: str) -> "asyncio.Future[Granted | Answered]":
+    def _expect(self, work: Work, effect: str) -> "asyncio.Future[Heard]":
         waiting = work.waiting[effect] = asyncio.get_running_loop().create_future()
         return waiting
 
-    async def _run(self, work: Work, asked: EffectAsked, tool: Tool[..., Any], key: str) -> Granted | Answered:
-        frame = work.frame
-        context = ToolContext(
-            task=frame.task,
-            dispatch=frame.dispatch,
-            attempt=frame.attempt,
-            idempotency_key=key,
-            message=decode(work.envelope.data),
-            secrets={name: self._secrets[name] for name in tool.spec.secrets if name in self._secrets},
-            resources=self._resources,
-            mark={"INTERLOCK_TASK": frame.task, "INTERLOCK_INCARNATION": self.incarnation},
-        )
+    async def _run(self, work: Work, asked: EffectAsked, tool: Tool[..., Any], key: str) -> Heard:
+        frame, threads = work.frame, work.running.setdefault(asked.effect, set())
         attributes = {spans.OPERATION: "execute_tool", spans.TOOL_NAME: asked.name, spans.EFFECT: asked.effect}
         with span(spans.TOOL.format(name=asked.name), frame.task, parent=(frame.attempt,), attributes=attributes) as current:
-            result = await run_tool(tool, decode(asked.args), context, work.threads)
+            result = await run_tool(tool, decode(asked.args), self._context(work, tool, key), threads)
+            if threads and tool.spec.repeat is not None and (tool.spec.repeat.kind == "natural" or tool.spec.repeat.probe):
+                await asyncio.wait(set(threads))  # as long as it may still write, nobody else does, and no probe finds the truth
             if not result.ok:
                 fail(current, decode(result.value)["code"])
         answered = self._expect(work, asked.effect)
@@ -304,14 +326,52 @@ class Replica(Mailbox):
             raise Fenced(task=frame.task, why="its dispatch was dropped")
         return await answered
 
-    def _hear(self, frame: Granted | Answered) -> None:
+    def _context(self, work: Work, tool: Tool[..., Any], key: str) -> ToolContext:
+        frame = work.frame
+        return ToolContext(
+            task=frame.task,
+            dispatch=frame.dispatch,
+            attempt=frame.attempt,
+            idempotency_key=key,
+            message=decode(work.envelope.data),
+            secrets={name: self._secrets[name] for name in tool.spec.secrets if name in self._secrets},
+            resources=self._resources,
+            mark={"INTERLOCK_TASK": frame.task, "INTERLOCK_INCARNATION": self.incarnation},
+        )
+
+    async def _look(self, work: Work, asked: EffectAsked, tool: Tool[..., Any], key: str) -> Heard:
+        """Have the tool's probe find out whether it has happened, say so, and wait for what comes of it."""
+        assert tool.probe is not None, "whoever asks for a probe has read that there is one"
+        args, epoch = decode(asked.args), self.epoch
+        mine = {name: args[name] for name in tool.probe.spec.parameters["properties"]}
+        threads = work.running.setdefault(asked.effect, set())
+        found = await run_tool(tool.probe, mine, self._context(work, tool, key), threads)
+        if epoch != self.epoch:  # another orchestrator, which may know nothing of this
+            return await self._ask(work, asked)
+        answer, value = _finding(found)
+        work.asked[asked.effect] = asked
+        heard = self._expect(work, asked.effect)
+        self.emit(Probed(work.frame.dispatch, work.frame.attempt, asked.effect, answer, value))
+        return await heard
+
+    def _hear(self, frame: Heard) -> None:
         for work in self._work.values():
-            if work.frame.dispatch != frame.dispatch or (isinstance(frame, Granted) and frame.effect not in work.asked):
+            if work.frame.dispatch != frame.dispatch or (not isinstance(frame, Answered) and frame.effect not in work.asked):
                 continue  # a grant that comes twice: the tool runs already
+            if isinstance(frame, Granted):
+                work.until[frame.effect] = asyncio.get_running_loop().time() + frame.seconds
             work.asked.pop(frame.effect, None)
             waiting = work.waiting.pop(frame.effect, None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(frame)
+
+
+def _finding(found: ToolResult) -> tuple[str, bytes]:
+    """What a probe said; one that failed cannot tell."""
+    said = decode(found.value)
+    if not found.ok or found.cut:
+        return "cannot_tell", encode(said["message"] if not found.ok else "what it found is too long")
+    return said["answer"], encode(said["result"] if said["answer"] == "happened" else said["why"])
 
 
 def _is_being_cancelled() -> bool:

@@ -18,6 +18,7 @@ from interlock.tools.toolbox import Toolbox
 TURNS_AT_MOST = 50
 
 _NAME_CHARS = 100
+_DIFFER = "This was done before with other arguments and is not done again: the result is that of the first call."
 _FORM = 'Call it again as {"function": {"name": "...", "arguments": "..."}}, its arguments a JSON object written as text.'
 
 
@@ -94,8 +95,11 @@ class ModelLoop:
             tool, args = self._toolbox.resolve(function["name"], function["arguments"])
         except ToolRefused as error:
             return _tool_message(call["id"], encode({"error": error.to_wire()}))
-        ok, value = await ctx.call_json(tool, args)
-        return _tool_message(call["id"], value if ok else encode({"error": decode(value)}))
+        answer = await ctx.call_json(tool, args)
+        value = decode(answer.value)
+        if answer.differs:
+            return _tool_message(call["id"], encode({"result": value, "arguments_differ": _DIFFER}))
+        return _tool_message(call["id"], answer.value if answer.ok else encode({"error": value}))
 
     def _read(self, content: str, ctx: AgentContext) -> Message | BadReply:
         """The reply in the model's answer, or what is wrong with it."""

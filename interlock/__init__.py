@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from interlock.schemas.record import Outcome
     from interlock.schemas.specs import Escalate
     from interlock.tools.context import ToolContext
-    from interlock.tools.repeat import Keyed, Natural, Never
+    from interlock.tools.repeat import Finding, Keyed, Natural, Never
 
 _ROOMS = {
     "AgentContext": "actors.agent_context",
@@ -31,6 +31,7 @@ _ROOMS = {
     "Bus": "bus",
     "Escalate": "schemas.specs",
     "InterlockError": "schemas.errors",
+    "Finding": "tools.repeat",
     "Keyed": "tools.repeat",
     "LocalBus": "local",
     "Message": "schemas.message",
@@ -55,6 +56,7 @@ __all__ = [
     "BudgetExceeded",
     "Bus",
     "Escalate",
+    "Finding",
     "InterlockError",
     "Keyed",
     "LocalBus",

@@ -146,7 +146,7 @@ class Assembly:
     async def start_engine(self) -> None:
         """A new engine on the store, in a cell of its own; it greets every peer."""
         self.engine_cell = Cell("engine")
-        self.engine = Engine(self.store, self.clock, _Budgets(self), self._lost, self._engine_failed, task_span, self.inquire)
+        self.engine = Engine(self.store, self.clock, _Budgets(self), self._lost, self._gone, self._engine_failed, task_span, self.inquire)
         self.service = Service(self.engine, self.store.reader, self.store.keeper)
         self._engaged.set()
         await self.engine_cell.call(self.engine.open([ref for ref, _ in self.peers.values()]))
@@ -188,6 +188,9 @@ class Assembly:
 
     def _lost(self, name: str, why: str) -> None:
         self.supervisor_cell.post(self._mourn, self.supervisor, name, why)
+
+    async def _gone(self, name: str) -> bool:
+        return name not in self.peers or self.peers[name][1].gone
 
     def _mourn(self, supervisor: Supervisor, name: str, why: str) -> None:
         found = self.peers.pop(name, None)

@@ -106,7 +106,7 @@ class Dispatches:
             pool.aside = None
 
     def _hand(self, replica: Channel, dispatch: DispatchState) -> None:
-        records = [[one.id, one.ok, one.value] for one in dispatch.effects.values() if one.status == "ended"]
+        records = [[one.id, one.ok, one.value, one.differs] for one in dispatch.effects.values() if one.status == "ended"]
         dispatch.replica = replica
         replica.load += 1
         replica.send(
@@ -256,6 +256,10 @@ class Dispatches:
         self._engine.record(task, e.ReplyRefused(id, attempt, error))
         return None
 
+    def is_letting_go(self, id: str, attempt: str) -> bool:
+        """Whether a replica was told to let go of this attempt, and has not said yet that nothing of it runs any more."""
+        return (id, attempt) in self._released
+
     def let_go(self, replica: Channel, frame: LetGo) -> None:
         if self._released.pop((frame.dispatch, frame.attempt), None) is replica:
             self._free(replica)
@@ -305,6 +309,8 @@ class Dispatches:
             id, attempt = held.split()
             dispatch = self.live.get(id)
             if dispatch is None or dispatch.attempt != attempt or dispatch.suspended or dispatch.replica is not None:
+                self._released[id, attempt] = replica
+                replica.load += 1
                 replica.send(Drop(id, attempt, "it is not the current attempt"))
             else:
                 dispatch.replica = replica

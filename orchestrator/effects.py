@@ -13,20 +13,23 @@ from typing import TYPE_CHECKING, Any
 from jsonschema_rs import Draft202012Validator
 
 from interlock.orchestrator.channel import Channel
+from interlock.orchestrator.deeds import key_of
 from interlock.orchestrator.late import LateEnds, cost_of, stays_unknown
 from interlock.orchestrator.state import DispatchState, EffectState
 from interlock.schemas import entries as e
 from interlock.schemas.budget import Amount
 from interlock.schemas.canonical import Fragment, decode, digest
 from interlock.schemas.errors import AgentFailed, BudgetExceeded, InterlockError, ToolRefused
-from interlock.schemas.frames import Answered, EffectAsked, Granted, ToolEnded
-from interlock.schemas.ids import derived
+from interlock.schemas.frames import Answered, EffectAsked, Granted, Lapsed, ToolEnded
 from interlock.schemas.ports import Reservation
 from interlock.schemas.record import Outcome
 from interlock.schemas.specs import ToolSpec
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
+
+GRANT_SECONDS = 30.0
+"""How long after it has come to its replica a grant is good for."""
 
 
 class Effects:
@@ -79,20 +82,26 @@ class Effects:
 
     def answer(self, dispatch: DispatchState, effect: EffectState) -> None:
         if dispatch.replica is not None and effect.status == "ended" and self._engine.dispatches.live.get(dispatch.id) is dispatch:
-            dispatch.replica.send(Answered(dispatch.id, effect.id, effect.ok, effect.value))
+            dispatch.replica.send(Answered(dispatch.id, effect.id, effect.ok, effect.value, effect.differs))
 
     # --- tools -----------------------------------------------------------------------------------------------------------
 
     def _begin_tool(self, dispatch: DispatchState, effect: EffectState) -> None:
         spec = self._engine.router.tools.get((dispatch.agent, effect.name))
         if spec is None or spec.effect != effect.kind:
-            self._refuse(dispatch, effect, _not_yours(dispatch, effect, spec))
+            self.refuse(dispatch, effect, _not_yours(dispatch, effect, spec))
             return
-        if spec.effect == "irreversible" and not self._engine.inbox.approved(dispatch, effect):
-            self._engine.inbox.ask_approval(dispatch, effect, spec)
+        if spec.effect == "read":
+            self.reserve(dispatch, effect, spec)
             return
-        if spec.effect != "read" and dispatch.waits:
-            return  # it is about to be suspended; whoever gets it next asks again
+        deeds, inbox = self._engine.deeds, self._engine.inbox
+        if spec.effect == "irreversible" and not inbox.approved(dispatch, effect) and not deeds.is_done(dispatch, effect, spec):
+            inbox.ask_approval(dispatch, effect, spec)
+        elif not dispatch.waits:  # else it is about to be suspended; whoever gets it next asks again
+            deeds.enter(dispatch, effect, spec)
+
+    def reserve(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> None:
+        """A tool call goes on: it needs its reservation, a write its intent, then it is granted."""
         effect.status = "reserving"
         self._engine.background(self._reserve(dispatch, effect, spec), dispatch.task)
 
@@ -105,7 +114,7 @@ class Effects:
         if effect.attempt != dispatch.attempt or (dispatch.waits and spec.effect != "read"):
             effect.status = "asked"  # whoever has the dispatch next asks again
         elif grant.error is not None:
-            self._refuse(dispatch, effect, grant.error)
+            self.refuse(dispatch, effect, grant.error)
         elif spec.effect == "read":
             effect.status = "granted"
             if not self._engine.stalls(partial(self._grant, dispatch, effect)):
@@ -124,8 +133,10 @@ class Effects:
             tool=spec.name,
             args=Fragment(effect.args),
             digest=digest(args),
-            key=key_of(dispatch, effect, spec),
+            key=effect.key or key_of(dispatch, effect, spec),
             system=spec.system,
+            deed=effect.deed,
+            replica=dispatch.replica.name if dispatch.replica is not None else "",
         )
         self._engine.record(task, fact, partial(self._grant, dispatch, effect))
 
@@ -133,14 +144,22 @@ class Effects:
         if dispatch.replica is None or dispatch.attempt != effect.attempt or self._engine.dispatches.live.get(dispatch.id) is not dispatch:
             return
         spec = self._engine.router.known_tools[dispatch.agent, effect.name]
-        dispatch.replica.send(Granted(dispatch.id, effect.id, key_of(dispatch, effect, spec)))
+        dispatch.replica.send(Granted(dispatch.id, effect.id, effect.key or key_of(dispatch, effect, spec), GRANT_SECONDS))
 
-    def _refuse(self, dispatch: DispatchState, effect: EffectState, error: InterlockError) -> None:
+    def lapsed(self, replica: Channel, frame: Lapsed) -> None:
+        """A replica did not begin in time: nothing has happened. It asks again."""
+        dispatch = self._engine.dispatches.current(replica, frame.dispatch, frame.attempt)
+        effect = dispatch.effects.get(frame.effect) if dispatch is not None else None
+        if dispatch is not None and effect is not None and (effect.status, effect.attempt) == ("granted", frame.attempt):
+            self._engine.record(self._engine.tasks[dispatch.task], e.GrantLapsed(effect.id, dispatch.id, frame.attempt, effect.name))
+
+    def refuse(self, dispatch: DispatchState, effect: EffectState, error: InterlockError) -> None:
         """No grant. A limit that is reached ends the task, a fence means that an order is about to; everything else is told to the agent
         as the call's failure."""
         task = self._engine.tasks[dispatch.task]
         fact = e.EffectRefused(effect.id, dispatch.id, effect.attempt, effect.name, error.to_wire())
         self._engine.record(task, fact, partial(self.answer, dispatch, effect))
+        self._engine.deeds.leave(effect)
         if isinstance(error, BudgetExceeded):
             self._engine.end(task, Outcome.BUDGET_EXCEEDED, str(error), error=error.to_wire())
 
@@ -166,6 +185,7 @@ class Effects:
         value = Fragment(frame.value)
         fact = e.EffectEnded(effect.id, dispatch.id, frame.attempt, effect.name, frame.ok, value, frame.latency_ms, frame.cut)
         self._engine.record(task, fact, partial(self.answer, dispatch, effect))
+        self._engine.deeds.ended(dispatch, effect)
         self._engine.inbox.advance(dispatch)
 
     def _granted(self, dispatch: DispatchState, frame: ToolEnded) -> EffectState | None:
@@ -196,12 +216,11 @@ class Effects:
         """Record that nobody knows whether it happened, and ask a human where it may not simply be repeated."""
         engine, task = self._engine, self._engine.tasks[dispatch.task]
         spec = engine.router.known_tools[dispatch.agent, effect.name]
-        repeat = spec.repeat is not None and spec.repeat.kind != "never"
-        if not repeat and engine.inbox.is_asked(dispatch, effect):
+        then = cleared_by(spec)
+        if engine.inbox.is_asked(dispatch, effect) or (effect.status == "unknown" and then != "ask"):
             return
-        then = "repeat" if repeat else "ask"
-        engine.record(task, e.EffectUnknown(effect.id, dispatch.id, effect.attempt, effect.name, why, then))
-        if not repeat:
+        engine.record(task, _unknown_fact(dispatch, effect, why, then))
+        if then == "ask":
             engine.inbox.ask_unknown(dispatch, effect, spec, why)
 
     def confirm(self, dispatch: DispatchState, effect: EffectState, note: str) -> None:
@@ -210,6 +229,7 @@ class Effects:
         value = _result_in(note, spec)
         fact = e.EffectEnded(effect.id, dispatch.id, effect.attempt, effect.name, True, value, 0.0)
         self._engine.record(self._engine.tasks[dispatch.task], fact)
+        self._engine.deeds.ended(dispatch, effect)
 
     def abandon(self, dispatch: DispatchState, why: str) -> None:
         """The dispatch is closed: model calls that nobody waits for any more are cancelled, and of a write that was granted nobody knows
@@ -217,7 +237,9 @@ class Effects:
         task = self._engine.tasks[dispatch.task]
         for effect in list(dispatch.effects.values()):
             if effect.status == "granted" and effect.kind in ("write", "irreversible"):
-                self._engine.record(task, e.EffectUnknown(effect.id, dispatch.id, effect.attempt, effect.name, why, "none"))
+                self._engine.record(task, _unknown_fact(dispatch, effect, why, "none"))
+            if effect.deed and effect.status != "ended":
+                self._engine.store.barrier(partial(self._engine.deeds.leave, effect))  # who comes next reads what is not known
             self._engine.calls.cancel(effect)
 
 
@@ -225,13 +247,18 @@ def _digest(args: bytes) -> str:
     return digest(decode(args))
 
 
-def key_of(dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> str:
-    """The idempotency key: of a keyed tool the deed's own name within its scope, else the effect's."""
-    if spec.repeat is None or spec.repeat.kind != "keyed":
-        return effect.id
-    named = decode(effect.args).get(spec.repeat.key, "")
-    scope = dispatch.task if spec.repeat.scope == "task" else "bus"
-    return derived("key", spec.name, scope, str(named))
+def _unknown_fact(dispatch: DispatchState, effect: EffectState, why: str, then: str) -> e.EffectUnknown:
+    attempt = effect.granted or effect.attempt
+    return e.EffectUnknown(effect.id, dispatch.id, attempt, effect.name, why, then, effect.deed, effect.holder, _digest(effect.args))
+
+
+def cleared_by(spec: ToolSpec) -> str:
+    """What is done where nobody knows whether a call of this tool happened."""
+    if spec.repeat is None or spec.repeat.kind == "never":
+        return "ask"
+    if spec.repeat.kind == "natural":
+        return "confirm"
+    return "probe" if spec.repeat.probe else "repeat"
 
 
 def _result_in(note: str, spec: ToolSpec) -> Any:

@@ -1,18 +1,20 @@
 """The engine: holds the state of every live task and routes every message. It runs no user code and knows nothing of Ray.
 
 Whatever happens is recorded with `record`: folded into the task at once, appended to the ledger, and acted upon (`then`) when it is
-durable. The desks do the work: admission and posts (drivers), workflows (runners), dispatches (replicas), effects (tools), calls (models),
-inbox (humans). A new engine on the same store is the same engine: it folds what is stored, asks every peer what it holds, and goes on.
+durable. The desks do the work: admission and posts (drivers), workflows (runners), dispatches (replicas), effects (tools), deeds (writes
+that touch each other), calls (models), inbox (humans). A new engine on the same store is the same engine: it folds what is stored, asks
+every peer what it holds, and goes on.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, TypeVarTuple
 
 from interlock.orchestrator.admission import Admission
 from interlock.orchestrator.calls import Calls
+from interlock.orchestrator.deeds import Deeds
 from interlock.orchestrator.dispatches import Dispatches
 from interlock.orchestrator.effects import Effects
 from interlock.orchestrator.inbox import Inbox
@@ -51,9 +53,10 @@ _LOG = logging.getLogger("interlock.engine")
 class Engine:
     """One epoch's orchestrator. Call `open` first.
 
-    `lost(name, why)` is told of every peer process that has ended or does not answer, `failed(error)` that this engine has stopped itself:
-    it met a newer epoch or a fault of its own, and only a new engine on the same store may go on. `told` hears of every task's end, but for
-    a crash just then. `inquire` says what a lost runner was doing.
+    `lost(name, why)` is told of every peer process that has ended or does not answer, `gone(name)` ends what may be left of one and says
+    whether a warden has seen that nothing is. `failed(error)` is told that this engine has stopped itself: it met a newer epoch or a fault
+    of its own, and only a new engine on the same store may go on. `told` hears of every task's end, but for a crash just then. `inquire`
+    says what a lost runner was doing.
     """
 
     def __init__(
@@ -62,11 +65,12 @@ class Engine:
         clock: Clock,
         budgets: Budgets,
         lost: Lost,
+        gone: Callable[[str], Awaitable[bool]],
         failed: Failed,
         told: Told = lambda *_: None,
         inquire: Inquire = nobody_knows,
     ) -> None:
-        self.store, self.clock, self.budgets, self.inquire = store, clock, budgets, inquire
+        self.store, self.clock, self.budgets, self.gone, self.inquire = store, clock, budgets, gone, inquire
         self._failed, self._told = failed, told
         self.tasks: dict[str, TaskState] = {}
         self.catalog, self.router, self.timers = Catalog(), Router(), Timers(clock, self.attempt)
@@ -75,7 +79,7 @@ class Engine:
         self.workflows, self.suspects, self.dispatches = Workflows(self), Suspects(self), Dispatches(self)
         self.effects, self.inbox, self.admission, self.posts = Effects(self), Inbox(self), Admission(self), Posts(self)
         self.letters = Letters(self)
-        self.calls, self.peers = Calls(self), Peers(self, lost)
+        self.calls, self.deeds, self.peers = Calls(self), Deeds(self), Peers(self, lost)
         self.detached = False
         self.resumed = False
         self._attempts = 0
@@ -106,6 +110,8 @@ class Engine:
         for id in self.store.live_tasks():
             task = self.tasks[id] = fold(id, self.store.entries(id))
             self.dispatches.live.update(task.dispatches)
+            for dispatch in task.dispatches.values():
+                self.deeds.restore(dispatch)
             self.inbox.know(task)
         return list(self.tasks.values())
 
@@ -122,6 +128,7 @@ class Engine:
             return
         self.workflows.resume(task)
         for dispatch in list(task.dispatches.values()):
+            self.deeds.resume(dispatch)
             self.dispatches.resume(dispatch)
 
     def background(self, work: Coroutine[Any, Any, None], id: str = "") -> None:

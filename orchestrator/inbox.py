@@ -173,6 +173,8 @@ class Inbox:
         effect = dispatch.effects.get(item.effect)
         if item.kind == "unknown" and item.decision == "approved" and effect is not None and effect.status == "unknown":
             engine.effects.confirm(dispatch, effect, item.note)
+        elif item.kind == "unknown" and item.decision == "denied" and effect is not None and effect.status == "asked":
+            engine.deeds.did_not_happen(dispatch, effect)
         self.advance(dispatch)
 
     def resume(self, task: TaskState) -> None:

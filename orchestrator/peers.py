@@ -203,6 +203,10 @@ class Peers:
                 self._engine.effects.asked(channel, frame)
             case f.ToolEnded():
                 self._engine.effects.ended(channel, frame)
+            case f.Probed():
+                self._engine.deeds.probed(channel, frame)
+            case f.Lapsed():
+                self._engine.effects.lapsed(channel, frame)
             case f.DispatchFailure():
                 self._engine.dispatches.failed(channel, frame)
             case f.LetGo():

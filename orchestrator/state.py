@@ -7,42 +7,20 @@ engine beside it.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from interlock.orchestrator.channel import Channel
+from interlock.orchestrator.effect_state import EffectState as EffectState
 from interlock.schemas import entries as e
-from interlock.schemas.canonical import Fragment, decode, digest, encode
+from interlock.schemas.canonical import decode, digest, encode
 from interlock.schemas.errors import Stopped, from_wire
 from interlock.schemas.labels import TRUSTED, Label, decode_label
 from interlock.schemas.record import State
-
-EffectStatus = Literal["asked", "reserving", "granted", "calling", "unknown", "ended", "stopped"]
 
 
 def raw(value: Any) -> bytes:
     """The JSON bytes of an entry's field, whether it is still a fragment or was read back."""
     return encode(value)
-
-
-@dataclass(slots=True)
-class EffectState:
-    """One effect of a dispatch. `attempt` is the one that holds it; `value` JSON once it has ended. A `stopped` one is answered to nobody:
-    an order against its task is on its way.
-
-    `number` counts the calls of a model effect (2: repeated once after its gateway died), `gateway` who makes it now.
-    """
-
-    id: str
-    kind: str
-    name: str
-    attempt: str
-    status: EffectStatus = "asked"
-    args: bytes = b""
-    number: int = 1
-    ok: bool = False
-    value: bytes = b""
-    gateway: Channel | None = None
-    latency_ms: float = 0.0
 
 
 @dataclass(slots=True)
@@ -75,7 +53,7 @@ class DispatchState:
         """What its tools answered, in order, as JSON for the workflow; empty where it used none."""
         if not self.ended:
             return b""
-        return encode([{"tool": one.name, "ok": one.ok, "value": Fragment(one.value)} for one in self.ended])
+        return encode([one.evidence() for one in self.ended])
 
 
 @dataclass(slots=True)
@@ -248,12 +226,14 @@ def _intended(task: TaskState, fact: e.EffectIntended, at: int) -> None:
     effect = _effect(task, fact.dispatch, fact.effect, fact.kind, fact.tool, fact.attempt)
     if effect is not None:
         effect.attempt, effect.status, effect.args = fact.attempt, "granted", raw(fact.args)
+        effect.key, effect.deed, effect.granted, effect.holder = fact.key, fact.deed, fact.attempt, fact.replica
 
 
 def _effect_ended(task: TaskState, fact: e.EffectEnded, at: int) -> None:
     effect = _effect(task, fact.dispatch, fact.effect, "read", fact.tool, fact.attempt)
     if effect is not None:
-        effect.latency_ms = fact.latency_ms
+        effect.latency_ms, effect.differs = fact.latency_ms, fact.arguments_differ
+        effect.settled = bool(fact.same_as)
         _tool_ended(task.dispatches[fact.dispatch], effect, fact.ok, raw(fact.value))
 
 
@@ -281,7 +261,20 @@ def is_stop(error: Any) -> bool:
 def _effect_unknown(task: TaskState, fact: e.EffectUnknown, at: int) -> None:
     effect = _effect(task, fact.dispatch, fact.effect, "write", fact.tool, fact.attempt)
     if effect is not None:
-        effect.status = "unknown"
+        effect.status, effect.doubted = "unknown", True
+        effect.deed, effect.holder, effect.granted = fact.deed, fact.replica, fact.attempt
+
+
+def _lapsed(task: TaskState, fact: e.GrantLapsed, at: int) -> None:
+    effect = _effect(task, fact.dispatch, fact.effect, "read", fact.tool, fact.attempt)
+    if effect is not None:
+        effect.status = "asked"
+
+
+def _deed_settled(task: TaskState, fact: e.DeedSettled, at: int) -> None:
+    dispatch = task.dispatches.get(fact.dispatch)
+    if dispatch is not None and fact.effect in dispatch.effects:
+        dispatch.effects[fact.effect].settled = True
 
 
 def _model_called(task: TaskState, fact: e.ModelCalled, at: int) -> None:
@@ -319,6 +312,10 @@ def _decided(task: TaskState, fact: e.ItemDecided, at: int) -> None:
     item.decision, item.by, item.note = fact.decision, fact.by, fact.note
     if fact.n and fact.decision != "expired":
         task.events += 1
+    dispatch = task.dispatches.get(item.dispatch)
+    effect = dispatch.effects.get(item.effect) if dispatch is not None else None
+    if item.kind == "unknown" and fact.decision == "denied" and effect is not None and effect.status == "unknown":
+        effect.status = "asked"
     if item.kind == "diverged" and fact.decision == "approved":
         task.diverged = False
     if item.kind == "dead" and item.dispatch in task.dispatches:
@@ -357,6 +354,8 @@ _STEPS: dict[type[e.Fact], Callable[[TaskState, Any, int], None]] = {
     e.EffectEnded: _effect_ended,
     e.EffectRefused: _effect_refused,
     e.EffectUnknown: _effect_unknown,
+    e.GrantLapsed: _lapsed,
+    e.DeedSettled: _deed_settled,
     e.ModelCalled: _model_called,
     e.ModelCutOff: _cut_off,
     e.ItemAsked: _asked,

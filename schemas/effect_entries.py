@@ -48,8 +48,8 @@ class EffectEnded(Fact):
 
 @dataclass(frozen=True, slots=True)
 class EffectUnknown(Fact):
-    """Its holder is gone and no result came: whether it happened is not known. `then`: `repeat` (the system behind it does it once), `probe`,
-    `confirm` (repeat once nothing is left of `replica`), `ask` (a human), `none` where nobody waits for it any more."""
+    """Its holder is gone and no result came: whether it happened is not known. `then`: `repeat` (the system behind it does it once),
+    `probe`, `confirm` (repeat once nothing is left of `replica`), `ask` (a human), `none` where nobody waits for it any more."""
 
     KIND: ClassVar[str] = "effect.unknown"
     effect: str

@@ -15,7 +15,7 @@ import msgpack
 
 class Dispatch(NamedTuple):
     """Work: one message for one agent, its envelope in two parts: attributes and data. `records` are effects that earlier attempts
-    recorded: `(effect, ok, value)`."""
+    recorded: `(effect, ok, value, differs)`."""
 
     dispatch: str
     task: str
@@ -28,20 +28,31 @@ class Dispatch(NamedTuple):
 
 
 class Granted(NamedTuple):
-    """The tool call `effect` may run now, once. `key` is its idempotency key."""
+    """The tool call `effect` may run now, once. `key` is its idempotency key. `seconds` after this came it may not begin any more."""
 
     dispatch: str
     effect: str
     key: str
+    seconds: float
 
 
 class Answered(NamedTuple):
-    """The effect has ended and is durable. `value` is JSON: the result, or a wire error where `ok` is false."""
+    """The effect has ended and is durable. `value` is JSON: the result, or a wire error where `ok` is false. `differs`: it is the result of
+    an earlier call under the same key, with other arguments."""
 
     dispatch: str
     effect: str
     ok: bool
     value: bytes
+    differs: bool = False
+
+
+class Probe(NamedTuple):
+    """Look whether the effect that is asked for has happened already, by the tool's own probe."""
+
+    dispatch: str
+    effect: str
+    key: str
 
 
 class Drop(NamedTuple):
@@ -77,6 +88,24 @@ class ToolEnded(NamedTuple):
     value: bytes
     latency_ms: float
     cut: bool
+
+
+class Probed(NamedTuple):
+    """What the probe found: `answer` is `happened` (`value` its result), `not_happened` or `cannot_tell` (`value` says why)."""
+
+    dispatch: str
+    attempt: str
+    effect: str
+    answer: str
+    value: bytes
+
+
+class Lapsed(NamedTuple):
+    """The grant of this effect came too late or was not used in time: the tool has not begun, and does not begin under it."""
+
+    dispatch: str
+    attempt: str
+    effect: str
 
 
 class Replied(NamedTuple):
@@ -232,6 +261,9 @@ FRAMES: tuple[type[Any], ...] = (
     CallModel,
     CancelCall,
     CallEnded,
+    Probe,
+    Probed,
+    Lapsed,
 )
 FRAMES_AT_MOST = 128
 """How many frames one exchange carries each way: a crowd of messages flows through the actors side by side instead of wave by wave."""

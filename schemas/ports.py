@@ -51,11 +51,13 @@ class Stall(NamedTuple):
 
 
 class Deed(Protocol):
-    """A write as it is remembered: `state` is `done` (the entry before number `seq` has its result), `unknown` (`attempt` of `dispatch`,
-    granted at `holder`, may have done it) or `open`. `digest` is of its arguments."""
+    """A write as it is remembered. `state`: `done` (the entry before number `seq` has its result, or an earlier one of `task`), `unknown`
+    (`attempt` of `dispatch`, granted at `holder`, may have done it) or `open`. `digest` is of its arguments."""
 
     @property
     def seq(self) -> int: ...
+    @property
+    def task(self) -> str: ...
     @property
     def effect(self) -> str: ...
     @property

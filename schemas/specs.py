@@ -36,12 +36,13 @@ class ContractRef:
 
 @dataclass(frozen=True, slots=True)
 class RepeatSpec:
-    """How a write tool repeats. `key`: the argument that names the deed (keyed; the system
-    behind it honours the key) or the state it sets (natural)."""
+    """How a write tool repeats. `key`: the argument that names the deed (keyed: the system behind it does one deed per key, or a `probe`
+    can look) or the state it sets (natural)."""
 
     kind: RepeatKind
     key: str = ""
     scope: Scope = "task"
+    probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)

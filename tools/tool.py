@@ -6,6 +6,7 @@ makes it. The decorated name is a `Tool`; calling it raises, since inside an age
 
 import inspect
 import re
+import typing
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, ParamSpec, Protocol, Required, TypedDict, TypeVar, Unpack, cast, overload
@@ -16,7 +17,7 @@ from interlock.schemas.errors import BadDeclaration, DirectCall
 from interlock.schemas.specs import Effect, ToolSpec
 from interlock.tools.describe import describe
 from interlock.tools.nearest import nearest
-from interlock.tools.repeat import Keyed, Natural, Repeat
+from interlock.tools.repeat import Finding, Keyed, Natural, Repeat
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,6 +26,8 @@ SECONDS = 30.0
 MAX_BYTES = 65_536
 MIN_BYTES = 256
 """The least that `max_bytes` may be: what stands for a result that was cut needs some room itself."""
+PROBE_BYTES = 1_024
+"""What a finding may need beside the result in it."""
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,63}")  # what chat-completions endpoints take as a function's name
 
@@ -51,7 +54,8 @@ class ToolOptions(TypedDict, total=False):
 class Tool(Generic[P, R]):
     """A declared tool. `spec` is what others read; `function` is the code itself, for tests and for whoever runs it.
 
-    `arguments` and `result` convert JSON to what the function takes and back; `context` names its `ToolContext` parameter.
+    `arguments` and `result` convert JSON to what the function takes and back; `context` names its `ToolContext` parameter; `probe` finds
+    out whether a call has taken effect.
     """
 
     spec: ToolSpec
@@ -59,6 +63,7 @@ class Tool(Generic[P, R]):
     arguments: type[BaseModel]
     result: TypeAdapter[R]
     context: str
+    probe: "Tool[..., Any] | None" = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise DirectCall(tool=self.spec.name)
@@ -108,7 +113,24 @@ def declare(function: Callable[..., Any], **options: Unpack[ToolOptions]) -> Too
     _check_bounds(spec)
     _check_effect(spec)
     _check_repeat(spec, repeat)
-    return Tool(spec, function, description.arguments, description.result, description.context)
+    probe = _probe_of(spec, repeat.probe) if isinstance(repeat, Keyed) and repeat.probe is not None else None
+    return Tool(spec, function, description.arguments, description.result, description.context, probe)
+
+
+def _probe_of(spec: ToolSpec, function: Callable[..., Any]) -> Tool[..., Any]:
+    """The probe of a tool, as one that reads."""
+    name = getattr(function, "__name__", type(function).__name__)
+    if isinstance(function, Tool):
+        raise _bad(spec, f"its probe {name} is a tool itself", "Give a plain or async function that returns a Finding.")
+    probe = declare(function, effect="read", timeout=spec.timeout, max_bytes=spec.max_bytes + PROBE_BYTES)
+    unknown = [one for one in probe.spec.parameters["properties"] if one not in spec.parameters["properties"]]
+    if unknown:
+        raise _bad(
+            spec, f"its probe {name} takes {unknown[0]!r}, which the tool does not", "A probe takes what the tool takes, or some of it."
+        )
+    if typing.get_type_hints(function).get("return") is not Finding:
+        raise _bad(spec, f"its probe {name} does not return a Finding", "Write -> Finding, and return Finding.happened(...) and so on.")
+    return probe
 
 
 def _check_bounds(spec: ToolSpec) -> None:

@@ -58,10 +58,14 @@ class OrchestratorActor:
             def lost(name: str, why: str) -> None:
                 asyncio.get_running_loop().create_task(insist(supervisor.lost, name, why))
 
+            async def gone(name: str) -> bool:
+                seen: bool = await insist(supervisor.gone, name)
+                return seen
+
             async def inquire(name: str, tasks: Sequence[str]) -> Inquest:
                 return Inquest(*await ask(supervisor.inquire, name, list(tasks)))
 
-            self._engine = engine = Engine(store, clock, RayBudgets(supervisor), lost, self._failed, task_span, inquire)
+            self._engine = engine = Engine(store, clock, RayBudgets(supervisor), lost, gone, self._failed, task_span, inquire)
             found = await insist(supervisor.peers)
             await engine.open([PeerRef(name, kind, pool, RayPeer(handle)) for name, kind, pool, handle in found])
             return Service(engine, store.reader, keeper)

@@ -19,7 +19,7 @@ from interlock.cluster.calls import Unreachable, answers, ask, insist
 from interlock.cluster.code import Code
 from interlock.cluster.config import ORCHESTRATOR, BusConfig, read_secrets
 from interlock.cluster.peer import PeerActor, make_wardens
-from interlock.cluster.ports import Handle, RayHosts, RayOrders, RayProcesses, budget_calls
+from interlock.cluster.ports import UNVERIFIED, Handle, RayHosts, RayOrders, RayProcesses, budget_calls
 from interlock.cluster.process import begin
 from interlock.cluster.store import read_code, write_code
 from interlock.schemas.ports import PeerGone
@@ -40,11 +40,11 @@ class SupervisorActor:
         self._supervisor: Supervisor | None = None
         self._handles: dict[str, Handle] = {}
         self._known_wardens: list[Handle] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         begin("interlock-supervisor")
         self._background(self._begin())
 
-    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+    def _background(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -166,11 +166,17 @@ class SupervisorActor:
         """What a peer is doing, or was doing when it ended, by its board; see `Inquest`."""
         return await RayProcesses(self._wardens).inquire(incarnation, tasks)
 
-    async def _end(self, incarnation: str) -> None:
+    @answers
+    async def gone(self, incarnation: str) -> bool:
+        """Whether a warden has seen that nothing is left of a process that has ended; what is left is ended first."""
+        return await self._end(incarnation)
+
+    async def _end(self, incarnation: str) -> bool:
         try:
-            await RayProcesses(self._wardens).end([incarnation])
+            return (await RayProcesses(self._wardens).end([incarnation]))[incarnation] != UNVERIFIED
         except Unreachable:
             _LOG.warning("no warden can end what may be left of %s", incarnation, exc_info=True)
+            return False
 
     @answers
     async def deploy(self, code: Code, pools: dict[str, int], secrets: dict[str, list[str]]) -> None:

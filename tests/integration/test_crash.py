@@ -15,6 +15,8 @@ from stage import Stage
 
 from interlock import App, Outcome
 from interlock.cluster.config import ORCHESTRATOR, SUPERVISOR
+from interlock.schemas.canonical import encode
+from interlock.schemas.entries import EffectEnded, EffectIntended
 from interlock.testing.scripted_model import ScriptedModel
 
 pytestmark = pytest.mark.ray
@@ -65,3 +67,36 @@ def test_a_dead_gateway_costs_at_most_the_call_that_it_was_making(billing: Stage
 
 def test_the_ledger_of_all_this_is_whole(billing: Stage) -> None:
     assert billing.bus.verify() > 100
+
+
+def place_order(path: Path, order: str) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT INTO orders VALUES (?, 'Ada', 'confirmed')", (order,))
+        db.execute("INSERT INTO items VALUES (?, 'Desk', 1, '120.00')", (order,))
+
+
+def ends_of(task: Any) -> list[EffectEnded]:
+    facts = [event.fact for event in task.events()]
+    return [fact for fact in facts if isinstance(fact, EffectEnded) and fact.tool == "create_invoice"]
+
+
+@pytest.mark.parametrize("at", [EffectIntended, EffectEnded], ids=["after intent", "after the result"])
+@pytest.mark.parametrize("actor", [ORCHESTRATOR, "invoicing"])
+def test_a_new_order_is_invoiced_once_whoever_is_killed_and_a_duplicate_gets_the_first_result(
+    billing: Stage, invoicing: tuple[App, Path], actor: str, at: type[Any]
+) -> None:
+    order = f"{actor}-{at.KIND}".replace(".", "-")
+    place_order(invoicing[1], order)
+    pid = process_of(billing, actor)
+    first = billing.bus.submit_json("invoice_generation", {"order_id": order})
+    for event in first.events():
+        if isinstance(event.fact, at) and event.fact.tool == "create_invoice":
+            os.kill(pid, signal.SIGKILL)
+            break
+    result = first.result(timeout=60)
+    second = billing.bus.submit_json("invoice_generation", {"order_id": order})
+    assert second.result(timeout=60) == result
+    assert [row for row in rows(invoicing[1]) if row[0] == order] == [(order, f"INV-{order}", "120.00", "draft")]
+    (done,), (remembered,) = ends_of(first), ends_of(second)
+    assert remembered.same_as == done.effect
+    assert encode(remembered.value) == encode(done.value)

@@ -174,7 +174,8 @@ def nothing_after_the_end(run: Run) -> None:
     """What comes after an outcome explains; it changes nothing."""
     ended = {entry.task: entry.seq for entry, _ in facts_of(run, e.TaskEnded)}
     late = {entry.kind for entry in run.log if entry.seq > ended.get(entry.task, len(run.log))}
-    assert late <= {"model.called", "receipt.recorded", "reply.refused", "effect.refused", "effect.ended"}, late
+    told = {"model.called", "model.cut_off", "receipt.recorded", "reply.refused", "effect.refused", "effect.ended", "deed.settled"}
+    assert late <= told, late
     abandoned = {fact.effect for _, fact in facts_of(run, e.EffectUnknown) if fact.then == "none"}
     ends = [(entry, fact.effect) for entry, fact in facts_of(run, e.EffectEnded)]
     assert {effect for entry, effect in ends if entry.seq > ended.get(entry.task, len(run.log))} <= abandoned

@@ -65,7 +65,7 @@ class TestReplica(Replica):
     def emit(self, frame: Any) -> None:
         self.sent.append(frame)
         if isinstance(frame, EffectAsked):
-            self.take(Granted(frame.dispatch, frame.effect, "key"))
+            self.take(Granted(frame.dispatch, frame.effect, "key", 30.0))
         elif isinstance(frame, ToolEnded):
             asyncio.get_running_loop().call_soon(self.take, Answered(frame.dispatch, frame.effect, frame.ok, frame.value))
 

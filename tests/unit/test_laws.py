@@ -41,6 +41,7 @@ PUBLIC = [
     "BudgetExceeded",
     "Bus",
     "Escalate",
+    "Finding",
     "InterlockError",
     "Keyed",
     "LocalBus",

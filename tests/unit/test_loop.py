@@ -11,6 +11,7 @@ from interlock.actors.definitions import AgentDefinition
 from interlock.actors.loop import ModelLoop
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.errors import BadReply
+from interlock.schemas.frames import Answered
 from interlock.schemas.message import Message
 from interlock.schemas.specs import AgentSpec
 from interlock.testing import virtual_time
@@ -53,8 +54,8 @@ class Talk:
         self.requests.append(decode(encode(request)))
         return {"choices": [{"message": self.said.pop(0)}]}
 
-    async def call_json(self, tool: Any, args: dict[str, Any]) -> tuple[bool, bytes]:
-        return True, encode(args)
+    async def call_json(self, tool: Any, args: dict[str, Any]) -> Answered:
+        return Answered("", "", True, encode(args))
 
 
 def told(*said: dict[str, Any], awaited: tuple[type[Message], ...] = (Done,)) -> tuple[list[dict[str, Any]], Message]:

@@ -71,7 +71,7 @@ def test_the_demo(tmp_path: Path) -> None:
         f"commit     {commit} on branch interlock/staging",
         f"look at it git -C {repository} show {commit}",
         "outcome    success",
-        "ledger intact: 55 entries",
+        "ledger intact: 56 entries",
         f"interlock audit verify --ledger {tmp_path}/kept/bus/ledger.db",
         "interlock demo --extra-failing-test",
     ):

@@ -179,7 +179,7 @@ def test_a_timeout_ends_the_whole_tree(any_sandbox: Sandbox, cwd: Path) -> None:
 
     async def main() -> list[Completed]:
         endings = ("time.sleep(600)", "os.close(1); os.close(2); time.sleep(600)")
-        return await asyncio.gather(*(running(any_sandbox, cwd, STUBBORN.format(then=then), seconds=1.2) for then in endings))
+        return await asyncio.gather(*(running(any_sandbox, cwd, STUBBORN.format(then=then), seconds=3) for then in endings))
 
     ended = asyncio.run(main())
     assert carrying("unit-test") == []

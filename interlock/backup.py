@@ -1,5 +1,6 @@
 """Backups of all that a bus knows: its ledger, and the supervisor's journal beside it, in one file."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ def load(file: Path, ledger: Place, home: Path) -> dict[str, Any]:
     if (home / BUS_FILE).exists():
         raise LedgerInUse(path=str(ledger))
     journal = _journal(ledger, home)
-    # Before the first entry: a ledger without its journal would have every budget anew.
-    copied = ledgers.restore(file, ledger, lambda: journal_copy.check_free(journal))
-    rows = journal_copy.load(file, journal, SystemClock())
+    # Before the first entry: a ledger without its journal would have every budget anew. Cut short in between, it may be begun again.
+    copied = ledgers.restore(file, ledger, partial(journal_copy.load, file, journal, SystemClock()))
+    rows = len(journal_copy.rows_in(file))
     return {"file": str(file), "ledger": str(ledger), "entries": copied.entries, "head": copied.head.hex(), "journal": rows}
 
 

@@ -3,8 +3,10 @@
 In the backup it is one table beside the ledger's. It is read after the ledger, so it never knows less than that.
 """
 
+import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -27,49 +29,54 @@ def save(place: Place, backup: Path) -> int:
         return db.executemany(f"INSERT INTO {TABLE} VALUES (?, ?, ?, ?, ?, ?)", rows).rowcount
 
 
-def check_free(place: Place) -> None:
-    """Before anything is restored: raises `StoreFailed` where a journal is in use at `place`."""
-    if isinstance(place, Database):
-        from interlock.actors.supervisor.postgres_journal import read_all
-
-        taken, elsewhere = bool(read_all(place)), "name another database"
-    else:
-        taken, elsewhere = place.exists(), "remove it or name another folder"
-    if taken:
-        raise StoreFailed(path=str(place), problem=f"there is a journal already, of another ledger: {elsewhere}")
-
-
-def load(backup: Path, place: Place, clock: Clock) -> int:
-    """Put the backup's journal at `place`, which has none; how many rows it has."""
+def rows_in(backup: Path) -> list[Sequence[Any]]:
+    """The journal's rows in a backup, in order; none in one that was made without a journal."""
     with closing(sqlite3.connect(f"{backup.absolute().as_uri()}?mode=ro", uri=True)) as db:
         found = db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (TABLE,)).fetchall()
-        rows = db.execute(f"SELECT {_COLUMNS} FROM {TABLE} ORDER BY seq").fetchall() if found else []
+        return db.execute(f"SELECT {_COLUMNS} FROM {TABLE} ORDER BY seq").fetchall() if found else []
+
+
+def load(backup: Path, place: Place, clock: Clock) -> None:
+    """Put the backup's journal at `place`, whole or not at all; one that is there already from the same backup stays. Raises `StoreFailed`
+    where another one is in use there."""
+    rows = rows_in(backup)
+    known = _from_database(place) if isinstance(place, Database) else _from_file(place)
+    if known and list(map(tuple, known)) != list(map(tuple, rows)):
+        elsewhere = "name another database" if isinstance(place, Database) else "remove it or name another folder"
+        raise StoreFailed(path=str(place), problem=f"there is a journal already, of another ledger: {elsewhere}")
+    if known:
+        return
     if isinstance(place, Database):
         journals.prepare(place, clock)
         _into_database(rows, place)
     else:
-        journals.prepare(place, clock)
-        _into_file(rows, place)
-    return len(rows)
+        _into_file(rows, place, clock)
 
 
-def _from_file(path: Path) -> Iterable[Sequence[Any]]:
+def _from_file(path: Path) -> Sequence[Sequence[Any]]:
     if not path.exists():
         return []
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
         return db.execute(f"SELECT {_COLUMNS} FROM journal ORDER BY seq").fetchall()
 
 
-def _from_database(where: Database) -> Iterable[Sequence[Any]]:
+def _from_database(where: Database) -> Sequence[Sequence[Any]]:
     from interlock.actors.supervisor.postgres_journal import read_all
 
     return read_all(where)
 
 
-def _into_file(rows: Sequence[Sequence[Any]], path: Path) -> None:
-    with closing(sqlite3.connect(path)) as db, db:
-        db.execute("DELETE FROM journal")
-        db.executemany(f"INSERT INTO journal ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows)
+def _into_file(rows: Sequence[Sequence[Any]], path: Path, clock: Clock) -> None:
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        draft = Path(folder) / path.name
+        journals.prepare(draft, clock)
+        with closing(sqlite3.connect(draft)) as db, db:
+            db.execute("DELETE FROM journal")
+            db.executemany(f"INSERT INTO journal ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows)
+        try:
+            os.link(draft, path)
+        except OSError as problem:
+            raise StoreFailed(path=str(path), problem=str(problem)) from problem
 
 
 def _into_database(rows: Sequence[Sequence[Any]], where: Database) -> None:

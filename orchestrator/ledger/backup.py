@@ -47,8 +47,8 @@ def new_backup(place: Place, file: Path) -> Iterator[tuple[Path, Copied]]:
         place_file(draft, file)
 
 
-def restore(file: Path, place: Place, check: Callable[[], None] = lambda: None) -> Copied:
-    """Copy a backup into the ledger at `place`, which is made if there is none; `check` may refuse before anything is in it.
+def restore(file: Path, place: Place, first: Callable[[], None] = lambda: None) -> Copied:
+    """Copy a backup into the ledger at `place`, which is made if there is none. `first` does what comes before its first entry, or refuses.
 
     Raises `LedgerExists` where one has entries, `LedgerInUse` where a bus writes to it, `LedgerDamaged` where the backup is not intact.
     """
@@ -62,7 +62,7 @@ def restore(file: Path, place: Place, check: Callable[[], None] = lambda: None) 
         prepare(place)
         if not is_empty(place):
             raise LedgerExists(path=str(place))
-        check()
+        first()
         with closing(open_file(draft, "ro")) as source:
             _into_database(source, place) if isinstance(place, Database) else _into_file(source, place)
     with closing(open_reader(place)) as reader:

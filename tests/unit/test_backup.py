@@ -136,6 +136,30 @@ def test_where_another_journal_is_nothing_is_restored(place: Made, tmp_path: Pat
         assert reader.all_entries() == [], "a ledger without its journal would have every budget anew"
 
 
+@pytest.mark.parametrize("target", ["sqlite", "postgres"])
+def test_a_restore_that_was_cut_short_is_begun_again(place: Made, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever that was: a ledger is never there without its journal."""
+    old, home = place("sqlite", "old")
+    fill(old, home, tasks=3)
+    save(old, home, tmp_path / "backup")
+    new, new_home = place(target, "new")
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        for name in ("_into_file", "_into_database"):
+            patch.setattr(f"interlock.orchestrator.ledger.backup.{name}", crash)
+        with pytest.raises(KeyboardInterrupt):
+            load(tmp_path / "backup", new, new_home)
+    with monkeypatch.context() as patch:
+        for name in ("_into_file", "_into_database"):
+            patch.setattr(f"interlock.actors.supervisor.journal_copy.{name}", crash)
+        told = load(tmp_path / "backup", new, new_home)
+    assert told["entries"] > 0
+    assert told["journal"] == save(new, new_home, tmp_path / "again")["journal"] > 0
+
+
 def test_a_damaged_ledger_is_not_backed_up(place: Made, tmp_path: Path) -> None:
     old, home = place("sqlite", "old")
     fill(old, home, tasks=3)

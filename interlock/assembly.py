@@ -26,6 +26,7 @@ from interlock.actors.warden import OwnProcess
 from interlock.app import App
 from interlock.backend import check_not_ended
 from interlock.cell import Cell, LocalPeer
+from interlock.local_ports import LocalBudgets, LocalHosts, LocalOrders, LocalSpawner
 from interlock.orchestrator.engine import Engine
 from interlock.orchestrator.ledger import stores
 from interlock.orchestrator.ledger.keeper import Keeper
@@ -33,10 +34,9 @@ from interlock.orchestrator.ledger.memory import MemoryLedger
 from interlock.orchestrator.ledger.writer import Writer
 from interlock.orchestrator.peers import PeerRef
 from interlock.orchestrator.service import Service
-from interlock.schemas.budget import Amount, Amounts
-from interlock.schemas.errors import InterlockError, NoLedger, StoreFailed, StorePaused
+from interlock.schemas.errors import InterlockError, NoLedger, StoreAway, StoreFailed, StorePaused
 from interlock.schemas.places import JOURNAL_FILE, LEDGER_FILE, Database
-from interlock.schemas.ports import Clock, Grant, Inquest, PeerGone, Processes, Reservation
+from interlock.schemas.ports import Clock, Inquest, PeerGone, Processes
 from interlock.schemas.record import Receipt
 from interlock.schemas.specs import MODELS, RUNNERS
 from interlock.settings import ModelSettings, checkpoint_place
@@ -146,7 +146,9 @@ class Assembly:
     async def start_engine(self) -> None:
         """A new engine on the store, in a cell of its own; it greets every peer."""
         self.engine_cell = Cell("engine")
-        self.engine = Engine(self.store, self.clock, _Budgets(self), self._lost, self._gone, self._engine_failed, task_span, self.inquire)
+        self.engine = Engine(
+            self.store, self.clock, LocalBudgets(self), self._lost, self._gone, self._engine_failed, task_span, self.inquire
+        )
         self.service = Service(self.engine, self.store.reader, self.store.keeper)
         self._engaged.set()
         await self.engine_cell.call(self.engine.open([ref for ref, _ in self.peers.values()]))
@@ -181,7 +183,7 @@ class Assembly:
             await asyncio.sleep(RESTART_SECONDS)
             try:
                 return await self.restart_engine()
-            except StorePaused as pause:
+            except (StorePaused, StoreAway) as pause:
                 _LOG.warning("the next engine waits: %s", pause)
             except (NoLedger, StoreFailed) as error:
                 return self._store_failed(error)
@@ -239,7 +241,7 @@ class Assembly:
     def start_supervisor(self) -> None:
         """A new supervisor on the journal, in a cell of its own."""
         cell = self.supervisor_cell = Cell("supervisor")
-        world = World(_Orders(self), _Hosts(self), self.processes(), _Spawner(self), self._leave, self._joined)
+        world = World(LocalOrders(self), LocalHosts(self), self.processes(), LocalSpawner(self), self._leave, self._joined)
         self.supervisor = Supervisor(self._journal, self.clock, world, self._pace)
         self._running = cell.start(self.supervisor.run())
         self._running.add_done_callback(self._supervisor_ended)
@@ -293,7 +295,7 @@ class Assembly:
         """A new peer's host."""
         if kind == "models":
             assert self.wire is not None, "a pool of gateways is declared only where there is a wire"
-            return hosts.gateway(_Budgets(self), self.wire, self._model, self.clock, name)
+            return hosts.gateway(LocalBudgets(self), self.wire, self._model, self.clock, name)
         board = self._boards[name] = self.board(name)
         if kind == "runner":
             return hosts.runner(self.app, board)
@@ -307,78 +309,6 @@ class Assembly:
     def peer(self, host: Mailbox, name: str) -> LocalPeer:
         """The way to a new peer's host."""
         return LocalPeer(host, name)
-
-
-class _Spawner:
-    def __init__(self, assembly: Assembly) -> None:
-        self._assembly = assembly
-
-    async def spawn(self, pool: str, kind: str, incarnation: str) -> None:
-        peer = self._assembly.peer(self._assembly.host(pool, kind, incarnation), incarnation)
-        self._assembly.peers[incarnation] = (PeerRef(incarnation, kind, pool, peer), peer)
-
-    async def stop(self, incarnation: str) -> None:
-        found = self._assembly.peers.get(incarnation)
-        if found is not None:
-            found[1].end()
-
-
-class _Hosts:
-    """The peers as the supervisor reaches them."""
-
-    def __init__(self, assembly: Assembly) -> None:
-        self._assembly = assembly
-
-    def incarnations(self) -> list[str]:
-        return self._assembly.supervisor.pools.incarnations()
-
-    async def cancel(self, incarnation: str, task: str) -> bool:
-        found = self._assembly.peers.get(incarnation)
-        if found is None:
-            raise PeerGone
-        return await found[1].cell.call(found[1].host.cancel(task))
-
-    async def lost(self, incarnation: str, why: str) -> None:
-        found = self._assembly.peers.get(incarnation)
-        # Who could not be ended lives: what else it does goes on there, and must not be done by another at the same time.
-        if found is None or found[1].gone:
-            self._assembly.supervisor.pools.lost(incarnation, why)
-
-
-class _Orders:
-    def __init__(self, assembly: Assembly) -> None:
-        self._assembly = assembly
-
-    async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
-        return await self._assembly.ask_engine(lambda: self._assembly.engine.order(order, task, what, by, why))
-
-    async def receipt(self, receipt: Receipt) -> None:
-        await self._assembly.ask_engine(lambda: self._assembly.engine.receipt(receipt))
-
-
-class _Budgets:
-    """The current supervisor's meters."""
-
-    def __init__(self, assembly: Assembly) -> None:
-        self._ask = assembly.ask_supervisor
-
-    async def open(self, task: str, limits: Amounts, accepted: int) -> None:
-        await self._ask(lambda supervisor: supervisor.budgets.open(task, limits, accepted))
-
-    async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
-        return await self._ask(lambda supervisor: supervisor.budgets.reserve(reservations))
-
-    async def settle(self, id: str, actual: Amounts) -> None:
-        await self._ask(lambda supervisor: supervisor.budgets.settle(id, actual))
-
-    async def forfeit(self, task: str, id: str) -> Amounts:
-        return await self._ask(lambda supervisor: supervisor.budgets.forfeit(task, id))
-
-    async def close(self, task: str) -> None:
-        await self._ask(lambda supervisor: supervisor.budgets.close(task))
-
-    async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
-        return await self._ask(lambda supervisor: supervisor.budgets.used(task))
 
 
 def _leaves(error: Exception) -> Iterator[Exception]:

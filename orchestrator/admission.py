@@ -148,6 +148,10 @@ class Admission:
             raise
         await durable
 
+    def is_coming(self, id: str) -> bool:
+        """Whether this task is being accepted or refused right now."""
+        return id in self._coming
+
     async def settled(self, id: str) -> None:
         """Wait until a task that may be coming in is accepted or refused."""
         coming = self._coming.get(id)

@@ -121,6 +121,14 @@ class Engine:
             self.attempt(task.id, self._resume_task, task)
         self.workflows.adopt_orphans()
         self.calls.call_waiting()
+        self.background(self._close_forgotten())
+
+    async def _close_forgotten(self) -> None:
+        """Close the budgets that an engine before this one opened and could not close any more: it died right after it had given their
+        tasks their outcome, or before it had accepted them."""
+        for id in await self.budgets.opened():
+            if not self.detached and id not in self.tasks and not self.admission.is_coming(id):
+                await self.budgets.close(id)
 
     def _resume_task(self, task: TaskState) -> None:
         self.inbox.resume(task)

@@ -158,6 +158,9 @@ class Budgets(Protocol):
     async def close(self, task: str) -> None:
         """The task has its outcome; its meters may be forgotten."""
 
+    async def opened(self) -> list[str]:
+        """Tasks whose meters are open, but for those that an order stands against."""
+
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
         """Per meter: used, reserved, limit."""
 

@@ -69,6 +69,9 @@ class SupervisorBudgets:
     async def close(self, task: str) -> None:
         await self._alone("close", task)
 
+    async def opened(self) -> list[str]:
+        return self.meters.granting()
+
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
         return self._used(task)
 
@@ -103,6 +106,8 @@ class SupervisorBudgets:
                 return self._journal.stage(*self.meters.settle(*args))
             case "forfeit":
                 return self._forfeit(*args)
+            case "opened":
+                return self.meters.granting()
             case "used":
                 return self._used(*args)
         raise LookupError(f"budgets have no {name}")

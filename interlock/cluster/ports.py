@@ -60,6 +60,10 @@ class RayBudgets:
     async def close(self, task: str) -> None:
         await self._batch("close", task)
 
+    async def opened(self) -> list[str]:
+        tasks: list[str] = await self._batch("opened")
+        return tasks
+
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
         used: dict[str, tuple[Amount, Amount, Amount | None]] = await self._batch("used", task)
         return used

@@ -1,0 +1,91 @@
+"""The ports of engine, supervisor and gateway, in one process: each reaches whoever is the current one of its kind."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from interlock.orchestrator.peers import PeerRef
+from interlock.schemas.budget import Amount, Amounts
+from interlock.schemas.ports import Grant, PeerGone, Reservation
+from interlock.schemas.record import Receipt
+
+if TYPE_CHECKING:
+    from interlock.assembly import Assembly
+
+
+class LocalSpawner:
+    """`Spawner`: peers in cells of their own."""
+
+    def __init__(self, assembly: "Assembly") -> None:
+        self._assembly = assembly
+
+    async def spawn(self, pool: str, kind: str, incarnation: str) -> None:
+        peer = self._assembly.peer(self._assembly.host(pool, kind, incarnation), incarnation)
+        self._assembly.peers[incarnation] = (PeerRef(incarnation, kind, pool, peer), peer)
+
+    async def stop(self, incarnation: str) -> None:
+        found = self._assembly.peers.get(incarnation)
+        if found is not None:
+            found[1].end()
+
+
+class LocalHosts:
+    """`Hosts`: the peers, as the supervisor reaches them."""
+
+    def __init__(self, assembly: "Assembly") -> None:
+        self._assembly = assembly
+
+    def incarnations(self) -> list[str]:
+        return self._assembly.supervisor.pools.incarnations()
+
+    async def cancel(self, incarnation: str, task: str) -> bool:
+        found = self._assembly.peers.get(incarnation)
+        if found is None:
+            raise PeerGone
+        return await found[1].cell.call(found[1].host.cancel(task))
+
+    async def lost(self, incarnation: str, why: str) -> None:
+        found = self._assembly.peers.get(incarnation)
+        # Who could not be ended lives: what else it does goes on there, and must not be done by another at the same time.
+        if found is None or found[1].gone:
+            self._assembly.supervisor.pools.lost(incarnation, why)
+
+
+class LocalOrders:
+    """`Orders`: the engine, as the supervisor tells it of a kill."""
+
+    def __init__(self, assembly: "Assembly") -> None:
+        self._assembly = assembly
+
+    async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
+        return await self._assembly.ask_engine(lambda: self._assembly.engine.order(order, task, what, by, why))
+
+    async def receipt(self, receipt: Receipt) -> None:
+        await self._assembly.ask_engine(lambda: self._assembly.engine.receipt(receipt))
+
+
+class LocalBudgets:
+    """`Budgets`: the current supervisor's meters."""
+
+    def __init__(self, assembly: "Assembly") -> None:
+        self._ask = assembly.ask_supervisor
+
+    async def open(self, task: str, limits: Amounts, accepted: int) -> None:
+        await self._ask(lambda supervisor: supervisor.budgets.open(task, limits, accepted))
+
+    async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
+        return await self._ask(lambda supervisor: supervisor.budgets.reserve(reservations))
+
+    async def settle(self, id: str, actual: Amounts) -> None:
+        await self._ask(lambda supervisor: supervisor.budgets.settle(id, actual))
+
+    async def forfeit(self, task: str, id: str) -> Amounts:
+        return await self._ask(lambda supervisor: supervisor.budgets.forfeit(task, id))
+
+    async def close(self, task: str) -> None:
+        await self._ask(lambda supervisor: supervisor.budgets.close(task))
+
+    async def opened(self) -> list[str]:
+        return await self._ask(lambda supervisor: supervisor.budgets.opened())
+
+    async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
+        return await self._ask(lambda supervisor: supervisor.budgets.used(task))

@@ -83,6 +83,9 @@ class Deeds:
             effect.deed = name
         if effect.status != "unknown":
             effect.key = key_of(dispatch, effect, spec)
+        if not name and effect.status == "unknown":  # an orchestrator died before it had asked, and what waited beside was decided
+            self._ask(dispatch, effect, spec, f"nobody knows whether {effect.holder or 'the process that had it'} did it")
+            return
         if not name:
             self._engine.effects.reserve(dispatch, effect, spec)
             return

@@ -33,9 +33,9 @@ class Silence:
         self._timer = loop.call_later(self._look, self._fire)
 
     def _fire(self) -> None:
-        self._timer = None
         channel = self._channel
         if not channel.alive or not channel.asking:
+            self._timer = None
             return
         if channel.answers != self._answers:
             self._answers, self._seconds = channel.answers, 0.0

@@ -9,7 +9,7 @@ from interlock import AgentContext, App, Escalate, Keyed, Message, Natural, Neve
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import decode
 from interlock.schemas.errors import AlreadyDecided, TaskFailed, ToolFailed, UnknownItem
-from interlock.testing.simulation import Simulation, simulate
+from interlock.testing.simulation import Faults, Simulation, simulate
 
 
 class Go(Message, contract="inbox.go", version="1.0.0"):
@@ -292,6 +292,34 @@ def test_two_unknown_deeds_of_one_dispatch_are_both_decided_before_it_goes_on() 
         await asyncio.sleep(3)
         assert len(of(sim, e.DispatchAttempted)) == 0
         await sim.bus.inbox.approve(two["item"], '"second"')
+        assert await ended(task) == ("success", "first and second")
+        assert sorted(outside.deeds) == ["a", "write b"]
+
+    simulate(main, make(outside, Never(), both=True))
+
+
+def test_an_orchestrator_that_dies_between_an_unknown_deed_and_its_question_is_asked_all_the_same() -> None:
+    outside = Outside()
+
+    async def main(sim: Simulation) -> None:
+        task = await begin(sim)
+        await hit(sim, 0.8)
+        unknown, died = [], asyncio.Event()
+
+        def strike(entry: Any) -> None:
+            unknown.extend([entry] if entry.kind == "effect.unknown" else [])
+            if len(unknown) == 2 and not died.is_set():
+                died.set()
+                sim.faults = Faults(delay=1.0, longest=1.0)
+                sim.crash_engine()
+
+        sim.on_entry = strike
+        await died.wait()
+        (one,) = await sim.bus.inbox.list()
+        await sim.bus.inbox.approve(one["item"], '"first"')  # before the new orchestrator has even met the replicas
+        other = await item(sim)
+        assert (other["kind"], sorted(outside.deeds)) == ("unknown", ["a", "write b"])
+        await sim.bus.inbox.approve(other["item"], '"second"')
         assert await ended(task) == ("success", "first and second")
         assert sorted(outside.deeds) == ["a", "write b"]
 

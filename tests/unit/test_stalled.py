@@ -1,10 +1,13 @@
 """A workflow that hangs or ends its process costs one runner: it is resumed last and alone, and the second time it has failed."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
 from interlock import AgentContext, App, Message, Outcome, TaskFailed, WorkflowContext
+from interlock.orchestrator.peers import PEER_LOOK
+from interlock.orchestrator.silence import Silence
 from interlock.schemas import entries as e
 from interlock.schemas.budget import Budget
 from interlock.testing.simulation import Simulation, simulate
@@ -169,6 +172,28 @@ def test_a_silent_replica_is_replaced_and_its_dispatch_goes_elsewhere() -> None:
         assert hung[0] not in sim.living()
 
     simulate(main, app)
+
+
+def test_a_channel_is_looked_at_by_one_timer_however_long_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    patient, looks = App("patient"), list[Silence]()
+    fire = Silence._fire
+    monkeypatch.setattr(Silence, "_fire", lambda self: looks.append(self) or fire(self))
+
+    @patient.agent("thinker", version="1.0.0")
+    async def thinker(request: Ask, ctx: AgentContext) -> Go:
+        await asyncio.sleep(500)
+        return Go()
+
+    @patient.workflow("long", version="1.0.0", budget=Budget(seconds=1000))
+    async def long(request: Go, ctx: WorkflowContext) -> Go:
+        return await ctx.ask(Ask(), returns=Go)
+
+    async def main(sim: Simulation) -> None:
+        task = await sim.bus.submit(long, Go(), id="a")
+        assert await task.outcome() == Outcome.SUCCESS
+        assert max(Counter(looks).values()) <= 500 / PEER_LOOK
+
+    simulate(main, patient)
 
 
 def test_a_replica_that_works_long_and_answers_is_left_alone() -> None:

@@ -6,7 +6,7 @@ Every actor can be replaced by its next incarnation while the rest goes on, as o
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,13 @@ from interlock.actors.models.wire import Wire as ModelWire
 from interlock.actors.registry import Registry
 from interlock.actors.supervisor import journals
 from interlock.actors.supervisor.core import Supervisor, World
-from interlock.actors.supervisor.journal import Journal, MemoryJournal
+from interlock.actors.supervisor.journal import Journal, MemoryJournal, Order
 from interlock.actors.supervisor.sweep import Pace
 from interlock.actors.warden import OwnProcess
 from interlock.app import App
 from interlock.backend import check_not_ended
 from interlock.cell import Cell, LocalPeer
-from interlock.local_ports import LocalBudgets, LocalHosts, LocalOrders, LocalSpawner
+from interlock.local_ports import RESTART_SECONDS, LocalBudgets, LocalHosts, LocalOrders, LocalSpawner
 from interlock.orchestrator.engine import Engine
 from interlock.orchestrator.ledger import stores
 from interlock.orchestrator.ledger.keeper import Keeper
@@ -34,18 +34,15 @@ from interlock.orchestrator.ledger.memory import MemoryLedger
 from interlock.orchestrator.ledger.writer import Writer
 from interlock.orchestrator.peers import PeerRef
 from interlock.orchestrator.service import Service
-from interlock.schemas.errors import InterlockError, NoLedger, StoreAway, StoreFailed, StorePaused
-from interlock.schemas.places import JOURNAL_FILE, LEDGER_FILE, Database
-from interlock.schemas.ports import Clock, Inquest, PeerGone, Processes
+from interlock.schemas.errors import InterlockError, NoLedger, OrderNotKept, OrderStands, StoreAway, StoreFailed, StorePaused
+from interlock.schemas.places import JOURNAL_FILE, LEDGER_FILE, Database, Place
+from interlock.schemas.ports import Clock, Inquest, PeerGone, Processes, Stall
 from interlock.schemas.record import Receipt
 from interlock.schemas.specs import MODELS, RUNNERS
 from interlock.settings import ModelSettings, checkpoint_place
 from interlock.telemetry import task_span
 
 _LOG = logging.getLogger("interlock.local")
-
-RESTART_SECONDS = 0.5
-"""A fault that comes again at once must not keep the whole process busy."""
 
 T = TypeVar("T")
 
@@ -73,7 +70,9 @@ class Assembly:
         self._boards: dict[str, MemoryBoard] = {}
         self._broken: InterlockError | None = None
         self._engaged, self._supervised = asyncio.Event(), asyncio.Event()
-        self._restarting: asyncio.Task[None] | None = None
+        self._restarting: set[asyncio.Task[None]] = set()
+        self.journal_stalled: Stall | None = None
+        """Why there is no supervisor now, though there will be one."""
 
     async def start(self) -> None:
         """Make every actor and deploy the app."""
@@ -110,8 +109,8 @@ class Assembly:
     async def close(self) -> None:
         """Stop everything; what is on disk stays."""
         self.engine.detach()
-        if self._restarting is not None:
-            self._restarting.cancel()
+        for restarting in self._restarting:
+            restarting.cancel()
         self._running.cancel()
         await asyncio.wait({self._running})
         for ref, peer in self.peers.values():
@@ -130,7 +129,7 @@ class Assembly:
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             stores.prepare(self._database or self._folder / LEDGER_FILE)
-            journals.prepare(self._database or self._folder / JOURNAL_FILE, self.clock)
+            journals.prepare(self._journal_place(self._folder), self.clock)
 
     def make_store(self, before: Writer | None) -> Writer:
         """The ledger for the next epoch; `before` is the one of the epoch before."""
@@ -176,7 +175,13 @@ class Assembly:
     def _engine_failed(self, error: BaseException) -> None:
         _LOG.error("the engine of this bus has stopped; the next one goes on from the ledger", exc_info=error)
         self.end_engine()
-        self._restarting = asyncio.get_running_loop().create_task(self._restart_soon(), context=Context())
+        self._restart(self._restart_soon())
+
+    def _restart(self, work: Coroutine[Any, Any, None]) -> None:
+        """In a context of its own: not in the cell of who has ended."""
+        restarting = asyncio.get_running_loop().create_task(work, context=Context())
+        self._restarting.add(restarting)
+        restarting.add_done_callback(self._restarting.discard)
 
     async def _restart_soon(self) -> None:
         while True:
@@ -198,7 +203,10 @@ class Assembly:
         found = self.peers.pop(name, None)
         if found is not None:
             found[1].end()  # it may live and only hang
-        supervisor.pools.lost(name, why)
+        try:
+            supervisor.pools.lost(name, why)
+        except StorePaused:
+            _LOG.warning("the supervisor cannot write down that %s is lost; his next incarnation finds out", name)
 
     async def inquire(self, name: str, tasks: Sequence[str]) -> Inquest:
         """What a peer that is lost was doing, by its board: that is kept."""
@@ -228,7 +236,14 @@ class Assembly:
         """The journal for the next incarnation; `before` is the one of the incarnation before."""
         if self._folder is None:
             return MemoryJournal(self.clock, before.store if isinstance(before, MemoryJournal) else None)
-        return journals.open_journal(self._database or self._folder / JOURNAL_FILE, self.clock, self._folder)
+        return journals.open_journal(self._journal_place(self._folder), self.clock, self._folder)
+
+    def _journal_place(self, folder: Path) -> Place:
+        return self._database or folder / JOURNAL_FILE
+
+    async def reopen_journal(self) -> Journal:
+        """The same where it must not hold up the engine, who works on the same loop: a database may be away."""
+        return await asyncio.to_thread(self.make_journal, self._journal)
 
     def processes(self) -> Processes:
         """What can be seen and ended apart from this process: what tools have started."""
@@ -248,25 +263,45 @@ class Assembly:
         self._supervised.set()
 
     def _supervisor_ended(self, done: "asyncio.Task[None]") -> None:
-        """It ends by itself only where its journal fails: then nothing may be granted any more, and this bus is over."""
-        if not done.cancelled() and isinstance(error := done.exception(), Exception):
-            leaf = next(_leaves(error))
-            self._store_failed(leaf if isinstance(leaf, InterlockError) else InterlockError(detail=f"the supervisor failed: {leaf!r}"))
+        """It ends by itself only where its journal fails. Where that may pass, the next one begins once it has; else this bus is over."""
+        if done.cancelled() or not isinstance(error := done.exception(), Exception):
+            return
+        if not isinstance(error, StorePaused):
+            failure = error if isinstance(error, InterlockError) else InterlockError(detail=f"the supervisor failed: {error!r}")
+            return self._store_failed(failure)
+        _LOG.warning("%s", error)
+        self.journal_stalled = Stall(self.clock.now(), error.problem)
+        self.end_supervisor()
+        self._journal.close()
+        self._restart(self.restart_supervisor())
 
     def end_supervisor(self) -> None:
         """The supervisor ends as in a crash."""
         self._supervised.clear()
         self.supervisor_cell.end()
 
-    def restart_supervisor(self) -> None:
-        """The next incarnation reads the journal and goes on."""
-        self.end_supervisor()
-        self._journal = self.make_journal(self._journal)
-        self.start_supervisor()
+    async def restart_supervisor(self) -> None:
+        """The next incarnation reads the journal and goes on, as soon as it can be opened."""
+        while True:
+            try:
+                self._journal = await self.reopen_journal()
+                self.start_supervisor()
+            except StorePaused as pause:
+                self._journal.close()
+                since = self.journal_stalled.since if self.journal_stalled is not None else self.clock.now()
+                self.journal_stalled = Stall(since, pause.problem)
+                await asyncio.sleep(RESTART_SECONDS)
+            except InterlockError as error:
+                return self._store_failed(error)
+            else:
+                self.journal_stalled = None
+                return
 
     async def ask_supervisor(self, work: Callable[[Supervisor], Coroutine[Any, Any, T]]) -> T:
-        """Run `work`, which may be done again, in the current supervisor's cell."""
+        """Run `work`, which may be done again, in the current supervisor's cell. Raises `StorePaused` where there is none for now."""
         while True:
+            if self.journal_stalled is not None:
+                raise StorePaused(path=JOURNAL_FILE, problem=self.journal_stalled.why)
             await self._supervised.wait()
             cell = self.supervisor_cell
             try:
@@ -285,9 +320,17 @@ class Assembly:
             self._lost(name, "it is not there")
 
     async def kill(self, task: str, by: str, why: str) -> Receipt:
-        """Stop a task by the whole ladder. Raises `UnknownTask` or `AlreadyEnded`."""
+        """Stop a task by the whole ladder. Raises `UnknownTask` or `AlreadyEnded`; where the journal is stalled, `OrderStands` once the
+        order is durable all the same, else `OrderNotKept`."""
         check_not_ended(await self.ask("record", task))
-        return await self.ask_supervisor(lambda supervisor: supervisor.ladder.kill(task, by, why))
+        try:
+            return await self.ask_supervisor(lambda supervisor: supervisor.ladder.kill(task, by, why))
+        except StorePaused as pause:
+            if self._folder is None:
+                raise OrderNotKept(task=task, path=pause.path, problem=pause.problem) from None
+            order = Order.made(task, "kill", by, why, self.clock.now())
+            kept = await asyncio.to_thread(journals.write_order, self._journal_place(self._folder), order, self._folder)
+            raise OrderStands(task=task, path=kept.path) from None
 
     # --- peers -------------------------------------------------------------------------------------------------------------------
 
@@ -309,14 +352,6 @@ class Assembly:
     def peer(self, host: Mailbox, name: str) -> LocalPeer:
         """The way to a new peer's host."""
         return LocalPeer(host, name)
-
-
-def _leaves(error: Exception) -> Iterator[Exception]:
-    if isinstance(error, ExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 def model_wire(app: App, model: ModelSettings) -> ModelWire | None:

@@ -1,15 +1,23 @@
 """The ports of engine, supervisor and gateway, in one process: each reaches whoever is the current one of its kind."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from interlock.actors.supervisor.core import Supervisor
 from interlock.orchestrator.peers import PeerRef
 from interlock.schemas.budget import Amount, Amounts
+from interlock.schemas.errors import StorePaused
 from interlock.schemas.ports import Grant, PeerGone, Reservation
 from interlock.schemas.record import Receipt
 
 if TYPE_CHECKING:
     from interlock.assembly import Assembly
+
+RESTART_SECONDS = 0.5
+"""A fault that comes again at once must not keep the whole process busy."""
+
+T = TypeVar("T")
 
 
 class LocalSpawner:
@@ -64,13 +72,20 @@ class LocalOrders:
 
 
 class LocalBudgets:
-    """`Budgets`: the current supervisor's meters."""
+    """`Budgets`: the current supervisor's meters. While his journal cannot be written nothing is opened, and all else waits."""
 
     def __init__(self, assembly: "Assembly") -> None:
-        self._ask = assembly.ask_supervisor
+        self._ask_now = assembly.ask_supervisor
+
+    async def _ask(self, work: Callable[[Supervisor], Coroutine[Any, Any, T]]) -> T:
+        while True:
+            try:
+                return await self._ask_now(work)
+            except StorePaused:
+                await asyncio.sleep(RESTART_SECONDS)
 
     async def open(self, task: str, limits: Amounts, accepted: int) -> None:
-        await self._ask(lambda supervisor: supervisor.budgets.open(task, limits, accepted))
+        await self._ask_now(lambda supervisor: supervisor.budgets.open(task, limits, accepted))
 
     async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
         return await self._ask(lambda supervisor: supervisor.budgets.reserve(reservations))

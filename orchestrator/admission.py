@@ -17,8 +17,10 @@ from interlock.schemas.errors import (
     BudgetTooSmall,
     EntryRefused,
     InvalidMessage,
+    JournalStalled,
     Overloaded,
     Refused,
+    StorePaused,
     TaskConflict,
     UnknownTaskType,
 )
@@ -71,6 +73,8 @@ class Admission:
         self._coming[submission.id] = done
         try:
             return await self._admit(submission, spec)
+        except JournalStalled:
+            raise  # one of them a second and driver must not fill the ledger, whose disk that may be
         except Refused as error:
             fact = e.TaskRefused(submission.id, submission.type, error.to_wire(), submission.by)
             self._engine.record(None, fact, task_id=submission.id)
@@ -107,7 +111,7 @@ class Admission:
         _check_start(limits, models=engine.router.uses_models(spec.name))
         if spec.entry:
             await self._check_entry(submission, spec)
-        await engine.budgets.open(submission.id, limits, engine.clock.now())
+        await self._open_budget(submission.id, limits)
         label = engine.label_of(spec.request.name, submission.version, value)
         fact = e.TaskAccepted(
             type=spec.name,
@@ -121,6 +125,12 @@ class Admission:
         )
         await self._record(submission.id, fact)
         return submission.id
+
+    async def _open_budget(self, id: str, limits: dict[str, Amount]) -> None:
+        try:
+            await self._engine.budgets.open(id, limits, self._engine.clock.now())
+        except StorePaused as pause:
+            raise JournalStalled(problem=pause.problem, retry_after=RETRY_AFTER_SECONDS) from None
 
     def _valid(self, submission: Submission, spec: WorkflowSpec) -> Any:
         try:

@@ -27,10 +27,9 @@ from interlock.schemas.errors import (
     UnknownLetter,
     UnknownTask,
 )
-from interlock.schemas.ports import Stall
+from interlock.schemas.ports import stall_to_wire
 from interlock.schemas.record import State
 from interlock.schemas.specs import OWN_POOLS, AppSpec
-from interlock.schemas.times import rfc3339
 from interlock.schemas.words import told
 
 Wire = dict[str, Any]
@@ -184,7 +183,7 @@ class Service:
         engine = self._engine
         return {
             "epoch": engine.store.epoch,
-            "ledger": _ledger(engine.store.health()),
+            "ledger": stall_to_wire(engine.store.health()),
             "live_tasks": len(engine.tasks),
             "waiting_tasks": sum(1 for task in engine.tasks.values() if task.open_items),
             "dead_letters": sum(1 for task in engine.tasks.values() for item in task.open_items if item.kind == DEAD),
@@ -194,9 +193,3 @@ class Service:
             "checkpoints": self._keeper.status() if self._keeper is not None else None,
             "peers": [{"name": channel.name, "pool": channel.pool, "load": channel.load} for channel in engine.peers.channels.values()],
         }
-
-
-def _ledger(stalled: Stall | None) -> Wire:
-    if stalled is None:
-        return {"state": "ok", "since": "", "problem": ""}
-    return {"state": "stalled", "since": rfc3339(stalled.since), "problem": stalled.why}

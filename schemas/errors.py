@@ -187,14 +187,25 @@ class BadDeclaration(Refused):
     template = "{what}: {problem}. {remedy}"
 
 
-class Overloaded(Refused):
+class TryAgain(Refused):
+    """The bus takes nothing just now; the same may be asked again after `retry_after` seconds."""
+
+    code = "try_again"
+
+
+class Overloaded(TryAgain):
     code = "overloaded"
     template = "{live} tasks are live and the bound is {bound}. Nothing was accepted; submit again in {retry_after} s."
 
 
-class LedgerStalled(Refused):
+class LedgerStalled(TryAgain):
     code = "ledger_stalled"
     template = "The ledger is stalled since {since}: {problem}. Nothing was accepted and nothing that was is lost; the bus goes on by itself, so try again in {retry_after} s."
+
+
+class JournalStalled(TryAgain):
+    code = "journal_stalled"
+    template = "The supervisor's journal is stalled: {problem}. Nothing was accepted or granted and nothing that was is lost; the bus goes on by itself, so try again in {retry_after} s."
 
 
 class UnknownPrice(Refused):
@@ -262,6 +273,11 @@ class NotAnswering(NotRunning):
 class OrderStands(InterlockError):
     code = "order_stands"
     template = "The supervisor does not answer. The order to stop {task} is durable in {path} and is carried out as soon as a supervisor runs again; then `interlock kill {task}` prints the receipt. Until then nothing is known to have stopped."
+
+
+class OrderNotKept(InterlockError):
+    code = "order_not_kept"
+    template = "The order to stop {task} cannot be made durable: {path} cannot be written now ({problem}). Nothing was stopped and nobody will remember it, though no task is granted anything either while that lasts. Kill it again when there is room; to end everything at once, stop the bus: its tasks are kept."
 
 
 class NotBorn(InterlockError):

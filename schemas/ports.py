@@ -7,6 +7,7 @@ from interlock.schemas.budget import Amount, Amounts
 from interlock.schemas.entries import Entry, Fact
 from interlock.schemas.errors import InterlockError
 from interlock.schemas.record import Receipt
+from interlock.schemas.times import rfc3339
 
 Failed = Callable[[BaseException], None]
 """Hears that something has stopped itself, and why."""
@@ -44,10 +45,18 @@ class Clock(Protocol):
 
 
 class Stall(NamedTuple):
-    """A ledger that cannot be written, or not in time: `since` when (microseconds), and `why`. It goes on by itself."""
+    """A ledger, or the supervisor's journal, that cannot be written, or not in time: `since` when (microseconds), and `why`. It goes on by
+    itself."""
 
     since: int
     why: str
+
+
+def stall_to_wire(stalled: Stall | None) -> dict[str, str]:
+    """As a status shows it."""
+    if stalled is None:
+        return {"state": "ok", "since": "", "problem": ""}
+    return {"state": "stalled", "since": rfc3339(stalled.since), "problem": stalled.why}
 
 
 class Deed(Protocol):
@@ -144,7 +153,8 @@ class Budgets(Protocol):
     """The supervisor's meters. Every method is idempotent under its ids and may be called again after a crash."""
 
     async def open(self, task: str, limits: Amounts, accepted: int) -> None:
-        """A task begins at `accepted` (microseconds). Raises `Fenced` where an order stands against it."""
+        """A task begins at `accepted` (microseconds). Raises `Fenced` where an order stands against it, `StorePaused` where nothing can be
+        kept now; the other methods wait then."""
 
     async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
         """Hold the worst case of each, all or nothing per reservation; durable on return."""

@@ -5,7 +5,7 @@ next incarnation reads the journal and goes on.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 
 from interlock.actors.supervisor.budgets import SupervisorBudgets
@@ -14,6 +14,7 @@ from interlock.actors.supervisor.journal import Journal
 from interlock.actors.supervisor.kill import Ladder
 from interlock.actors.supervisor.pools import PoolPace, Pools, Spawner
 from interlock.actors.supervisor.sweep import Pace
+from interlock.schemas.errors import StorePaused
 from interlock.schemas.ports import Clock, Hosts, Orders, Processes
 
 
@@ -43,7 +44,8 @@ class Supervisor:
         self._compaction = Compaction(journal, self.budgets.meters, self.ladder, self.pools)
 
     async def run(self) -> None:
-        """Work until cancelled. Raises where the journal fails: then this incarnation is over and another one has to start."""
+        """Work until cancelled. Raises where the journal fails: then this incarnation is over and another one has to start; `StorePaused`
+        where that may have to wait, and nothing worse has happened."""
         self.budgets.start()
         try:
             async with asyncio.TaskGroup() as group:
@@ -51,5 +53,21 @@ class Supervisor:
                 group.create_task(self.ladder.run())
                 group.create_task(self.pools.run())
                 group.create_task(self._compaction.run())
+        except ExceptionGroup as failures:
+            raise _worst(failures) from None
         finally:
             self.budgets.stop()
+
+
+def _worst(failures: ExceptionGroup[Exception]) -> Exception:
+    """The first failure that does not pass by itself, else the first."""
+    found = list(_leaves(failures))
+    return next((failure for failure in found if not isinstance(failure, StorePaused)), found[0])
+
+
+def _leaves(error: Exception) -> Iterator[Exception]:
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

@@ -2,19 +2,18 @@
 
 A change counts once it is here: a reservation is granted, a kill is valid. One commit is one transaction, synced to disk;
 everything that became due in the same moment shares it. A journal has one owner, the supervisor's latest incarnation: an
-earlier one that still lives is refused. Others may add orders only (`write_order`), so a kill needs no living actor.
+earlier one that still lives is refused. Others may add orders only, so a kill needs no living actor. Where a commit fails its incarnation
+is over, for its memory is ahead of the journal: with `StorePaused` the next one goes on as soon as it can open the journal.
 """
 
 import asyncio
-import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
 from interlock.schemas.canonical import decode, encode
-from interlock.schemas.errors import Refused, StaleIncarnation, StoreFailed
+from interlock.schemas.errors import Refused
 from interlock.schemas.ids import derived
 from interlock.schemas.ports import Clock
 from interlock.schemas.words import clean
@@ -215,143 +214,3 @@ class MemoryJournal(Journal):
             self._found.pop(key, None)
         gone, about = frozenset(kinds), frozenset(tasks)
         self.store[:] = [row for row in self.store if row.kind not in gone or row.task not in about]
-
-
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS journal (
-    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, task TEXT NOT NULL, data BLOB NOT NULL, writer INTEGER NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS journal_of_task ON journal (kind, task) WHERE task != '';
-CREATE INDEX IF NOT EXISTS journal_starts ON journal (writer) WHERE kind = 'started';
-CREATE INDEX IF NOT EXISTS journal_foreign ON journal (seq) WHERE writer = 0;
-CREATE UNIQUE INDEX IF NOT EXISTS journal_once ON journal (kind, task) WHERE kind IN {ONCE};
-"""
-_INSERT = "INSERT OR IGNORE INTO journal (at, kind, task, data, writer) VALUES (?, ?, ?, ?, ?)"
-_DELETE = "DELETE FROM journal WHERE kind = ? AND task = ? AND task != ''"
-_SELECT = "SELECT seq, at, kind, task, data FROM journal"
-_FIND = f"{_SELECT} WHERE kind = ? AND task IN (SELECT value FROM json_each(?)) AND task != '' ORDER BY seq DESC"
-_OUTSIDER = 0
-
-
-@contextmanager
-def _connected(path: Path, create: bool = False) -> Iterator[sqlite3.Connection]:
-    mode = "rwc" if create else "rw"
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    with closing(sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)) as db:
-        db.execute("PRAGMA busy_timeout = 5000")
-        db.execute("PRAGMA synchronous = FULL")
-        yield db
-
-
-@contextmanager
-def _store_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreFailed(path=str(path), problem=str(error)) from error
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
-
-
-def _row(columns: Iterable[Any]) -> Row:
-    seq, at, kind, task, data = columns
-    return Row(seq, at, kind, task, decode(data))
-
-
-class SqliteJournal(Journal):
-    """The journal on disk (WAL, synchronous=FULL). Only `create=True` makes a new one: a restart must find the old."""
-
-    has_outsiders = True
-
-    def __init__(self, path: Path, clock: Clock, create: bool = False) -> None:
-        super().__init__(clock)
-        self._path = path
-        with _store_errors(path), ExitStack() as opened:
-            if create:
-                path.touch(mode=0o600)  # SQLite gives its other files the mode of the first
-            self._db = opened.enter_context(_connected(path, create))
-            if create:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.executescript(_SCHEMA)
-            with _transaction(self._db):
-                (last,) = self._db.execute("SELECT max(writer) FROM journal WHERE kind = 'started'").fetchone()
-                self.incarnation = 1 + (last or 0)
-                data = encode({"incarnation": self.incarnation})
-                self._db.execute(_INSERT, (clock.now(), "started", "", data, self.incarnation))
-                (self._seen,) = self._db.execute("SELECT max(seq) FROM journal").fetchone()
-            self._opened = opened.pop_all()
-        # No version yet: an order that came in since the transaction must not be missed.
-        self._version: int | None = None
-
-    def rows(self) -> Iterator[Row]:
-        with _store_errors(self._path):
-            for columns in self._db.execute(f"{_SELECT} WHERE seq <= ? ORDER BY seq", (self._seen,)):
-                yield _row(columns)
-
-    def firsts(self, kind: str, tasks: Sequence[str]) -> dict[str, Row]:
-        if not tasks:
-            return {}
-        with _store_errors(self._path):
-            # From the last to the first: of many about one task the first stays.
-            found = [_row(columns) for columns in self._db.execute(_FIND, (kind, encode(list(tasks)).decode()))]
-        return {row.task: row for row in found}
-
-    def foreign(self) -> list[Row]:
-        with _store_errors(self._path):
-            version = self._data_version()
-            if version == self._version:
-                return []
-            query = f"{_SELECT} WHERE writer = 0 AND seq > ? ORDER BY seq"
-            rows = [_row(columns) for columns in self._db.execute(query, (self._seen,))]
-        self._version = version
-        if rows:
-            self._seen = rows[-1].seq
-        return rows
-
-    def close(self) -> None:
-        self._opened.close()
-
-    def _write(self, changes: list[Change]) -> None:
-        at = self._clock.now()
-        values = [(at, change.kind, change.task, change.encoded, self.incarnation) for change in changes]
-        with self._changing():
-            self._db.executemany(_INSERT, values)
-
-    def _erase(self, kinds: Sequence[str], tasks: Sequence[str]) -> None:
-        with self._changing():
-            self._db.executemany(_DELETE, [(kind, task) for kind in kinds for task in tasks])
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """One transaction of the journal's owner."""
-        with _store_errors(self._path), _transaction(self._db):
-            (latest,) = self._db.execute("SELECT max(writer) FROM journal WHERE kind = 'started'").fetchone()
-            if latest != self.incarnation:
-                raise StaleIncarnation(incarnation=self.incarnation, current=latest)
-            yield
-
-    def _data_version(self) -> int:
-        version: int = self._db.execute("PRAGMA data_version").fetchone()[0]
-        return version
-
-
-def write_order(path: Path, order: Order) -> Order:
-    """Put an order into the journal at `path` from outside, with every actor dead: durable on return.
-
-    The supervisor obeys it within moments, or as the first thing when it starts again. Returns the order that stands: the
-    task's first. Raises `StoreFailed` where there is no journal.
-    """
-    with _store_errors(path), _connected(path) as db:
-        with _transaction(db):
-            db.execute(_INSERT, (order.requested, "order", order.task, encode(order._asdict()), _OUTSIDER))
-            columns = db.execute(f"{_SELECT} WHERE kind = 'order' AND task = ?", (order.task,)).fetchone()
-        return order_in(_row(columns))

@@ -16,7 +16,7 @@ from interlock.actors.supervisor.budgets import SupervisorBudgets
 from interlock.actors.supervisor.journal import Change, Journal, Order, Row, order_in
 from interlock.actors.supervisor.receipt import build
 from interlock.actors.supervisor.sweep import Pace, Sweep
-from interlock.schemas.errors import SupervisorGone
+from interlock.schemas.errors import StorePaused, SupervisorGone
 from interlock.schemas.ports import Clock, Hosts, Orders, Processes
 from interlock.schemas.record import Receipt
 
@@ -84,7 +84,10 @@ class Ladder:
 
     def out_of_time(self, task: str, why: str) -> None:
         """The wall clock has used up the task's seconds."""
-        self.give(Order(task, "budget", "supervisor", why, self._clock.now()))
+        try:
+            self.give(Order(task, "budget", "supervisor", why, self._clock.now()))
+        except StorePaused as pause:  # this incarnation is over; the next one looks at the clock first of all
+            _LOG.warning("%s is out of time and cannot be stopped yet: %s", task, pause)
 
     def give(self, order: Order) -> Order:
         """Make an order durable, fence its task and begin to carry it out. Returns the order that stands: the task's first."""

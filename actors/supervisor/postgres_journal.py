@@ -5,18 +5,18 @@ and after a lost connection the count says whether the last transaction was comm
 nobody locks for long; where the database is away they are files in the bus's folder. The owner takes both over.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
 
+from interlock.actors.supervisor import spool
 from interlock.actors.supervisor.journal import ONCE, Change, Journal, Order, Row
 from interlock.schemas.canonical import decode, encode
-from interlock.schemas.errors import NoLedger, StaleIncarnation, StoreFailed
+from interlock.schemas.errors import NoLedger, StaleIncarnation, StoreFailed, StorePaused
 from interlock.schemas.places import Database
 from interlock.schemas.ports import Clock
 from interlock.tools import postgres
@@ -24,8 +24,9 @@ from interlock.tools import postgres
 SCHEMA = "interlock_supervisor"
 OWNER = "interlock supervisor"
 """The name of the owner's connection, and what it begins with once the incarnation is in it."""
-AWAY_SECONDS = 10.0
-"""How long a change waits for a server that has gone: as long as a restart takes. Then this incarnation is over."""
+AWAY_SECONDS = 2.0
+"""How long a change waits for a server that has gone: as long as a quick restart takes, for nothing else is done meanwhile. Then this
+incarnation is over."""
 
 _OUTSIDER = "interlock order"
 _WAIT = 0.05
@@ -54,22 +55,22 @@ R = TypeVar("R")
 
 
 def make_journal(where: Database) -> None:
-    """The journal's tables, where they are not there yet. Raises `StoreFailed`."""
+    """The journal's tables, where they are not there yet. Raises `StoreFailed`, or `StorePaused` where the server is away."""
     with _store_errors(where), closing(postgres.connect(where, "interlock start", SCHEMA)) as db, db.transaction():
         db.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (SCHEMA,))
         db.execute(_LAYOUT.encode(), prepare=False)  # several statements at once
 
 
 class PostgresJournal(Journal):
-    """The journal in a database. `spool`: the folder for orders that were written while the database was away."""
+    """The journal in a database. `folder`: of orders that were written while the database was away."""
 
     has_outsiders = True
 
-    def __init__(self, where: Database, clock: Clock, spool: Path) -> None:
+    def __init__(self, where: Database, clock: Clock, folder: Path) -> None:
         super().__init__(clock)
-        self._where, self._spool = where, spool
-        with _store_errors(where):
-            self._db = postgres.connect(where, OWNER, SCHEMA)
+        self._where, self._spool = where, folder
+        with _store_errors(where), ExitStack() as opened:
+            self._db = opened.enter_context(closing(postgres.connect(where, OWNER, SCHEMA)))
             postgres.end_sessions(self._db, f"{OWNER}%")
             with self._db.transaction():
                 ((self.incarnation, self._written),) = self._db.execute(
@@ -80,6 +81,7 @@ class PostgresJournal(Journal):
                 ((self._opened_with,),) = self._db.execute("SELECT max(seq) FROM journal").fetchall()
             self._name = f"{OWNER} {self.incarnation}"
             self._db.execute("SELECT set_config('application_name', %s, false)", (self._name,))
+            opened.pop_all()
 
     def rows(self) -> Iterator[Row]:
         query = f"{_SELECT} WHERE seq <= %s ORDER BY seq"
@@ -93,7 +95,7 @@ class PostgresJournal(Journal):
         return {row.task: row for row in found}
 
     def foreign(self) -> list[Row]:
-        spooled = _spooled(self._spool)
+        spooled = spool.waiting(self._spool)
         if not spooled and not self._read("SELECT FROM orders LIMIT 1"):
             return []
         taken: list[tuple[int, str, bytes]] = []
@@ -144,7 +146,7 @@ class PostgresJournal(Journal):
         self._insist(change)
 
     def _insist(self, work: Callable[[], R]) -> R:
-        """Do it, on another connection where this one is lost. Raises `StoreFailed` where the server stays away."""
+        """Do it, on another connection where this one is lost. Raises `StorePaused` where the server stays away."""
         deadline = time.monotonic() + AWAY_SECONDS
         with _store_errors(self._where):
             while True:
@@ -169,22 +171,17 @@ class PostgresJournal(Journal):
                 return
 
 
-def write_order(where: Database, order: Order, spool: Path) -> Order:
-    """Put an order where the supervisor finds it: into the database, or into `spool` where that is away. Durable on return.
-
-    Returns the order that stands: the task's first, as far as that can be seen.
-    """
+def write_order(where: Database, order: Order) -> Order:
+    """Put an order into the database, where the supervisor finds it: durable on return. Returns the order that stands: the task's first.
+    Raises `StorePaused` where the server is away."""
     try:
-        with closing(postgres.connect(where, _OUTSIDER, SCHEMA)) as db, db.transaction():
+        with _store_errors(where), closing(postgres.connect(where, _OUTSIDER, SCHEMA)) as db, db.transaction():
             insert = "INSERT INTO orders (at, task, data) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
             db.execute(insert, (order.requested, order.task, encode(order._asdict())))
             ((data,),) = db.execute(_STANDS, (order.task, order.task), binary=True).fetchall()
             return Order(**decode(data))
-    except postgres.LOST:
-        _spool_order(spool, order)
-        return order
-    except (psycopg.Error, NoLedger) as problem:
-        raise StoreFailed(path=str(where), problem=postgres.sentence(problem)) from problem
+    except NoLedger as problem:
+        raise StoreFailed(path=str(where), problem=problem.problem) from problem
 
 
 _COLUMNS = "seq, at, kind, task, data, writer"
@@ -213,28 +210,6 @@ def write_all(where: Database, rows: Sequence[Sequence[Any]]) -> None:
         db.execute("UPDATE owner SET incarnation = (SELECT coalesce(max(writer), 0) FROM journal)")
 
 
-def _spool_order(spool: Path, order: Order) -> None:
-    """A file of its own, complete from the moment that it has its name, and on the disk."""
-    spool.mkdir(mode=0o700, exist_ok=True)
-    draft = spool / f".{order.id}.{os.getpid()}"
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(encode(order._asdict()))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(spool / order.id)
-    for folder in (spool, spool.parent):
-        handle = os.open(folder, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
-
-
-def _spooled(spool: Path) -> dict[Path, Order]:
-    """The orders that wait as files."""
-    if not spool.is_dir():
-        return {}
-    return {file: Order(**decode(file.read_bytes())) for file in sorted(spool.iterdir()) if not file.name.startswith(".")}
-
-
 def _row(columns: Sequence[Any]) -> Row:
     seq, at, kind, task, data = columns
     return Row(seq, at, kind, task, decode(data))
@@ -245,4 +220,5 @@ def _store_errors(where: Database) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as problem:
-        raise StoreFailed(path=str(where), problem=postgres.sentence(problem)) from problem
+        kind = StorePaused if isinstance(problem, postgres.LOST) else StoreFailed
+        raise kind(path=str(where), problem=postgres.sentence(problem)) from problem

@@ -107,11 +107,12 @@ def status(bus: "Bus", as_json: bool) -> None:
         output.lines(f"Tasks in the middle of which a runner was lost, to be resumed alone: {found['suspects']}.")
     for line in _checkpoints(found.get("checkpoints")):
         output.lines(line)
-    if found["ledger"]["state"] == "stalled":
-        output.lines(
-            f"ledger: stalled since {found['ledger']['since']}, {found['ledger']['problem']}\n"
-            "Nothing is accepted or granted meanwhile, and nothing is lost; the bus goes on by itself."
-        )
+    for name in ("ledger", "journal"):
+        if found[name]["state"] == "stalled":
+            output.lines(
+                f"{name}: stalled since {found[name]['since']}, {found[name]['problem']}\n"
+                "Nothing is accepted or granted meanwhile, and nothing is lost; the bus goes on by itself."
+            )
     output.table(("pool", "members", "load", "queue"), _pools(found))
 
 

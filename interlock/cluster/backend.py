@@ -9,14 +9,13 @@ from typing import Any
 import ray
 
 from interlock.actors.supervisor.journal import Order
-from interlock.actors.supervisor.journals import SPOOL, write_order
+from interlock.actors.supervisor.journals import write_order
 from interlock.backend import Wire, check_not_ended
 from interlock.clock import SystemClock
 from interlock.cluster.calls import Silent, Unreachable, insist
 from interlock.cluster.config import ORCHESTRATOR, REGISTRY, SUPERVISOR
 from interlock.orchestrator.admission import Submission
-from interlock.schemas.errors import NotAnswering, NotRunning, OrderStands, StoreAway, StoreFailed
-from interlock.schemas.ids import derived
+from interlock.schemas.errors import NotAnswering, NotRunning, OrderNotKept, OrderStands, StoreAway, StoreFailed, StorePaused
 from interlock.schemas.places import JOURNAL_FILE, Place
 from interlock.schemas.ports import PeerGone
 from interlock.settings import noted_ledger
@@ -109,36 +108,33 @@ class ClusterBackend:
 
     async def kill(self, task: str, by: str, why: str) -> Wire:
         await self._check_kill(task)
-        written = not await self._supervisor_lives() and await self._write_order(task, by, why)
+        kept = "" if await self._supervisor_lives() else await self._write_order(task, by, why)
         try:
             receipt: Wire = await self._insist(self._supervisor.kill, task, by, why, seconds=KILL_SECONDS)
-        except (NotRunning, StoreFailed):
-            if written or await self._write_order(task, by, why):
-                raise OrderStands(task=task, path=self._kept_in(task)) from None
+        except (NotRunning, StoreFailed, StorePaused) as error:
+            if kept := kept or await self._write_order(task, by, why):
+                raise OrderStands(task=task, path=kept) from None
+            if isinstance(error, StorePaused):
+                raise OrderNotKept(task=task, path=error.path, problem=error.problem) from None
             raise
         return receipt
 
     async def _supervisor_lives(self) -> bool:
         try:
             await insist(self._supervisor.ping, seconds=PING_SECONDS)
-        except (Unreachable, PeerGone, StoreFailed):  # the last: it lives, and cannot open its journal
+        except (Unreachable, PeerGone, StoreFailed, StorePaused):  # the last two: it lives, and cannot open its journal
             return False
         return True
 
-    async def _write_order(self, task: str, by: str, why: str) -> bool:
-        """Put the order where any supervisor finds it; false where this machine does not have that place."""
+    async def _write_order(self, task: str, by: str, why: str) -> str:
+        """Put the order where any supervisor finds it; where that is, nothing where this machine does not have that place."""
         journal = self._journal()
         if self._home is None or journal is None:
-            return False
+            return ""
         order = Order.made(task, "kill", by, why, SystemClock().now())
-        await asyncio.to_thread(write_order, journal, order, self._home)
-        _LOG.warning("the supervisor does not answer; the order to stop %s is in its journal", task)
-        return True
-
-    def _kept_in(self, task: str) -> str:
-        """Where the order lies: in the journal, or in a file until the database is back."""
-        spooled = self._home / SPOOL / derived("ord", task) if self._home is not None else None
-        return str(spooled if spooled is not None and spooled.exists() else self._journal())
+        kept = await asyncio.to_thread(write_order, journal, order, self._home)
+        _LOG.warning("the supervisor does not answer; the order to stop %s is in %s", task, kept.path)
+        return kept.path
 
     def _journal(self) -> Place | None:
         """The supervisor's journal, where this machine has the way to it."""
@@ -163,8 +159,8 @@ class ClusterBackend:
         await self._insist(self._supervisor.scale, agent, replicas)
 
     async def status(self) -> Wire:
-        status, pools = await asyncio.gather(self._call("status"), self._insist(self._supervisor.pools))
-        return {**status, "pools": pools}
+        status, supervisor = await asyncio.gather(self._call("status"), self._insist(self._supervisor.status))
+        return {**status, **supervisor}
 
     async def verify(self) -> int:
         count: int = await self._insist(self._orchestrator.call, "verify", seconds=VERIFY_SECONDS)

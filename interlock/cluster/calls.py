@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError
 
-from interlock.schemas.errors import InterlockError, from_wire
+from interlock.schemas.errors import InterlockError, StorePaused, from_wire
 from interlock.schemas.ports import PeerGone
 
 P = ParamSpec("P")
@@ -77,6 +77,15 @@ async def insist(method: Any, *args: Any, seconds: float | None = None) -> Any:
                 raise Unreachable(str(error)) from None
         await asyncio.sleep(pause)
         pause = min(pause * 2, LAST_PAUSE)
+
+
+async def outlast(method: Any, *args: Any) -> Any:
+    """The same for ever, also while the actor lives and has a store that cannot be written: it goes on by itself."""
+    while True:
+        try:
+            return await insist(method, *args)
+        except StorePaused:
+            await asyncio.sleep(LAST_PAUSE)
 
 
 class Batcher:

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from interlock.clock import SystemClock
-from interlock.cluster.calls import answers, ask, insist
+from interlock.cluster.calls import answers, ask, outlast
 from interlock.cluster.config import CHECKPOINTS, SUPERVISOR, BusConfig, read_secrets
 from interlock.cluster.ports import Handle, RayBudgets, RayPeer
 from interlock.cluster.process import begin
@@ -56,17 +56,17 @@ class OrchestratorActor:
             store.open_epoch()
 
             def lost(name: str, why: str) -> None:
-                asyncio.get_running_loop().create_task(insist(supervisor.lost, name, why))
+                asyncio.get_running_loop().create_task(outlast(supervisor.lost, name, why))
 
             async def gone(name: str) -> bool:
-                seen: bool = await insist(supervisor.gone, name)
+                seen: bool = await outlast(supervisor.gone, name)
                 return seen
 
             async def inquire(name: str, tasks: Sequence[str]) -> Inquest:
                 return Inquest(*await ask(supervisor.inquire, name, list(tasks)))
 
             self._engine = engine = Engine(store, clock, RayBudgets(supervisor), lost, gone, self._failed, task_span, inquire)
-            found = await insist(supervisor.peers)
+            found = await outlast(supervisor.peers)
             await engine.open([PeerRef(name, kind, pool, RayPeer(handle)) for name, kind, pool, handle in found])
             return Service(engine, store.reader, keeper)
         except BaseException as error:

@@ -16,7 +16,7 @@ from interlock.actors.mailbox import Mailbox
 from interlock.actors.memory import share
 from interlock.actors.process import mark_self
 from interlock.actors.warden import Warden
-from interlock.cluster.calls import answers, insist
+from interlock.cluster.calls import answers, outlast
 from interlock.cluster.code import Code
 from interlock.cluster.config import SUPERVISOR, WARDEN, BusConfig, private_folder, scrub
 from interlock.cluster.process import begin
@@ -94,7 +94,7 @@ class WardenActor:
     async def _watch(self) -> None:
         supervisor = ray.get_actor(SUPERVISOR, namespace=self._config.name)
         async for incarnation in self._warden.watch():
-            await insist(supervisor.lost, incarnation, self._warden.why(incarnation))
+            await outlast(supervisor.lost, incarnation, self._warden.why(incarnation))
 
     @answers
     async def holders(self, task: str) -> list[str]:

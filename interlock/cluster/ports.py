@@ -5,9 +5,9 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
-from interlock.cluster.calls import Batcher, Unreachable, ask, insist
+from interlock.cluster.calls import LAST_PAUSE, Batcher, Unreachable, ask, insist
 from interlock.schemas.budget import Amount, Amounts
-from interlock.schemas.errors import InterlockError, from_wire
+from interlock.schemas.errors import InterlockError, StorePaused, from_wire
 from interlock.schemas.ports import Grant, PeerGone, Reservation
 from interlock.schemas.record import Receipt
 from interlock.schemas.words import told
@@ -38,7 +38,8 @@ class RayPeer:
 
 
 class RayBudgets:
-    """`Budgets`: the supervisor's meters. What many ask for at once goes as one call; while the supervisor is away, everyone waits."""
+    """`Budgets`: the supervisor's meters. What many ask for at once goes as one call; while the supervisor is away, everyone waits, and
+    while his journal cannot be written everyone but who would open a budget."""
 
     def __init__(self, supervisor: Handle) -> None:
         self._batch = Batcher(lambda calls: insist(supervisor.budgets, calls))
@@ -46,26 +47,33 @@ class RayBudgets:
     async def open(self, task: str, limits: Amounts, accepted: int) -> None:
         await self._batch("open", task, dict(limits), accepted)
 
+    async def _patient(self, *call: Any) -> Any:
+        while True:
+            try:
+                return await self._batch(*call)
+            except StorePaused:
+                await asyncio.sleep(LAST_PAUSE)
+
     async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
-        grants = await self._batch("reserve", [tuple(one) for one in reservations])
+        grants = await self._patient("reserve", [tuple(one) for one in reservations])
         return [Grant(id, units, from_wire(error) if error else None) for id, units, error in grants]
 
     async def settle(self, id: str, actual: Amounts) -> None:
-        await self._batch("settle", id, dict(actual))
+        await self._patient("settle", id, dict(actual))
 
     async def forfeit(self, task: str, id: str) -> Amounts:
-        cost: Amounts = await self._batch("forfeit", task, id)
+        cost: Amounts = await self._patient("forfeit", task, id)
         return cost
 
     async def close(self, task: str) -> None:
-        await self._batch("close", task)
+        await self._patient("close", task)
 
     async def opened(self) -> list[str]:
-        tasks: list[str] = await self._batch("opened")
+        tasks: list[str] = await self._patient("opened")
         return tasks
 
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
-        used: dict[str, tuple[Amount, Amount, Amount | None]] = await self._batch("used", task)
+        used: dict[str, tuple[Amount, Amount, Amount | None]] = await self._patient("used", task)
         return used
 
 

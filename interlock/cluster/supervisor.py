@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Coroutine
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from interlock.cluster.peer import PeerActor, make_wardens
 from interlock.cluster.ports import UNVERIFIED, Handle, RayHosts, RayOrders, RayProcesses, budget_calls
 from interlock.cluster.process import begin
 from interlock.cluster.store import read_code, write_code
-from interlock.schemas.ports import PeerGone
+from interlock.schemas.errors import StorePaused
+from interlock.schemas.ports import PeerGone, Stall, stall_to_wire
 
 _LOG = logging.getLogger("interlock.supervisor")
 
@@ -41,23 +43,38 @@ class SupervisorActor:
         self._handles: dict[str, Handle] = {}
         self._known_wardens: list[Handle] = []
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._stalled: tuple[Stall, StorePaused] | None = None
+        self._begun = asyncio.Event()
         begin("interlock-supervisor")
-        self._background(self._begin())
+        self._background(self._live())
+        self._background(self._watch())
 
     def _background(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _begin(self) -> None:
+    async def _live(self) -> None:
+        """One incarnation after the other, while all that ends them is a journal that cannot be written for a while: on a full disk no
+        process may be able to start."""
         try:
-            self._here()
-        except Exception:  # noqa: BLE001 - whatever it is, only a new incarnation is right again
-            await self._over()
+            while True:
+                try:
+                    await self._incarnation()
+                except StorePaused as pause:
+                    self._pause(pause)
+                    await asyncio.sleep(WATCH_SECONDS)
+        except Exception:  # noqa: BLE001 - whatever it is, only a new process is right again
+            _LOG.exception("this supervisor is over; another one starts from the journal")
+            await asyncio.sleep(WATCH_SECONDS)
+            os._exit(1)
 
-    def _here(self) -> Supervisor:
-        if self._supervisor is None:
-            clock = SystemClock()
+    async def _incarnation(self) -> None:
+        """Open the journal and work until it fails."""
+        clock = SystemClock()
+        # Beside the loop: a database that is away may take its time to say so, and whoever calls meanwhile shall hear that.
+        journal = await asyncio.to_thread(open_journal, self._config.journal, clock, Path(self._config.home))
+        with closing(journal):
             world = World(
                 RayOrders(self._orchestrator),
                 RayHosts(self._incarnations, self._handle, self._lose),
@@ -66,22 +83,24 @@ class SupervisorActor:
                 self._leave,
                 self._joined,
             )
-            self._supervisor = Supervisor(open_journal(self._config.journal, clock, Path(self._config.home)), clock, world)
-            self._background(self._run(self._supervisor))
-            self._background(self._watch())
+            self._supervisor, self._stalled = Supervisor(journal, clock, world), None
+            self._begun.set()
+            await self._supervisor.run()
+
+    def _pause(self, pause: StorePaused) -> None:
+        if self._stalled is None:
+            _LOG.warning("%s", pause)
+        since = self._stalled[0].since if self._stalled is not None else SystemClock().now()
+        self._supervisor, self._stalled = None, (Stall(since, pause.problem), pause)
+        self._begun.set()
+
+    async def _here(self) -> Supervisor:
+        """The current incarnation. Raises `StorePaused` where there is none for now."""
+        await self._begun.wait()
+        if self._supervisor is None:
+            assert self._stalled is not None, "begun is one or the other"
+            raise StorePaused(**self._stalled[1].facts)
         return self._supervisor
-
-    async def _run(self, supervisor: Supervisor) -> None:
-        try:
-            await supervisor.run()
-        except Exception:  # noqa: BLE001 - whatever it is, only a new incarnation is right again
-            await self._over()
-
-    @staticmethod
-    async def _over() -> None:
-        _LOG.exception("this supervisor is over; another one starts from the journal")
-        await asyncio.sleep(WATCH_SECONDS)
-        os._exit(1)
 
     async def _watch(self) -> None:
         """Keep the wardens awake; a node that has come gets one."""
@@ -114,11 +133,12 @@ class SupervisorActor:
         return self._handles[incarnation]
 
     def _incarnations(self) -> list[str]:
-        return self._here().pools.incarnations()
+        return self._supervisor.pools.incarnations() if self._supervisor is not None else []
 
     def _lose(self, incarnation: str, why: str) -> None:
         self._handles.pop(incarnation, None)
-        self._here().pools.lost(incarnation, why)
+        if self._supervisor is not None:
+            self._supervisor.pools.lost(incarnation, why)
 
     async def _leave(self, incarnation: str) -> None:
         await ask(self._orchestrator().leave, incarnation)
@@ -130,7 +150,8 @@ class SupervisorActor:
         try:
             handle = self._handle(incarnation)
         except PeerGone:
-            self._lose(incarnation, GONE)
+            with suppress(StorePaused):  # this incarnation of ours is over too, and the next one introduces everybody
+                self._lose(incarnation, GONE)
             return
         try:
             await insist(self._orchestrator().join, incarnation, KINDS.get(pool, "replica"), pool, handle)
@@ -142,22 +163,23 @@ class SupervisorActor:
     @answers
     async def ping(self) -> int:
         """Its process id, once it works."""
-        self._here()
+        await self._here()
         return os.getpid()
 
     @answers
     async def budgets(self, calls: list[tuple[Any, ...]]) -> list[tuple[bool, Any]]:
         """A batch of calls of `Budgets`, durable together; per call its result or wire error."""
-        return await budget_calls(self._here().budgets.together, calls)
+        return await budget_calls((await self._here()).budgets.together, calls)
 
     @answers
     async def kill(self, task: str, by: str, why: str) -> dict[str, Any]:
         """Stop a task by the whole ladder; its receipt."""
-        return asdict(await self._here().ladder.kill(task, by, why))
+        return asdict(await (await self._here()).ladder.kill(task, by, why))
 
     @answers
     async def lost(self, incarnation: str, why: str) -> None:
         """It has ended, or it hangs and is given up: then its process ends now, and so does whatever it left behind."""
+        await self._here()
         self._lose(incarnation, why)
         self._background(self._end(incarnation))
 
@@ -181,23 +203,25 @@ class SupervisorActor:
     @answers
     async def deploy(self, code: Code, pools: dict[str, int], secrets: dict[str, list[str]]) -> None:
         """Keep an app's code and have a pool of each of its agents, and those that every app needs."""
+        here = await self._here()
         write_code(self._config.home, code, secrets)
         for pool, size in pools.items():
-            self._here().pools.declare(pool, KINDS.get(pool, "replica"), size)
+            here.pools.declare(pool, KINDS.get(pool, "replica"), size)
 
     @answers
     async def born(self, pools: list[str]) -> None:
         """Return once each of these pools has a member that is ready for work. Raises `NotBorn`."""
-        await asyncio.gather(*map(self._here().pools.first, pools))
+        await asyncio.gather(*map((await self._here()).pools.first, pools))
 
     @answers
     async def scale(self, pool: str, size: int) -> None:
         """Give a pool another size; durable on return. Raises `UnknownAgent`."""
-        self._here().pools.scale(pool, size)
+        (await self._here()).pools.scale(pool, size)
 
     @answers
     async def peers(self) -> list[tuple[str, str, str, Handle]]:
         """All that may have work, with their handles, for a new orchestrator; whoever has no process any more is left out."""
+        await self._here()
         found = []
         for name in self._incarnations():
             pool = name.rpartition("-")[0]
@@ -208,12 +232,13 @@ class SupervisorActor:
         return found
 
     @answers
-    async def pools(self) -> dict[str, list[str]]:
-        """The members of each pool."""
+    async def status(self) -> dict[str, Any]:
+        """The members of each pool, and whether the journal can be written: also while it cannot."""
+        await self._begun.wait()
         pools: dict[str, list[str]] = {}
         for name in self._incarnations():
             pools.setdefault(name.rpartition("-")[0], []).append(name)
-        return pools
+        return {"pools": pools, "journal": stall_to_wire(self._stalled[0] if self._stalled is not None else None)}
 
 
 class _RaySpawner:

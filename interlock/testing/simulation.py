@@ -26,9 +26,10 @@ from interlock.actors.supervisor.journal import Change, Journal, MemoryJournal, 
 from interlock.actors.warden import OwnProcess
 from interlock.aio import AsyncBus
 from interlock.app import App
-from interlock.assembly import RESTART_SECONDS, Assembly
+from interlock.assembly import Assembly
 from interlock.cell import CELL, Cell, LocalPeer
 from interlock.local import LocalBackend
+from interlock.local_ports import RESTART_SECONDS
 from interlock.orchestrator.ledger.memory import Disk, MemoryLedger
 from interlock.orchestrator.ledger.writer import Writer
 from interlock.schemas.entries import Entry
@@ -133,6 +134,7 @@ class Simulation(Assembly):
         self.on_frame: Callable[[str, Any], None] | None = None
         self.on_work: Callable[[str, str], None] | None = None
         self.rows: list[Row] = []
+        self.journal_full = ""
         self._doing: set[asyncio.Task[None]] = set()
         self.bus = AsyncBus(LocalBackend(self))
 
@@ -147,12 +149,9 @@ class Simulation(Assembly):
     def crash_supervisor(self, down: float = 0.0) -> None:
         """The supervisor dies now; its next incarnation begins after `down` seconds."""
 
-        async def again() -> None:
-            self.restart_supervisor()
-
         if not self.supervisor_cell.gone:
             self.end_supervisor()
-            self._later(down, again)
+            self._later(down, self.restart_supervisor)
 
     def crash_peer(self, name: str) -> None:
         """A replica, a runner or a gateway dies now. Its pool replaces it."""
@@ -173,6 +172,14 @@ class Simulation(Assembly):
     def free_disk(self) -> None:
         """There is room again; who waits tries again in its own time."""
         self._disk().full = None
+
+    def fill_journal(self, why: str = "no space left") -> None:
+        """From now on the supervisor's journal takes nothing, and none can be opened."""
+        self.journal_full = why
+
+    def free_journal(self) -> None:
+        """There is room again; the next supervisor begins in his own time."""
+        self.journal_full = ""
 
     def _disk(self) -> Disk:
         assert isinstance(self.store, MemoryLedger)
@@ -206,9 +213,8 @@ class Simulation(Assembly):
             else:
                 return await self.start_engine()
 
-    def restart_supervisor(self) -> None:
-        self._journal = self.make_journal(self._journal)
-        self.start_supervisor()
+    async def reopen_journal(self) -> Journal:
+        return self.make_journal(self._journal)
 
     def end_all(self) -> None:
         """Everybody dies, for good."""
@@ -317,6 +323,8 @@ class _Journal(MemoryJournal):
         super().__init__(simulation.clock, store)
 
     def _write(self, changes: list[Change]) -> None:
+        if self._simulation.journal_full:
+            raise StorePaused(path="memory", problem=self._simulation.journal_full)
         for change in changes:
             before = len(self.store)
             super()._write([change])

@@ -12,7 +12,7 @@ from postgres_server import Server
 from interlock import AgentContext, App, AsyncBus, Budget, Keyed, LocalBus, Message, ToolContext, WorkflowContext
 from interlock.orchestrator.ledger import stores
 from interlock.orchestrator.ledger.stores import open_reader
-from interlock.schemas.errors import LedgerInUse, LedgerStalled
+from interlock.schemas.errors import LedgerInUse, TryAgain
 from interlock.schemas.places import LEDGER_VARIABLE, Database
 from interlock.task import AsyncTask
 
@@ -64,11 +64,11 @@ def app(booked: list[str]) -> App:
 
 
 async def insist(bus: AsyncBus, app: App, number: int) -> AsyncTask[Any]:
-    """Submit until it is accepted, as the refusal of a ledger that is stalled says."""
+    """Submit until it is accepted, as the refusal of a ledger or a journal that is stalled says."""
     while True:
         try:
             return await bus.submit(app.workflows["sale"], Order(number=number), id=f"sale-{number}")
-        except LedgerStalled:
+        except TryAgain:
             await asyncio.sleep(0.05)
 
 

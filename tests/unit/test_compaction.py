@@ -11,7 +11,8 @@ from kill_stage import Host, Stage
 
 from interlock.actors.supervisor.compaction import EVERY_SECONDS
 from interlock.actors.supervisor.core import Supervisor, World
-from interlock.actors.supervisor.journal import Change, Journal, MemoryJournal, SqliteJournal
+from interlock.actors.supervisor.journal import Change, Journal, MemoryJournal
+from interlock.actors.supervisor.sqlite_journal import SqliteJournal
 from interlock.schemas.errors import Fenced, StaleIncarnation
 from interlock.schemas.ports import Reservation
 from interlock.testing.virtual_time import run

@@ -155,8 +155,8 @@ def test_every_call_exists() -> None:
 def test_every_file_of_a_bus_is_in_the_readme() -> None:
     """Imports Ray, starts none."""
     config, head, store = (import_module(f"interlock.cluster.{name}") for name in ("config", "head", "store"))
-    signer, journals = (import_module(f"interlock.{name}") for name in ("orchestrator.ledger.checkpoints", "actors.supervisor.journals"))
-    files = [signer.HISTORY_FILE, signer.KEY_FILE, signer.PUBLIC_FILE, signer.TREE_FILE, f"{journals.SPOOL}/"]
+    signer, spool = (import_module(f"interlock.{name}") for name in ("orchestrator.ledger.checkpoints", "actors.supervisor.spool"))
+    files = [signer.HISTORY_FILE, signer.KEY_FILE, signer.PUBLIC_FILE, signer.TREE_FILE, f"{spool.SPOOL}/"]
     files += [config.LEDGER_FILE, config.JOURNAL_FILE, config.SECRETS_FILE, config.BUS_FILE, head.LOG_FILE, head.PID_FILE, store.CODE_FILE]
     readme = (TREE / "README.md").read_text()
     assert [file for file in files if f"`{file}`" not in readme] == []

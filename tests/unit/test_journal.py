@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from interlock.actors.supervisor.journal import Change, Journal, MemoryJournal, Order, SqliteJournal, order_in, write_order
-from interlock.schemas.errors import Refused, StaleIncarnation, StoreFailed
+from interlock.actors.supervisor import journals, sqlite_journal
+from interlock.actors.supervisor.journal import Change, Journal, MemoryJournal, Order, order_in
+from interlock.actors.supervisor.spool import SPOOL
+from interlock.actors.supervisor.sqlite_journal import SqliteJournal, write_order
+from interlock.schemas.errors import Refused, StaleIncarnation, StoreFailed, StorePaused
 from interlock.schemas.ports import Clock
 from interlock.testing.virtual_time import VirtualClock, run
 
@@ -157,6 +160,52 @@ def test_an_order_does_not_overtake_what_waits() -> None:
         return [row.kind for row in journal.store]
 
     assert run(main()) == ["started", "note", "order"]
+
+
+def test_a_full_disk_ends_this_incarnation_and_the_next_one_begins_when_there_is_room(tmp_path: Path, opened: Opener) -> None:
+    path = tmp_path / "s.db"
+    journal = opened(path, create=True)
+    journal.append(change("tsk_a", 1))
+    fill(journal)
+    with pytest.raises(StorePaused, match=r"disk is full.*Nothing is lost"):
+        for n in range(100):
+            journal.append(Change("note", "tsk_b", {"n": n, "text": "x" * 20_000}))
+    fill(journal, pages=1_000_000)
+    with pytest.raises(StorePaused, match="disk is full"):  # memory is ahead of it
+        journal.append(change("tsk_a", 2))
+    journal.close()
+    heir = opened(path)
+    assert heir.incarnation == 2
+    assert [row.data["n"] for row in heir.rows() if row.task == "tsk_a"] == [1]
+
+
+def fill(journal: SqliteJournal, pages: int = 1) -> None:
+    journal._db.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def test_somebody_who_writes_all_the_time_is_waited_for(tmp_path: Path, opened: Opener) -> None:
+    path = tmp_path / "s.db"
+    opened(path, create=True).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sqlite_journal, "BUSY_MILLISECONDS", 1)
+            with pytest.raises(StorePaused, match="locked"):
+                opened(path)
+            kept = journals.write_order(path, order("tsk_a"), tmp_path)
+            assert kept.path == str(tmp_path / SPOOL / kept.order.id)
+            assert journals.write_order(path, order("tsk_a", by="bob"), tmp_path).path == kept.path
+    journal = opened(path)
+    assert [order_in(row) for row in journal.foreign()] == [kept.order]
+    assert journal.foreign() == list((tmp_path / SPOOL).iterdir()) == []
+    assert journals.write_order(path, order("tsk_a", by="bob"), tmp_path) == (kept.order, str(path))
+
+
+def test_one_that_cannot_be_made_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_journal, "_SCHEMA", "PRAGMA max_page_count = 1; " + sqlite_journal._SCHEMA)
+    with pytest.raises(StoreFailed, match="disk is full"):
+        journals.prepare(tmp_path / "s.db", FixedClock())
+    assert list(tmp_path.iterdir()) == []
 
 
 class Broken(MemoryJournal):

@@ -8,8 +8,9 @@ import pytest
 from kill_stage import TASK, Host, Life, Stage, how, kill
 
 from interlock.actors.supervisor.core import Supervisor
-from interlock.actors.supervisor.journal import Change, MemoryJournal, Order, SqliteJournal, write_order
+from interlock.actors.supervisor.journal import Change, MemoryJournal, Order
 from interlock.actors.supervisor.receipt import text
+from interlock.actors.supervisor.sqlite_journal import SqliteJournal, write_order
 from interlock.schemas.errors import Fenced, StoreFailed, SupervisorGone
 from interlock.schemas.ports import Reservation
 from interlock.schemas.record import Receipt

@@ -12,8 +12,8 @@ import pytest
 
 from interlock.actors.process import INCARNATION_MARK, Identity, alive, look, marked, send
 from interlock.actors.supervisor.core import Supervisor, World
-from interlock.actors.supervisor.journal import SqliteJournal
 from interlock.actors.supervisor.receipt import text
+from interlock.actors.supervisor.sqlite_journal import SqliteJournal
 from interlock.actors.supervisor.sweep import Pace
 from interlock.actors.warden import Warden
 from interlock.schemas.ports import Processes

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from interlock.actors.supervisor.journals import SPOOL
+from interlock.actors.supervisor.spool import SPOOL
 from interlock.cluster import backend
 from interlock.cluster.calls import Silent
-from interlock.schemas.errors import OrderStands, StoreAway, StoreFailed
+from interlock.schemas.errors import OrderNotKept, OrderStands, StoreAway, StoreFailed, StorePaused
 from interlock.schemas.places import LEDGER_VARIABLE
 
 
@@ -28,21 +28,41 @@ class Actors:
             raise self.ends[method]
 
 
-AWAY = StoreFailed(path="postgresql://db", problem="away")
+AWAY = StorePaused(path="postgresql://db", problem="away")
+FAILED = StoreFailed(path="postgresql://db", problem="no such table")
 UNREAD = StoreAway(path="postgresql://db", problem="away")
 
 
 @pytest.mark.parametrize(
-    "ends", [{"ping": AWAY, "kill": AWAY}, {"kill": AWAY}, {"ping": Silent(), "kill": AWAY}, {"call": UNREAD, "kill": AWAY}]
+    "ends",
+    [
+        {"ping": AWAY, "kill": AWAY},
+        {"kill": AWAY},
+        {"ping": Silent(), "kill": AWAY},
+        {"call": UNREAD, "kill": AWAY},
+        {"ping": FAILED, "kill": FAILED},
+    ],
 )
 def test_the_order_stands(ends: dict[str, Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    actors = Actors({"call": Silent(), **ends})
-    monkeypatch.setattr(backend, "insist", actors.insist)
-    monkeypatch.setattr(backend.ray, "get_actor", lambda *_, **__: actors)
     (tmp_path / "secrets.json").write_text(json.dumps({LEDGER_VARIABLE: f"postgresql:///nobody?host={tmp_path}"}))
-    bus = backend.ClusterBackend("bus", "here", home=tmp_path)
     with pytest.raises(OrderStands) as stands:
-        asyncio.run(bus.kill("tsk_a", "ann", "enough"))
+        kill(ends, tmp_path, monkeypatch)
     (file,) = (tmp_path / SPOOL).iterdir()
     assert stands.value.path == str(file)
     assert json.loads(file.read_text())["task"] == "tsk_a"
+
+
+def test_where_nothing_can_be_written_it_is_said_that_nobody_will_remember(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secrets.json").write_text(json.dumps({LEDGER_VARIABLE: f"postgresql:///nobody?host={tmp_path}"}))
+    (tmp_path / SPOOL).write_text("no folder")
+    with pytest.raises(OrderNotKept, match=r"cannot be made durable: .*No such file.*; .*File exists.* Kill it again when there is room"):
+        kill({"kill": AWAY}, tmp_path, monkeypatch)
+    with pytest.raises(OrderNotKept, match="away"):
+        kill({"kill": AWAY}, None, monkeypatch)
+
+
+def kill(ends: dict[str, Exception], home: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    actors = Actors({"call": Silent(), **ends})
+    monkeypatch.setattr(backend, "insist", actors.insist)
+    monkeypatch.setattr(backend.ray, "get_actor", lambda *_, **__: actors)
+    asyncio.run(backend.ClusterBackend("bus", "here", home=home).kill("tsk_a", "ann", "enough"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from interlock import AgentContext, App, LocalBus, Message, ToolContext, WorkflowContext
-from interlock.actors.supervisor.journal import SqliteJournal
+from interlock.actors.supervisor.sqlite_journal import SqliteJournal
 from interlock.clock import SystemClock
 from interlock.cluster.code import Code
 from interlock.cluster.config import private_folder, scrub

@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 
 from interlock.actors.supervisor.budgets import SupervisorBudgets
-from interlock.actors.supervisor.journal import MemoryJournal, Order
+from interlock.actors.supervisor.journal import Change, MemoryJournal, Order, Row
+from interlock.clock import SystemClock
+from interlock.cluster import supervisor as module
 from interlock.cluster.config import BusConfig
 from interlock.cluster.gateway import gateway
 from interlock.cluster.ports import RayBudgets, budget_calls
 from interlock.cluster.supervisor import SupervisorActor
 from interlock.schemas.canonical import encode
-from interlock.schemas.errors import Fenced, InterlockError
+from interlock.schemas.errors import Fenced, InterlockError, StorePaused
 from interlock.schemas.frames import CallModel
 from interlock.schemas.ports import PeerGone, Reservation
 from interlock.settings import ModelSettings
@@ -68,8 +70,7 @@ def test_one_call_that_fails_in_a_batch_fails_alone_and_in_words() -> None:
 
 @pytest.mark.parametrize("orchestrator", [None, PeerGone("creation task")])
 def test_who_is_gone_before_it_was_introduced_is_lost_and_nothing_breaks(orchestrator: Exception | None) -> None:
-    actor: Any = SupervisorActor
-    front = object.__new__(actor.__ray_metadata__.modified_class)
+    front = object.__new__(class_of(SupervisorActor))
     lost: list[str] = []
 
     def handle(incarnation: str) -> Any:
@@ -84,6 +85,87 @@ def test_who_is_gone_before_it_was_introduced_is_lost_and_nothing_breaks(orchest
     run(front._introduce("gone", "gone-1"))
     run(front._introduce("there", "there-1"))
     assert lost == ["gone-1"]
+
+
+def test_a_journal_that_takes_nothing_ends_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next incarnation begins in the same one, and meanwhile everybody hears why there is none."""
+    monkeypatch.setattr(module, "WATCH_SECONDS", 0.001)
+    monkeypatch.setattr(module, "begin", lambda name: None)
+    monkeypatch.setattr(module.os, "_exit", lambda code: None)
+    clock, store, full = SystemClock(), list[Row](), ["no space left"]
+
+    class Full(MemoryJournal):
+        def _write(self, changes: list[Change]) -> None:
+            if full:
+                raise StorePaused(path="supervisor.db", problem=full[0])
+            super()._write(changes)
+
+    async def main() -> None:
+        monkeypatch.setattr(module, "open_journal", lambda *_: Full(clock, store))
+        monkeypatch.setattr(class_of(SupervisorActor), "_watch", lambda self: asyncio.sleep(0))
+        front = class_of(SupervisorActor)(BusConfig("test", str(tmp_path), str(tmp_path), "", ModelSettings()))
+
+        async def ask(method: str, *args: Any) -> Any:
+            ok, value = await getattr(front, method)(*args)
+            return value if ok else (value["code"], value["facts"]["problem"])
+
+        async def come_to(state: str) -> None:
+            while (await ask("status"))["journal"]["state"] != state:  # noqa: ASYNC110 - it announces nothing
+                await asyncio.sleep(0.001)
+
+        paused = ("store_paused", "no space left")
+        status = await ask("status")
+        assert status["pools"] == {}
+        assert (status["journal"]["state"], status["journal"]["problem"]) == ("stalled", "no space left")
+        assert [await ask(*call) for call in (("ping",), ("peers",), ("kill", "tsk", "ann", "why"), ("scale", "a", 1))] == [paused] * 4
+        full.clear()
+        await come_to("ok")
+        opened = [("open", "tsk", {"tokens": 3}, 0)]
+        assert await ask("budgets", opened) == [(True, None)]
+        full.append("no space left")
+        assert await ask("budgets", [("reserve", [tuple(Reservation("a", "tsk", {"tokens": 2}, {}))])]) == paused
+        await come_to("stalled")
+        since = (await ask("status"))["journal"]["since"]
+        await asyncio.sleep(0.01)
+        assert (await ask("status"))["journal"]["since"] == since
+        full.clear()
+        await come_to("ok")
+        ((_, used),) = await ask("budgets", [("used", "tsk")])
+        assert used == {"tokens": (0, 0, 3)}, "what could not be kept was not held"
+        for task in front._tasks:
+            task.cancel()
+
+    asyncio.run(main())
+
+
+def test_who_asks_for_budgets_waits_for_the_journal_but_for_who_would_open_one() -> None:
+    class Stalled:
+        def __init__(self) -> None:
+            self.times = 0
+
+        async def remote(self, calls: list[tuple[Any, ...]]) -> tuple[bool, Any]:
+            self.times += 1
+            if self.times < 4:
+                return False, StorePaused(path="supervisor.db", problem="no space left").to_wire()
+            return True, [(True, [("a", 1, None)]) for _ in calls]
+
+    class Purse:
+        budgets = Stalled()
+
+    async def main() -> None:
+        budgets = RayBudgets(Purse())
+        granted = asyncio.ensure_future(budgets.reserve([Reservation("a", "tsk", {}, {})]))
+        with pytest.raises(StorePaused):
+            await budgets.open("tsk", {}, 0)
+        assert [grant.units for grant in await granted] == [1]
+
+    run(main())
+    assert Purse.budgets.times == 4
+
+
+def class_of(actor: Any) -> Any:
+    """What Ray makes actors of."""
+    return actor.__ray_metadata__.modified_class
 
 
 def test_two_gateways_never_hold_one_reservation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from interlock.orchestrator.ledger import stores
 from interlock.orchestrator.ledger.keeper import Keeper
 from interlock.orchestrator.ledger.memory import MemoryLedger
 from interlock.orchestrator.ledger.writer import Writer
+from interlock.orchestrator.parking import ParkingPace
 from interlock.orchestrator.peers import PeerRef
 from interlock.orchestrator.service import Service
 from interlock.schemas.errors import InterlockError, NoLedger, OrderNotKept, OrderStands, StoreAway, StoreFailed, StorePaused
@@ -49,7 +50,7 @@ T = TypeVar("T")
 
 class Assembly:
     """A bus in this process. `folder` keeps ledger and journal on disk, `database` has them instead; without either they live
-    in memory. `wire` leads to the models."""
+    in memory. `wire` leads to the models; `parking` is how soon tasks that only wait leave memory."""
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class Assembly:
         pace: Pace | None = None,
     ) -> None:
         self.app, self.clock, self.wire = app, clock, wire
+        self.parking = ParkingPace()
         self._folder, self._database = folder, database
         self._model, self._pace = model or ModelSettings(), pace
         self._secrets: dict[str, str] = {}
@@ -148,6 +150,7 @@ class Assembly:
         self.engine = Engine(
             self.store, self.clock, LocalBudgets(self), self._lost, self._gone, self._engine_failed, task_span, self.inquire
         )
+        self.engine.parking.pace = self.parking
         self.service = Service(self.engine, self.store.reader, self.store.keeper)
         self._engaged.set()
         await self.engine_cell.call(self.engine.open([ref for ref, _ in self.peers.values()]))

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
 
 LIVE_AT_MOST = 100_000
+"""Tasks that are in memory."""
+OPEN_AT_MOST = 1_000_000
+"""Those that are parked as well: each takes a few hundred bytes here and at the supervisor."""
 RETRY_AFTER_SECONDS = 5
 TOKENS_AT_LEAST = 100
 """No model call with its instructions and an answer is smaller."""
@@ -102,8 +105,9 @@ class Admission:
 
     async def _admit(self, submission: Submission, spec: WorkflowSpec) -> str:
         engine = self._engine
-        if len(engine.tasks) >= LIVE_AT_MOST:
-            raise Overloaded(live=len(engine.tasks), bound=LIVE_AT_MOST, retry_after=RETRY_AFTER_SECONDS)
+        for live, bound in ((len(engine.tasks), LIVE_AT_MOST), (len(engine.tasks) + len(engine.parking), OPEN_AT_MOST)):
+            if live >= bound:
+                raise Overloaded(live=live, bound=bound, retry_after=RETRY_AFTER_SECONDS)
         submission = submission._replace(version=submission.version or spec.request.version)
         value = self._valid(submission, spec)
         submission = submission._replace(request=encode(value))  # as a replay will read it, in whatever order its keys came
@@ -145,6 +149,7 @@ class Admission:
     async def _record(self, id: str, fact: e.TaskAccepted) -> None:
         engine = self._engine
         task = engine.tasks[id] = TaskState(id)
+        engine.parking.watch()
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def accepted() -> None:

@@ -58,6 +58,7 @@ class Calls:
     def called(self, gateway: Channel, frame: CallEnded) -> None:
         """A model call has ended: its full record goes into the ledger, whoever still wants it is answered."""
         self._held.pop(f"{frame.effect}#{frame.number}", None)
+        task = self._engine.task(frame.task)
         dispatch = self._engine.dispatches.live.get(frame.dispatch)
         effect = dispatch.effects.get(frame.effect) if dispatch is not None else None
         if (effect is not None and effect.status in ("ended", "stopped")) or (effect is None and self._is_recorded(frame)):
@@ -69,7 +70,6 @@ class Calls:
         record: dict[str, Any] = decode(frame.record)
         attempt = dispatch.attempt if dispatch is not None else ""
         fact = e.ModelCalled(effect=frame.effect, dispatch=frame.dispatch, attempt=attempt, **record)
-        task = self._engine.tasks.get(frame.task)
         error = from_wire(record["error"]) if record["error"] else None
         then = partial(self._engine.effects.answer, dispatch, effect) if dispatch is not None and effect is not None else None
         self._engine.record(task, fact, then, task_id=frame.task)

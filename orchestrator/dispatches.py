@@ -244,6 +244,8 @@ class Dispatches:
         """The dispatch that this replica has just finished, none (and a record of it) where it is not the current one. One that was
         finished before this orchestrator came is nobody's, and no less finished."""
         dispatch = self.live.get(id)
+        if dispatch is None and self._engine.parking.fetch_owner(id) is not None:
+            dispatch = self.live.get(id)
         if dispatch is not None and dispatch.attempt == attempt and not dispatch.suspended and dispatch.replica in (replica, None):
             if dispatch.replica is replica:
                 self._free(replica)

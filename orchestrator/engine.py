@@ -20,6 +20,7 @@ from interlock.orchestrator.effects import Effects
 from interlock.orchestrator.inbox import Inbox
 from interlock.orchestrator.letters import Letters
 from interlock.orchestrator.marks import Marks
+from interlock.orchestrator.parking import Parking
 from interlock.orchestrator.peers import PeerRef, Peers
 from interlock.orchestrator.posts import Posts
 from interlock.orchestrator.router import Router
@@ -56,7 +57,7 @@ class Engine:
     `lost(name, why)` is told of every peer process that has ended or does not answer, `gone(name)` ends what may be left of one and says
     whether a warden has seen that nothing is. `failed(error)` is told that this engine has stopped itself: it met a newer epoch or a fault
     of its own, and only a new engine on the same store may go on. `told` hears of every task's end, but for a crash just then. `inquire`
-    says what a lost runner was doing.
+    says what a lost runner was doing. `tasks` are those in memory; `parking` has the others that live.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Engine:
         self._marks = Marks(self.catalog)
         self.workflows, self.suspects, self.dispatches = Workflows(self), Suspects(self), Dispatches(self)
         self.effects, self.inbox, self.admission, self.posts = Effects(self), Inbox(self), Admission(self), Posts(self)
-        self.letters = Letters(self)
+        self.letters, self.parking = Letters(self), Parking(self)
         self.calls, self.deeds, self.peers = Calls(self), Deeds(self), Peers(self, lost)
         self.detached = False
         self.resumed = False
@@ -107,8 +108,11 @@ class Engine:
                 self.registered.append((fact.contract, fact.version, fact.schema))
             elif isinstance(fact, e.AppDeployed):
                 self.router.deploy(AppSpec.from_wire(fact.spec))
-        for id in self.store.live_tasks():
-            task = self.tasks[id] = fold(id, self.store.entries(id))
+        self.parking.restore(self.store.parked())
+        awake = [id for id in self.store.live_tasks() if id not in self.parking]
+        entries = self.store.entries_of(awake)
+        for id in awake:
+            task = self.tasks[id] = fold(id, entries.pop(id))
             self.dispatches.live.update(task.dispatches)
             for dispatch in task.dispatches.values():
                 self.deeds.restore(dispatch)
@@ -121,13 +125,14 @@ class Engine:
             self.attempt(task.id, self._resume_task, task)
         self.workflows.adopt_orphans()
         self.calls.call_waiting()
+        self.parking.watch()
         self.background(self._close_forgotten())
 
     async def _close_forgotten(self) -> None:
         """Close the budgets that an engine before this one opened and could not close any more: it died right after it had given their
         tasks their outcome, or before it had accepted them."""
         for id in await self.budgets.opened():
-            if not self.detached and id not in self.tasks and not self.admission.is_coming(id):
+            if not self.detached and not self.is_live(id) and not self.admission.is_coming(id):
                 await self.budgets.close(id)
 
     def _resume_task(self, task: TaskState) -> None:
@@ -138,6 +143,14 @@ class Engine:
         for dispatch in list(task.dispatches.values()):
             self.deeds.resume(dispatch)
             self.dispatches.resume(dispatch)
+
+    def is_live(self, id: str) -> bool:
+        """Whether the task has begun and has no outcome yet, in memory or parked."""
+        return id in self.tasks or id in self.parking
+
+    def task(self, id: str) -> TaskState | None:
+        """The live task, in memory again where it was parked."""
+        return self.tasks.get(id) or self.parking.fetch(id)
 
     def background(self, work: Coroutine[Any, Any, None], id: str = "") -> None:
         """Do something beside, for the task `id` where it is for one; a failure of it ends that task, else this engine."""
@@ -194,6 +207,8 @@ class Engine:
 
         `task_id` names the task of a fact that comes after the task has left memory.
         """
+        if task is None and task_id in self.parking:
+            task = self.parking.fetch(task_id)
         id = task.id if task is not None else task_id
         at = self.store.append(id, fact, partial(self.attempt, id, then) if then is not None else None)
         if task is not None:
@@ -298,7 +313,7 @@ class Engine:
     async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
         """The supervisor's order: the task has its outcome, durably, when this returns true."""
         await self.admission.settled(task)
-        live = self.tasks.get(task)
+        live = self.task(task)
         if live is not None and not live.outcome:
             self.record(live, e.OrderRecorded(order, what, by, why))
             outcome = Outcome.BUDGET_EXCEEDED if what == "budget" else Outcome.KILLED
@@ -338,7 +353,7 @@ class Engine:
         """Wait until something more of a live task is durable than was when this was called."""
         if self.store.pending:
             await self.durable()
-        elif id in self.tasks:
+        elif self.is_live(id):
             waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._watching.setdefault(id, set()).add(waiting)
             try:

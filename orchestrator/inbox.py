@@ -26,7 +26,7 @@ class Inbox:
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
-        self._tasks: dict[str, str] = {}  # item → task, of live tasks
+        self._tasks: dict[str, str] = {}  # item → task, of those in memory
 
     # --- asking ----------------------------------------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ class Inbox:
 
     def decide(self, id: str, *, approve: bool, by: str, note: str) -> None:
         """A human has decided. Raises `UnknownItem` or `AlreadyDecided`; the caller waits until it is durable."""
-        task = self._engine.tasks.get(self._tasks.get(id, ""))
+        task = self._engine.task(self._tasks.get(id) or self._engine.store.item_task(id))
         item = task.items.get(id) if task is not None else None
         if task is None or item is None or task.outcome:
             raise UnknownItem(item=id)
@@ -161,7 +161,7 @@ class Inbox:
         if item.kind == "diverged":
             if item.decision == "denied":
                 engine.end(task, Outcome.FAILED, f"diverged: {task.divergence}")
-            elif task.runner is None:
+            elif task.runner is None and task.rested < task.events:
                 engine.store.barrier(lambda: engine.workflows.load(task) if task.runner is None else None)
             return
         dispatch = task.dispatches.get(item.dispatch)

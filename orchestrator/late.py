@@ -28,6 +28,7 @@ class LateEnds:
 
     def ended(self, frame: ToolEnded) -> None:
         """Record it: as the end of its effect where nobody knew that, else as a reply that came too late."""
+        self._engine.task(frame.task)
         intent = self._intended(frame)
         spec = self._engine.router.known_tools.get((intent[0], frame.tool)) if intent is not None else None
         if intent is None or spec is None or (not frame.ok and stays_unknown(spec, frame.value)):

@@ -46,7 +46,7 @@ class Posts:
         """Take a message, durably. Raises `Refused` errors; a refusal to a known task is recorded."""
         engine = self._engine
         await engine.admission.settled(post.task)
-        task = engine.tasks.get(post.task)
+        task = engine.task(post.task)
         engine.check_ledger()
         facts = [] if task is not None else [entry.open() for entry in engine.store.entries(post.task)]
         if task is None and not any(isinstance(fact, e.TaskAccepted) for fact in facts):

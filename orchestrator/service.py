@@ -4,7 +4,7 @@ The Ray actor and the local bus both hand their calls to this one object. Every 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from interlock.orchestrator.admission import Submission
@@ -15,6 +15,7 @@ from interlock.orchestrator.ledger.projections import InboxRow
 from interlock.orchestrator.ledger.reader import Reads
 from interlock.orchestrator.letters import DEAD
 from interlock.orchestrator.posts import Post
+from interlock.orchestrator.state import TaskState
 from interlock.orchestrator.watches import Watches
 from interlock.schemas import entries as e
 from interlock.schemas.errors import (
@@ -78,11 +79,11 @@ class Service:
         """A task's entries with a number above `after` and whether it has ended; waits up to `seconds` for the first new one."""
         try:
             async with asyncio.timeout(seconds):
-                while not (found := self._reads.entries(task, after)) and task in self._engine.tasks:
+                while not (found := self._reads.entries(task, after)) and self._engine.is_live(task):
                     await self._engine.changed(task)
         except TimeoutError:
             found = self._reads.entries(task, after)
-        ended = task not in self._engine.tasks
+        ended = not self._engine.is_live(task)
         if ended and not found and not self._reads.entries(task):
             raise UnknownTask(task=task)
         return [(one.seq, one.epoch, one.at, one.task, one.kind, one.data, one.hash) for one in found], ended
@@ -122,7 +123,7 @@ class Service:
     async def decide_letter(self, item: str, retry: bool, by: str, note: str) -> None:
         """Hand a dead letter out again, or drop it; durably. Raises `UnknownLetter`, `LetterOver` or `AlreadyDecided`."""
         row = self._letter(item)
-        if row.task not in self._engine.tasks:
+        if not self._engine.is_live(row.task):
             task = self._reads.task(row.task)
             raise LetterOver(item=item, why=f"{row.task} has ended as {task.outcome if task is not None else 'another'}")
         await self._engine.decide(item, approve=retry, by=by, note=note)
@@ -184,12 +185,17 @@ class Service:
         return {
             "epoch": engine.store.epoch,
             "ledger": stall_to_wire(engine.store.health()),
-            "live_tasks": len(engine.tasks),
-            "waiting_tasks": sum(1 for task in engine.tasks.values() if task.open_items),
-            "dead_letters": sum(1 for task in engine.tasks.values() for item in task.open_items if item.kind == DEAD),
+            "live_tasks": len(engine.tasks) + len(engine.parking),
+            "parked_tasks": len(engine.parking),
+            "waiting_tasks": sum(1 for task in engine.tasks.values() if task.open_items) + engine.parking.waiting,
+            "dead_letters": _dead_letters(engine.tasks.values()) + engine.parking.dead,
             "suspects": len(engine.suspects),
             "live_dispatches": len(engine.dispatches.live),
             "queues": {name: len(pool.queue) for name, pool in engine.router.pools.items()},
             "checkpoints": self._keeper.status() if self._keeper is not None else None,
             "peers": [{"name": channel.name, "pool": channel.pool, "load": channel.load} for channel in engine.peers.channels.values()],
         }
+
+
+def _dead_letters(tasks: Iterable[TaskState]) -> int:
+    return sum(1 for task in tasks for item in task.open_items if item.kind == DEAD)

@@ -79,7 +79,9 @@ class TaskState:
     that has not done so yet; `posts` are the messages that were sent into it, by their ids, each with a digest of what it said.
 
     `strikes`: how many runners were lost in a row in the middle of it, the last after event `struck`; `losses` of them there were in all.
-    Once it has come to rest there it is `cleared`, until the next one."""
+    Once it has come to rest there it is `cleared`, until the next one.
+
+    `moved` is the time of the last fact; `parked` says that this was that it leaves memory."""
 
     id: str
     type: str = ""
@@ -108,6 +110,8 @@ class TaskState:
     sides: Any = None
     outcome: str = ""
     ended: e.TaskEnded | None = None
+    moved: int = 0
+    parked: bool = False
     runner: Channel | None = None
 
     @property
@@ -125,6 +129,7 @@ class TaskState:
 
 def apply(task: TaskState, fact: e.Fact, at: int) -> None:
     """Fold one fact into the task."""
+    task.moved, task.parked = at, False
     step = _STEPS.get(type(fact))
     if step is not None:
         step(task, fact, at)
@@ -317,7 +322,7 @@ def _decided(task: TaskState, fact: e.ItemDecided, at: int) -> None:
     if item.kind == "unknown" and fact.decision == "denied" and effect is not None and effect.status == "unknown":
         effect.status = "asked"
     if item.kind == "diverged" and fact.decision == "approved":
-        task.diverged = False
+        task.diverged, task.rested = False, -1
     if item.kind == "dead" and item.dispatch in task.dispatches:
         task.dispatches[item.dispatch].lost = 0
 
@@ -329,6 +334,11 @@ def _diverged(task: TaskState, fact: e.TaskDiverged, at: int) -> None:
 def _runner_lost(task: TaskState, fact: e.RunnerLost, at: int) -> None:
     task.strikes, task.struck, task.cleared = fact.strike, fact.event, False
     task.losses += 1
+
+
+def _parked(task: TaskState, fact: e.TaskParked, at: int) -> None:
+    task.rested, task.parked = task.events, True
+    task.cleared = task.rested >= task.struck
 
 
 def _ended(task: TaskState, fact: e.TaskEnded, at: int) -> None:
@@ -362,5 +372,6 @@ _STEPS: dict[type[e.Fact], Callable[[TaskState, Any, int], None]] = {
     e.ItemDecided: _decided,
     e.TaskDiverged: _diverged,
     e.RunnerLost: _runner_lost,
+    e.TaskParked: _parked,
     e.TaskEnded: _ended,
 }

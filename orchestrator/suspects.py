@@ -50,6 +50,10 @@ class Suspects:
     def __len__(self) -> int:
         return len(self._waiting) + bool(self._alone)
 
+    def is_one(self, id: str) -> bool:
+        """Whether the task is a suspect now, or may be one."""
+        return id in self._asked or id in self._waiting or id == self._alone
+
     def keeps(self, task: TaskState) -> bool:
         """Whether the task is not to be activated now: it may be a suspect, or is one and waits for its turn."""
         if task.id in self._asked or task.id in self._waiting:

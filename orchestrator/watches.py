@@ -54,7 +54,7 @@ class Watches:
         return dict(watch.ends)
 
     def _follow(self, watch: _Watch, task: str) -> None:
-        if task not in self._engine.tasks:
+        if not self._engine.is_live(task):
             fact = self._past(task)
             watch.ends[task] = _wire(fact) if fact is not None else {"outcome": "", "error": UnknownTask(task=task).to_wire()}
             return

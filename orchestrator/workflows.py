@@ -53,11 +53,15 @@ class Workflows:
         self._hand(task, frames, runner)
 
     def resume(self, task: TaskState) -> None:
-        """A new orchestrator: its timers run again, and some runner holds it."""
+        """A new orchestrator: its timers run again, and some runner holds it where it is not known to be at rest."""
+        self.arm(task)
+        if task.runner is None and task.rested < task.events:
+            self.load(task)
+
+    def arm(self, task: TaskState) -> None:
+        """Set the timers of a task that was read from the ledger."""
         for n, fires in list(task.timers.items()):
             self._arm(task, n, fires)
-        if task.runner is None:
-            self.load(task)
 
     def _hand(self, task: TaskState, frames: list[list[Any]], runner: Channel | None = None) -> None:
         runner = runner or self.pick()
@@ -88,7 +92,8 @@ class Workflows:
                 continue
             task.runner = runner
             runner.load += 1
-            self._engine.attempt(id, self._catch_up, task, runner, int(seen))
+            if int(seen) < task.events:
+                self._engine.attempt(id, self._catch_up, task, runner, int(seen))
         if self._engine.resumed:
             self.adopt_orphans()
 

@@ -4,7 +4,7 @@ An entry is written once and never changes; fields may only be added, with a def
 also a `Fragment` of bytes that are JSON already, so that a payload is encoded once).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from interlock.schemas.canonical import decode
@@ -149,6 +149,19 @@ class RunnerLost(Fact):
     why: str
     event: int
     strike: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskParked(Fact):
+    """Nothing is under way for the task: it leaves memory until somebody wants something of it, at the latest at `wakes` (microseconds; 0:
+    never by itself). It is parked as long as this is the last entry about it. `items` are open in the inbox, `dead` of them dead letters;
+    `dispatches` wait for them."""
+
+    KIND: ClassVar[str] = "task.parked"
+    wakes: int = 0
+    items: int = 0
+    dead: int = 0
+    dispatches: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +335,7 @@ KINDS: dict[str, type[Any]] = {
         PostRefused,
         TaskDiverged,
         RunnerLost,
+        TaskParked,
         TaskEnded,
         OrderRecorded,
         ReceiptRecorded,

@@ -109,6 +109,15 @@ class Store(Protocol):
     def live_tasks(self) -> list[str]:
         """Tasks without an outcome, in order of acceptance."""
 
+    def parked(self) -> list[Entry]:
+        """The last entries of those live tasks that are parked: each says so."""
+
+    def entries_of(self, tasks: Sequence[str]) -> dict[str, list[Entry]]:
+        """The durable entries of many tasks at once, each task's in order."""
+
+    def item_task(self, item: str) -> str:
+        """The task of something that was durably asked of a human; empty where there is no such item."""
+
     def deed(self, name: str) -> Deed | None:
         """What is durably known of a deed under its name."""
 

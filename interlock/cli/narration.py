@@ -14,7 +14,7 @@ from interlock.schemas.errors import PatchFailed
 from interlock.tools.diffs import parse
 
 _WORDS = 160
-_UNTOLD = (e.DispatchSuspended, e.EffectIntended, e.ItemAsked)
+_UNTOLD = (e.DispatchSuspended, e.EffectIntended, e.ItemAsked, e.TaskParked)
 
 
 class Told(NamedTuple):

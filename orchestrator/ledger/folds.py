@@ -148,6 +148,7 @@ _SAY: dict[type[e.Fact], Callable[[Any, str], Said]] = {
     e.PostRefused: lambda f, _: ("bus", f"refused {f.contract} from {f.by}: {_code(f.error)}", ""),
     e.TaskDiverged: lambda f, _: ("workflow", "replay differs from the record; the task waits", ""),
     e.RunnerLost: lambda f, _: ("bus", f"runner {f.runner} was lost in the middle of the workflow: {f.why} (strike {f.strike})", ""),
+    e.TaskParked: lambda f, _: ("bus", "left memory until something happens", ""),
     e.TaskEnded: _said_end,
     e.OrderRecorded: lambda f, _: (f.by, f"ordered {f.what}: {f.why}", ""),
     e.ReceiptRecorded: lambda f, _: ("supervisor", "receipt of the order", ""),

@@ -14,7 +14,7 @@ from interlock.orchestrator.ledger.chain import GENESIS
 from interlock.orchestrator.ledger.notes import Checkpoint
 from interlock.orchestrator.ledger.projections import PROJECTED, AppRow, ContractRow, DeedRow, InboxRow, Row, Tables, TaskRow
 from interlock.orchestrator.ledger.writer import Opened, Stored, Writer
-from interlock.schemas.entries import Entry
+from interlock.schemas.entries import Entry, TaskParked
 from interlock.schemas.errors import InterlockError, StaleEpoch, StorePaused
 from interlock.schemas.ports import Clock, Stall
 from interlock.schemas.record import State
@@ -51,6 +51,10 @@ class Disk:
     def live_tasks(self) -> list[str]:
         return [row.task for row in sorted(self._rows(TaskRow), key=lambda row: row.seq) if not row.outcome]
 
+    def parked(self) -> list[Entry]:
+        last = [self._by_task[task][-1] for task in self.live_tasks()]
+        return sorted((entry for entry in last if entry.kind == TaskParked.KIND), key=lambda entry: entry.seq)
+
     def inbox(self, open_only: bool = True) -> list[InboxRow]:
         found = [row for row in self._rows(InboxRow) if not (open_only and row.decision)]
         return sorted(found, key=lambda row: row.seq)
@@ -61,6 +65,9 @@ class Disk:
     def entries(self, task: str, after: int = 0) -> list[Entry]:
         found = self._by_task.get(task, [])
         return found[bisect_right(found, after, key=lambda entry: entry.seq) :]
+
+    def entries_of(self, tasks: Sequence[str]) -> dict[str, list[Entry]]:
+        return {task: self.entries(task) for task in tasks if task in self._by_task}
 
     def all_entries(self, after: int = 0, limit: int = 1000) -> list[Entry]:
         return self.log[after : after + limit]

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from interlock.orchestrator.ledger.audit import audit
 from interlock.orchestrator.ledger.notes import Checkpoint
 from interlock.orchestrator.ledger.projections import AppRow, ContractRow, DeedRow, InboxRow, Row, TaskRow
-from interlock.schemas.entries import Entry
+from interlock.schemas.entries import Entry, TaskParked
 from interlock.schemas.errors import LedgerDamaged, NoLedger
 from interlock.schemas.record import State
 
@@ -23,6 +23,14 @@ APPLICATION_ID = 0x494C434B
 SCHEMA_VERSION = 2
 
 _PAGE = 1000
+
+_TASKS_AT_ONCE = 100
+_ENTRIES_OF = f"SELECT * FROM entries WHERE task IN ({','.join('?' * _TASKS_AT_ONCE)}) ORDER BY seq"
+
+_PARKED = (
+    "SELECT entries.* FROM tasks JOIN entries ON entries.seq = (SELECT max(seq) FROM entries AS own WHERE own.task = tasks.task) "
+    "WHERE tasks.outcome = '' AND entries.kind = ? ORDER BY entries.seq"
+)
 
 
 class Reads(Protocol):
@@ -36,6 +44,9 @@ class Reads(Protocol):
     def live_tasks(self) -> list[str]:
         """Tasks without an outcome, in order of acceptance."""
 
+    def parked(self) -> list[Entry]:
+        """The last entries of those live tasks that are parked, oldest first: each is a `task.parked`."""
+
     def inbox(self, open_only: bool = True) -> list[InboxRow]:
         """What waits for a human, or all that ever did, oldest first."""
 
@@ -43,6 +54,9 @@ class Reads(Protocol):
 
     def entries(self, task: str, after: int = 0) -> list[Entry]:
         """A task's entries with a number above `after`, in order (`""`: those of the bus itself)."""
+
+    def entries_of(self, tasks: Sequence[str]) -> dict[str, list[Entry]]:
+        """The entries of many tasks at once, each task's in order; those without any are left out."""
 
     def all_entries(self, after: int = 0, limit: int = _PAGE) -> list[Entry]:
         """The next entries after number `after`."""
@@ -86,6 +100,9 @@ class SqlReader:
     def live_tasks(self) -> list[str]:
         return [task for (task,) in self.all("SELECT task FROM tasks WHERE outcome = '' ORDER BY seq")]
 
+    def parked(self) -> list[Entry]:
+        return [Entry(*row) for row in self.all(_PARKED, TaskParked.KIND)]
+
     def inbox(self, open_only: bool = True) -> list[InboxRow]:
         which = "WHERE decision = ''" if open_only else ""
         return [InboxRow(*row) for row in self.all(f"SELECT * FROM inbox {which} ORDER BY seq")]
@@ -96,6 +113,15 @@ class SqlReader:
 
     def entries(self, task: str, after: int = 0) -> list[Entry]:
         return [Entry(*row) for row in self.all("SELECT * FROM entries WHERE task = ? AND seq > ? ORDER BY seq", task, after)]
+
+    def entries_of(self, tasks: Sequence[str]) -> dict[str, list[Entry]]:
+        found: dict[str, list[Entry]] = {}
+        for start in range(0, len(tasks), _TASKS_AT_ONCE):
+            some = tasks[start : start + _TASKS_AT_ONCE]
+            for row in self.all(_ENTRIES_OF, *some, *[None] * (_TASKS_AT_ONCE - len(some))):
+                entry = Entry(*row)
+                found.setdefault(entry.task, []).append(entry)
+        return found
 
     def all_entries(self, after: int = 0, limit: int = _PAGE) -> list[Entry]:
         return [Entry(*row) for row in self.all("SELECT * FROM entries WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)]

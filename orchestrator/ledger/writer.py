@@ -8,7 +8,7 @@ acknowledged, every call is refused and `on_failure` is told once.
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Self
 
@@ -152,6 +152,19 @@ class Writer(ABC):
     def live_tasks(self) -> list[str]:
         """Tasks without an outcome, in order of acceptance."""
         return self.reader.live_tasks()
+
+    def parked(self) -> list[Entry]:
+        """The last entries of those live tasks that are parked: each says so."""
+        return self.reader.parked()
+
+    def entries_of(self, tasks: Sequence[str]) -> dict[str, list[Entry]]:
+        """The durable entries of many tasks at once, each task's in order."""
+        return self.reader.entries_of(tasks)
+
+    def item_task(self, item: str) -> str:
+        """The task of something that was durably asked of a human; empty where there is no such item."""
+        row = self.reader.item(item)
+        return row.task if row is not None else ""
 
     def deed(self, name: str) -> DeedRow | None:
         """What is durably known of a deed."""

@@ -19,6 +19,7 @@ import pytest
 from shop import PLAYBOOK, OrderPlaced, World, boss, make_shop
 
 from interlock.orchestrator.ledger.projections import refold
+from interlock.orchestrator.parking import ParkingPace
 from interlock.schemas.entries import Entry
 from interlock.schemas.errors import InterlockError
 from interlock.testing.simulation import Simulation, simulate
@@ -75,6 +76,17 @@ def recorded(sim: Simulation) -> list[tuple[str, str]]:
     return frames
 
 
+def parking(crash: Crash | None) -> Crash:
+    """Whatever waits for a moment leaves memory."""
+
+    def arm(sim: Simulation) -> None:
+        sim.parking = ParkingPace(still=0.0, each=0.0, look=0.2)
+        if crash is not None:
+            crash(sim)
+
+    return arm
+
+
 def play_shop(crash: Crash | None = None) -> Played:
     world = World()
     app = make_shop(world)
@@ -88,7 +100,7 @@ def play_shop(crash: Crash | None = None) -> Played:
         assert not world.repeated
         return end
 
-    return simulate(main, app, PLAYBOOK, arm=crash)
+    return simulate(main, app, PLAYBOOK, arm=parking(crash))
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +135,7 @@ def play_invoicing(invoicing: ModuleType, tmp_path: Path) -> Callable[[Crash | N
             task = await sim.bus.submit(app.workflows["invoice_generation"], invoicing.InvoiceRequest(order_id="7294"), id="one")
             return await played(sim, task, rows, frames)
 
-        return simulate(main, app, INVOICING / "playbook.json", arm=crash)
+        return simulate(main, app, INVOICING / "playbook.json", arm=parking(crash))
 
     return play
 

@@ -17,6 +17,7 @@ from interlock import Budget
 from interlock.actors.supervisor.journal import Row
 from interlock.actors.supervisor.meters import Meters
 from interlock.orchestrator.ledger.projections import refold
+from interlock.orchestrator.parking import ParkingPace
 from interlock.schemas import entries as e
 from interlock.schemas.entries import Entry
 from interlock.schemas.errors import AlreadyEnded, UnknownTask
@@ -52,6 +53,8 @@ class Storm:
         self.rate, self.again = chance.choice((0.3, 1.0, 2.0)), chance.choice((0.0, 0.3, 0.6))
         self.at_entry, self.at_row, self.at_frame = (chance.choice((0.0, 0.01, 0.05)) for _ in range(3))
         sim.on_entry, sim.on_row, sim.on_frame, sim.on_work = self.entry, self.row, self.frame, self.work
+        parks = random.Random(f"parking {seed}")
+        sim.parking = sim.engine.parking.pace = ParkingPace(parks.choice((0.0, 0.3, 5.0)), 0.0, parks.choice((0.05, 0.2, 1.0)))
 
     def entry(self, entry: Entry) -> None:
         if self.random.random() < self.at_entry:
@@ -142,6 +145,7 @@ async def storm(sim: Simulation, seed: int, world: World, app: Any) -> Run:
     assert sim.store.reader.verify() == len(log)
     assert refold(log) == sim.store.disk.tables.rows  # type: ignore[attr-defined]
     assert not sim.engine.tasks
+    assert len(sim.engine.parking) == 0
     assert all(len(sim.supervisor.pools.members(pool)) >= 1 for pool in ("pricing", "cashier", "runners", "models"))
     return Run(log, list(sim.rows), world, accepted, decided, killed, outcomes)
 

@@ -162,7 +162,7 @@ def test_an_entry_condition_that_hangs_is_refused_and_its_runner_replaced() -> N
 def test_a_poll_that_finds_nothing_leaves_nothing_behind_and_reads_only_what_is_new() -> None:
     async def main(sim: Simulation) -> None:
         task = await sim.bus.submit_json("flow", {"how": "sleep"}, id="a")
-        await asyncio.sleep(1)
+        await asyncio.sleep(10)
         entries, ended = await sim.ask("entries", task.id, 0, 1.0)
         assert entries
         assert not ended

@@ -1,0 +1,210 @@
+"""Parking: a task that only waits leaves memory, and comes back with whatever happens to it.
+
+A task is parked once its workflow is at rest, nothing is under way for it anywhere, and for a while nothing has moved. That is recorded, so
+it also says that its workflow owes nothing: a later orchestrator neither reads nor replays it before its time. It is parked as long as that
+is the last entry about it. Of its state nothing is kept but its name and when it wakes; it is folded again from the ledger when somebody
+wants something of it, and its workflow is replayed by a runner when there is an event for it.
+"""
+
+import heapq
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from interlock.orchestrator.letters import DEAD
+from interlock.orchestrator.state import DispatchState, TaskState, fold
+from interlock.schemas import entries as e
+from interlock.schemas.times import after
+
+if TYPE_CHECKING:
+    from interlock.orchestrator.engine import Engine
+
+WAKES_AT_ONCE, WAKE_PAUSE = 50, 0.05
+"""How many are fetched in one turn of the event loop when many wake at one time, and the seconds to the next ones: in between, what came
+back is worked on and parked again, so that they are never all in memory."""
+
+_LOOK, _WAKE = "parking", "wakes"
+
+
+class ParkingPace(NamedTuple):
+    """Seconds: a task is parked that has not moved for `still`, and `each` for every event that a replay of it goes through, so that it
+    costs little against the time that it was away. One looks every `look`."""
+
+    still: float = 5.0
+    each: float = 0.01
+    look: float = 1.0
+
+
+class Parking:
+    """The engine's desk for tasks that are not in memory: `id in parking` says which. None of their entries waits for the disk."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self.pace = ParkingPace()
+        self._wakes: dict[str, int] = {}
+        self._alarms: list[tuple[int, str]] = []  # a heap; what is not in `_wakes` at that time any more counts for nothing
+        self._waiting: set[str] = set()
+        self._dead: dict[str, int] = {}
+        self._owners: dict[str, str] = {}  # suspended dispatch → its parked task
+        self._looking = False
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._wakes
+
+    def __len__(self) -> int:
+        return len(self._wakes)
+
+    @property
+    def waiting(self) -> int:
+        """How many of them wait for a human."""
+        return len(self._waiting)
+
+    @property
+    def dead(self) -> int:
+        """How many dead letters they have."""
+        return sum(self._dead.values())
+
+    def restore(self, entries: Iterable[e.Entry]) -> None:
+        """What an orchestrator before this one has parked stays so."""
+        for entry in entries:
+            fact = entry.open()
+            assert isinstance(fact, e.TaskParked)
+            self._keep(entry.task, fact)
+
+    # --- leaving ---------------------------------------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """There is a task in memory: look now and then whether it may leave."""
+        if not self._looking:
+            self._looking = True
+            timers = self._engine.timers
+            timers.set("", _LOOK, after(self._engine.clock.now(), self.pace.look), self._look)
+
+    def _look(self) -> None:
+        engine, now = self._engine, self._engine.clock.now()
+        self._looking = False
+        since = now - int(self.pace.still * 1e6)
+        if engine.resumed and engine.store.stalled is None:
+            for task in [task for task in engine.tasks.values() if task.moved <= since and self._may_leave(task, now)]:
+                engine.attempt(task.id, self._park, task)
+        if engine.tasks:
+            self.watch()
+
+    def _may_leave(self, task: TaskState, now: int) -> bool:
+        """Whether nothing of it is under way, and nothing will be soon."""
+        replay = int((self.pace.still + self.pace.each * task.events) * 1e6)
+        wakes = _wakes(task)
+        return (
+            now - task.moved >= replay
+            and not (wakes and wakes - now < replay)
+            and not task.outcome
+            and (task.diverged or task.rested >= task.events)
+            and not self._engine.suspects.is_one(task.id)
+            and all(map(self._is_idle, task.dispatches.values()))
+        )
+
+    def _is_idle(self, dispatch: DispatchState) -> bool:
+        """Whether it waits for a human, nobody has anything of it any more, and nobody else waits for what became of its writes."""
+        return (
+            bool(dispatch.suspended)
+            and dispatch.replica is None
+            and not self._engine.dispatches.is_letting_go(dispatch.id, dispatch.attempt)
+            and all(effect.status in ("asked", "ended") and not effect.to_settle for effect in dispatch.effects.values())
+        )
+
+    def _park(self, task: TaskState) -> None:
+        if task.parked:  # it was fetched for nothing
+            self._leave(task)
+        else:
+            self._engine.record(task, _parked(task), partial(self._leave, task))
+
+    def _leave(self, task: TaskState) -> None:
+        """Drop it from memory, here and in its runner, unless something has happened meanwhile."""
+        engine = self._engine
+        if not task.parked or engine.tasks.get(task.id) is not task:
+            return
+        self._keep(task.id, _parked(task))
+        engine.workflows.forget(task)
+        for n in task.timers:
+            engine.timers.cancel(task.id, f"timer {n}")
+        engine.inbox.forget(task)
+        for dispatch in task.dispatches.values():
+            engine.dispatches.live.pop(dispatch.id, None)
+            for effect in dispatch.effects.values():
+                engine.deeds.leave(effect)
+        del engine.tasks[task.id]
+
+    def _keep(self, id: str, fact: e.TaskParked) -> None:
+        self._wakes[id] = fact.wakes
+        if fact.items:
+            self._waiting.add(id)
+        if fact.dead:
+            self._dead[id] = fact.dead
+        self._owners.update(dict.fromkeys(fact.dispatches, id))
+        if fact.wakes:
+            self._set_alarm(id, fact.wakes)
+
+    # --- coming back -----------------------------------------------------------------------------------------------------
+
+    def fetch(self, id: str) -> TaskState | None:
+        """The parked task, in memory again, as its entries tell; none where there is no such task. Its workflow is replayed with its next
+        event."""
+        if id not in self._wakes:
+            return None
+        engine = self._engine
+        task = fold(id, engine.store.entries(id))
+        self._forget(task)
+        engine.tasks[id] = task
+        engine.dispatches.live.update(task.dispatches)
+        engine.workflows.arm(task)
+        engine.inbox.know(task)
+        for item in task.open_items:
+            engine.inbox.watch(task, item)
+        self.watch()
+        return task
+
+    def _fetch_due(self, id: str) -> None:
+        self.fetch(id)
+
+    def fetch_owner(self, dispatch: str) -> TaskState | None:
+        """The parked task that this dispatch belongs to, in memory again."""
+        return self.fetch(self._owners.get(dispatch, ""))
+
+    def _forget(self, task: TaskState) -> None:
+        del self._wakes[task.id]
+        self._waiting.discard(task.id)
+        self._dead.pop(task.id, None)
+        for dispatch in task.dispatches:
+            self._owners.pop(dispatch, None)
+
+    def _set_alarm(self, id: str, wakes: int) -> None:
+        if len(self._alarms) > 2 * len(self._wakes) + 1000:
+            self._alarms = [(at, one) for one, at in self._wakes.items() if at]
+            heapq.heapify(self._alarms)
+        else:
+            heapq.heappush(self._alarms, (wakes, id))
+        if self._alarms[0] == (wakes, id):
+            self._engine.timers.set("", _WAKE, wakes, self._wake)
+
+    def _wake(self) -> None:
+        """Fetch what is due: its timers run again, and are due at once."""
+        engine, now = self._engine, self._engine.clock.now()
+        for _ in range(WAKES_AT_ONCE):
+            if not self._alarms or self._alarms[0][0] > now:
+                break
+            wakes, id = heapq.heappop(self._alarms)
+            if self._wakes.get(id) == wakes:
+                engine.attempt(id, self._fetch_due, id)
+        if self._alarms:
+            at = self._alarms[0][0]
+            engine.timers.set("", _WAKE, max(at, after(now, WAKE_PAUSE)) if at <= now else at, self._wake)
+
+
+def _wakes(task: TaskState) -> int:
+    """When the first of what it waits for is due by the clock; 0 where nothing is."""
+    return min((*task.timers.values(), *(item.expires for item in task.open_items)), default=0)
+
+
+def _parked(task: TaskState) -> e.TaskParked:
+    items = task.open_items
+    return e.TaskParked(_wakes(task), len(items), sum(item.kind == DEAD for item in items), list(task.dispatches))

@@ -24,7 +24,7 @@ from interlock.actors.supervisor.journal import Journal, MemoryJournal, Order
 from interlock.actors.supervisor.sweep import Pace
 from interlock.actors.warden import OwnProcess
 from interlock.app import App
-from interlock.backend import check_not_ended
+from interlock.backend import check_kill
 from interlock.cell import Cell, LocalPeer
 from interlock.local_ports import RESTART_SECONDS, LocalBudgets, LocalHosts, LocalOrders, LocalSpawner
 from interlock.orchestrator.engine import Engine
@@ -35,7 +35,16 @@ from interlock.orchestrator.ledger.writer import Writer
 from interlock.orchestrator.parking import ParkingPace
 from interlock.orchestrator.peers import PeerRef
 from interlock.orchestrator.service import Service
-from interlock.schemas.errors import InterlockError, NoLedger, OrderNotKept, OrderStands, StoreAway, StoreFailed, StorePaused
+from interlock.schemas.errors import (
+    InterlockError,
+    LedgerUnreachable,
+    NoLedger,
+    OrderNotKept,
+    OrderStands,
+    StoreAway,
+    StoreFailed,
+    StorePaused,
+)
 from interlock.schemas.places import JOURNAL_FILE, LEDGER_FILE, Database, Place
 from interlock.schemas.ports import Clock, Inquest, PeerGone, Processes, Stall
 from interlock.schemas.record import Receipt
@@ -137,9 +146,12 @@ class Assembly:
         """The ledger for the next epoch; `before` is the one of the epoch before."""
         if self._folder is None:
             return before.reopen(on_failure=self._store_failed) if isinstance(before, MemoryLedger) else self._memory()
-        place = self._database or self._folder / LEDGER_FILE
-        keeper = Keeper.beside(self._folder, partial(stores.open_reader, place), checkpoint_place())
-        return stores.open_ledger(place, self.clock, on_failure=self._store_failed, keeper=keeper).opened()
+        return self._found_store(self._folder).opened()
+
+    def _found_store(self, folder: Path) -> Writer:
+        place = self._database or folder / LEDGER_FILE
+        keeper = Keeper.beside(folder, partial(stores.open_reader, place), checkpoint_place())
+        return stores.open_ledger(place, self.clock, on_failure=self._store_failed, keeper=keeper)
 
     def _memory(self) -> Writer:
         return MemoryLedger(self.clock, on_failure=self._store_failed).opened()
@@ -166,8 +178,14 @@ class Assembly:
     async def restart_engine(self) -> None:
         """The next epoch takes up what is durable and goes on."""
         self.end_engine()
-        self.store = self.make_store(self.store)
+        self.store = await self._reopen_store()
         await self.start_engine()
+
+    async def _reopen_store(self) -> Writer:
+        """Beside the loop where it is found: a database may be away, and the supervisor shall work meanwhile."""
+        if self._folder is None:
+            return self.make_store(self.store)
+        return (await asyncio.to_thread(self._found_store, self._folder)).opened()
 
     def _store_failed(self, error: InterlockError) -> None:
         _LOG.error("the store of this bus has failed", exc_info=error)
@@ -191,7 +209,7 @@ class Assembly:
             await asyncio.sleep(RESTART_SECONDS)
             try:
                 return await self.restart_engine()
-            except (StorePaused, StoreAway) as pause:
+            except (StorePaused, StoreAway, LedgerUnreachable) as pause:
                 _LOG.warning("the next engine waits: %s", pause)
             except (NoLedger, StoreFailed) as error:
                 return self._store_failed(error)
@@ -325,7 +343,7 @@ class Assembly:
     async def kill(self, task: str, by: str, why: str) -> Receipt:
         """Stop a task by the whole ladder. Raises `UnknownTask` or `AlreadyEnded`; where the journal is stalled, `OrderStands` once the
         order is durable all the same, else `OrderNotKept`."""
-        check_not_ended(await self.ask("record", task))
+        await check_kill(task, self.ask("record", task))
         try:
             return await self.ask_supervisor(lambda supervisor: supervisor.ladder.kill(task, by, why))
         except StorePaused as pause:

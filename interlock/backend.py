@@ -1,19 +1,33 @@
 """What a driver's handle needs of a bus: one in this process (`interlock/local.py`) or on Ray (`interlock/cluster/backend.py`)."""
 
-from collections.abc import Sequence
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from interlock.orchestrator.admission import Submission
-from interlock.schemas.errors import AlreadyEnded
+from interlock.schemas.errors import AlreadyEnded, NotRunning, StoreAway
 from interlock.schemas.record import Outcome
 
 Wire = dict[str, Any]
 
 
-def check_not_ended(record: Wire) -> None:
-    """`AlreadyEnded` for the run record of a task that needs no killing; one that was killed may be killed again: same receipt."""
-    if record["outcome"] not in (None, Outcome.KILLED):
-        raise AlreadyEnded(task=record["task_id"], outcome=record["outcome"])
+CHECK_SECONDS = 2.0
+"""How long a kill waits for the orchestrator to say whether there is such a task."""
+
+_LOG = logging.getLogger("interlock")
+
+
+async def check_kill(task: str, record: Awaitable[Wire]) -> None:
+    """A mistyped task, or one that has ended, is said so at once (`UnknownTask`, `AlreadyEnded`), but for one that was killed: a second
+    kill has the same receipt. Where the orchestrator cannot say, the kill goes on without it."""
+    try:
+        outcome = (await asyncio.wait_for(record, CHECK_SECONDS))["outcome"]
+    except (TimeoutError, NotRunning, StoreAway):
+        _LOG.warning("the orchestrator cannot say whether there is such a task; %s is killed without it", task)
+    else:
+        if outcome not in (None, Outcome.KILLED):
+            raise AlreadyEnded(task=task, outcome=outcome)
 
 
 class Backend(Protocol):

@@ -10,6 +10,7 @@ from interlock.schemas.ledger_errors import CheckpointDamaged as CheckpointDamag
 from interlock.schemas.ledger_errors import LedgerDamaged as LedgerDamaged
 from interlock.schemas.ledger_errors import LedgerExists as LedgerExists
 from interlock.schemas.ledger_errors import LedgerInUse as LedgerInUse
+from interlock.schemas.ledger_errors import LedgerUnreachable as LedgerUnreachable
 from interlock.schemas.ledger_errors import NoCheckpoints as NoCheckpoints
 from interlock.schemas.ledger_errors import NoLedger as NoLedger
 from interlock.schemas.ledger_errors import NoProof as NoProof

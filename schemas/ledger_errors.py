@@ -8,6 +8,13 @@ class NoLedger(InterlockError):
     template = "No ledger can be opened at {path}: {problem}. {remedy}"
 
 
+class LedgerUnreachable(NoLedger):
+    """It may be there, behind a server that is away: a bus that works with it asks again."""
+
+    code = "ledger_unreachable"
+    template = "No ledger can be opened at {path}: the server cannot be reached ({problem}). Start it, or correct INTERLOCK_LEDGER."
+
+
 class LedgerExists(InterlockError):
     code = "ledger_exists"
     template = "A ledger already exists at {path}. It was left as it is; open it, or give another path."

@@ -10,12 +10,12 @@ import ray
 
 from interlock.actors.supervisor.journal import Order
 from interlock.actors.supervisor.journals import write_order
-from interlock.backend import Wire, check_not_ended
+from interlock.backend import Wire, check_kill
 from interlock.clock import SystemClock
 from interlock.cluster.calls import Silent, Unreachable, insist
 from interlock.cluster.config import ORCHESTRATOR, REGISTRY, SUPERVISOR
 from interlock.orchestrator.admission import Submission
-from interlock.schemas.errors import NotAnswering, NotRunning, OrderNotKept, OrderStands, StoreAway, StoreFailed, StorePaused
+from interlock.schemas.errors import NotAnswering, NotRunning, OrderNotKept, OrderStands, StoreFailed, StorePaused
 from interlock.schemas.places import JOURNAL_FILE, Place
 from interlock.schemas.ports import PeerGone
 from interlock.settings import noted_ledger
@@ -24,12 +24,9 @@ CALL_SECONDS = 30.0
 """How long a call is made again while its actor is being started again."""
 
 KILL_SECONDS, PING_SECONDS = 52.0, 5.0
-"""With `CHECK_SECONDS` within a minute: a kill says within that time what has come of it."""
+"""With the check before it within a minute: a kill says within that time what has come of it."""
 
 SUBMIT_SECONDS, VERIFY_SECONDS = 120.0, 3600.0
-
-CHECK_SECONDS = 2.0
-"""How long a kill waits for the orchestrator to say whether there is such a task."""
 
 _LOG = logging.getLogger("interlock.cluster")
 
@@ -107,7 +104,7 @@ class ClusterBackend:
         return rows
 
     async def kill(self, task: str, by: str, why: str) -> Wire:
-        await self._check_kill(task)
+        await check_kill(task, self.record(task))
         kept = "" if await self._supervisor_lives() else await self._write_order(task, by, why)
         try:
             receipt: Wire = await self._insist(self._supervisor.kill, task, by, why, seconds=KILL_SECONDS)
@@ -142,13 +139,6 @@ class ClusterBackend:
             return None
         file = self._home / JOURNAL_FILE
         return noted_ledger(self._home) or (file if file.exists() else None)
-
-    async def _check_kill(self, task: str) -> None:
-        """A mistyped or ended task is said so at once; where the orchestrator cannot say, the kill goes on without it."""
-        try:
-            check_not_ended(await asyncio.wait_for(self.record(task), CHECK_SECONDS))
-        except (TimeoutError, NotRunning, StoreAway):
-            _LOG.warning("the orchestrator cannot say whether there is such a task; %s is killed without it", task)
 
     async def used(self, task: str) -> dict[str, tuple[Any, Any, Any]]:
         ((ok, used),) = await self._insist(self._supervisor.budgets, [("used", task)])

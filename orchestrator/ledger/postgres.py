@@ -1,8 +1,10 @@
 """The ledger in a PostgreSQL database: the store, and the reader that answers from it beside a running bus."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 import psycopg
@@ -18,10 +20,10 @@ from interlock.schemas.ports import Clock, Stall
 from interlock.tools import postgres
 
 READ_SECONDS = 3.0
-"""How long a reader waits for a server that has gone: as long as a quick restart takes. Everything else of its actor waits with it."""
+"""How long a reader waits for a server that has just gone: as long as a quick restart takes. Everything else of its actor waits with it."""
 
 _READER = "interlock reader"
-_WAIT = 0.1
+_WAIT, _LOOK_SECONDS = 0.1, 0.25
 
 
 class PostgresLedger(ThreadedLedger):
@@ -36,8 +38,10 @@ class PostgresLedger(ThreadedLedger):
         on_durable: Callable[[Entry], None] | None = None,
         keeper: Keeper | None = None,
     ) -> None:
-        self._reads = DatabaseReader(where)
-        super().__init__(str(where), clock, self._reads, LedgerDatabase(where), on_failure, on_durable, keeper)
+        with ExitStack() as opened:
+            self._reads = opened.enter_context(closing(DatabaseReader(where)))
+            super().__init__(str(where), clock, self._reads, LedgerDatabase(where), on_failure, on_durable, keeper)
+            opened.pop_all()
 
     def health(self) -> Stall | None:
         since, why = self._reads.trouble
@@ -54,10 +58,12 @@ class DatabaseReader(SqlReader):
         self._where = where
         self._db = open_database(where, _READER)
         self._in_moment = False
+        self._back: SimpleQueue[postgres.Connection] = SimpleQueue()
+        self._closed = threading.Event()
 
     @property
     def trouble(self) -> tuple[float, str]:
-        """Since when (monotonic) and why queries have found no server; empty where one has answered since, which is tried."""
+        """Since when (monotonic) and why queries have found no server; empty where it is back."""
         if self._away[1]:
             with suppress(StoreAway):
                 self.all("SELECT 1")
@@ -70,20 +76,42 @@ class DatabaseReader(SqlReader):
         return own
 
     def all(self, sql: str, *values: Any) -> list[Any]:
+        """While the server is known to be away this fails at once: a thread looks whether it is back."""
         deadline = time.monotonic() + READ_SECONDS
         query = sql.replace("?", "%s").encode()
         while True:
+            self._come_back()
             try:
-                found = self._db.execute(query, values, binary=True).fetchall()
+                return self._db.execute(query, values, binary=True).fetchall()
             except postgres.LOST as problem:
                 if self._in_moment or time.monotonic() > deadline:
-                    since, away = self._away
-                    self._away = (since if away else time.monotonic(), postgres.sentence(problem))
+                    self._go_away(postgres.sentence(problem))
                     raise StoreAway(path=str(self._where), problem=postgres.sentence(problem)) from problem
-            else:
-                self._away = (0.0, "")
-                return found
             self._reopen()
+
+    def _go_away(self, problem: str) -> None:
+        self._away = (time.monotonic(), problem)
+        if not self._in_moment:
+            threading.Thread(target=self._look_for_it, name="ledger reader", daemon=True).start()
+
+    def _come_back(self) -> None:
+        """Go on with the connection that was found meanwhile. Raises `StoreAway` where none was."""
+        if not self._away[1]:
+            return
+        try:
+            self._db = self._back.get_nowait()
+        except Empty:
+            raise StoreAway(path=str(self._where), problem=self._away[1]) from None
+        self._away = (0.0, "")
+
+    def _look_for_it(self) -> None:
+        while not self._closed.wait(_LOOK_SECONDS):
+            with suppress(NoLedger, psycopg.Error):  # it is not yet itself again
+                found = open_database(self._where, _READER)
+                self._back.put(found)
+                if self._closed.is_set():
+                    found.close()
+                return
 
     def size(self) -> int:
         query = "SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class WHERE relnamespace = ?::regnamespace AND relkind = 'r'"
@@ -98,7 +126,10 @@ class DatabaseReader(SqlReader):
                 yield [column.name for column in cursor.description or ()], rows
 
     def close(self) -> None:
+        self._closed.set()
         self._db.close()
+        while not self._back.empty():
+            self._back.get().close()
 
     def _reopen(self) -> None:
         self._db.close()

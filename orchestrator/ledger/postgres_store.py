@@ -18,7 +18,7 @@ from interlock.orchestrator.ledger.reader import check_layout
 from interlock.orchestrator.ledger.rows import LAST_ENTRY, LIVE_TASKS, OPEN_ITEMS, TABLES, Held, projected
 from interlock.orchestrator.ledger.writer import Opened, Stored
 from interlock.schemas.entries import Entry
-from interlock.schemas.errors import NoLedger, StaleEpoch, StoreFailed, StorePaused
+from interlock.schemas.errors import LedgerUnreachable, NoLedger, StaleEpoch, StoreFailed, StorePaused
 from interlock.schemas.places import Database
 from interlock.tools import postgres
 
@@ -31,16 +31,13 @@ _KINDS: list[type[Any]] = [Entry, *TABLES]
 _TYPES = {kind: tuple(_ARRAYS[hint] for hint in get_type_hints(kind).values()) for kind in _KINDS}
 
 
-def unreachable(where: Database, problem: BaseException) -> NoLedger:
-    return NoLedger(
-        path=str(where),
-        problem=f"the server cannot be reached ({postgres.sentence(problem)})",
-        remedy="Start it, or correct INTERLOCK_LEDGER.",
-    )
+def unreachable(where: Database, problem: BaseException) -> LedgerUnreachable:
+    return LedgerUnreachable(path=str(where), problem=postgres.sentence(problem))
 
 
 def open_database(where: Database, name: str) -> postgres.Connection:
-    """A connection to the ledger in a database. Raises `NoLedger` where there is none, or none of this layout."""
+    """A connection to the ledger in a database. Raises `NoLedger` where there is none, or none of this layout; `LedgerUnreachable` where
+    the server cannot say."""
     try:
         db = postgres.connect(where, name, SCHEMA)
     except postgres.LOST as problem:
@@ -51,6 +48,9 @@ def open_database(where: Database, name: str) -> postgres.Connection:
     except psycopg.errors.UndefinedTable:
         db.close()
         raise NoLedger(path=str(where), problem="there is none in this database", remedy="`interlock up` creates one.") from None
+    except postgres.LOST as problem:
+        db.close()
+        raise unreachable(where, problem) from problem
     except BaseException:
         db.close()
         raise
@@ -71,7 +71,7 @@ class LedgerDatabase:
 
     def take_epoch(self) -> Opened:
         """Count the epoch up and read where the ledger stands, in one transaction. Whoever wrote before is cut off, if need be in the
-        middle of a transaction whose locks would keep everybody waiting."""
+        middle of a transaction whose locks would keep everybody waiting. Raises `StoreFailed`, or `StorePaused`: try again."""
         assert self._db is not None, "an epoch is taken once, at the beginning"
         try:
             postgres.end_sessions(self._db, f"{WRITER}%")
@@ -81,6 +81,8 @@ class LedgerDatabase:
                 self._rows.hold(TaskRow(*row) for row in self._db.execute(LIVE_TASKS))
                 self._rows.hold(InboxRow(*row) for row in self._db.execute(OPEN_ITEMS))
             self._db.execute("SELECT set_config('application_name', %s, false)", (self._name,))
+        except postgres.LOST as problem:
+            raise StorePaused(path=str(self._where), problem=postgres.sentence(problem)) from problem
         except psycopg.Error as problem:
             raise self._failed(problem) from problem
         if found:

@@ -14,8 +14,9 @@ from interlock.orchestrator.ledger.audit import audit
 from interlock.orchestrator.ledger.notes import Checkpoint
 from interlock.orchestrator.ledger.projections import AppRow, ContractRow, DeedRow, InboxRow, Row, TaskRow
 from interlock.schemas.entries import Entry, TaskParked
-from interlock.schemas.errors import LedgerDamaged, NoLedger
+from interlock.schemas.errors import LedgerDamaged, NoLedger, StoreAway
 from interlock.schemas.record import State
+from interlock.tools import sqlite
 
 APPLICATION_ID = 0x494C434B
 """`ILCK` in the file's header: this is a ledger."""
@@ -183,7 +184,8 @@ class SqlReader:
 
 
 class Reader(SqlReader):
-    """`Reads` on a ledger file, read only. Raises `NoLedger` where there is none or it is not ours."""
+    """`Reads` on a ledger file, read only. Raises `NoLedger` where there is none or it is not ours, `StoreAway` where its disk does not
+    work now."""
 
     unreadable = sqlite3.DatabaseError
 
@@ -197,7 +199,12 @@ class Reader(SqlReader):
         return own
 
     def all(self, sql: str, *values: Any) -> list[Any]:
-        return self._db.execute(sql, values).fetchall()
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.Error as problem:
+            if sqlite.may_pass(problem):
+                raise StoreAway(path=str(self._path), problem=str(problem)) from problem
+            raise
 
     def size(self) -> int:
         files = (self._path, self._path.with_name(f"{self._path.name}-wal"))

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 from postgres_server import Server
 
-from interlock import AgentContext, App, AsyncBus, Budget, Keyed, LocalBus, Message, ToolContext, WorkflowContext
-from interlock.orchestrator.ledger import stores
+from interlock import AgentContext, App, AsyncBus, Budget, Keyed, LocalBus, Message, ToolContext, WorkflowContext, backend
+from interlock.actors.supervisor import postgres_journal
+from interlock.assembly import Assembly
+from interlock.local_ports import RESTART_SECONDS
+from interlock.orchestrator.ledger import postgres, stores
 from interlock.orchestrator.ledger.stores import open_reader
-from interlock.schemas.errors import LedgerInUse, TryAgain
+from interlock.schemas.errors import LedgerInUse, OrderStands, StoreAway, StorePaused, TryAgain
 from interlock.schemas.places import LEDGER_VARIABLE, Database
 from interlock.task import AsyncTask
 
@@ -91,6 +94,39 @@ def test_a_server_that_crashes_in_the_middle_of_traffic_loses_nothing(
 
     asyncio.run(main())
     assert len(set(booked)) == TASKS
+
+
+def test_an_outage_that_ends_engine_and_supervisor_ends_no_bus(
+    app: App, where: Database, postgres_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next ones wait for the server, and the loop on which all work is never held up for long."""
+    monkeypatch.setattr(postgres, "READ_SECONDS", 0.0)
+    monkeypatch.setattr(postgres_journal, "AWAY_SECONDS", 0.0)
+    monkeypatch.setattr(backend, "CHECK_SECONDS", 0.1)
+
+    async def main() -> None:
+        async with await AsyncBus.local(app) as bus:
+            first = await insist(bus, app, 1)
+            postgres_server.stop()
+            try:
+                assembly: Assembly = bus._backend._assembly  # type: ignore[attr-defined]
+                assembly.engine.fault(StoreAway(path=str(where), problem="for a test"))
+                with pytest.raises(StorePaused):
+                    await assembly.ask_supervisor(lambda supervisor: supervisor.budgets.open("tsk", {}, 0))
+                await asyncio.sleep(2 * RESTART_SECONDS)
+                assert assembly.journal_stalled is not None
+                with pytest.raises(OrderStands) as stands:
+                    await assembly.kill("tsk_never", "ann", "it never came")
+                assert Path(stands.value.path).exists()
+            finally:
+                await asyncio.to_thread(postgres_server.start_again)
+            again = await insist(bus, app, 2)
+            assert [(await task.result()).number for task in (first, again)] == [1, 2]
+            status = await bus.status()
+            assert (status["ledger"]["state"], status["journal"]["state"]) == ("ok", "ok")
+            assert status["epoch"] > 1
+
+    asyncio.run(main())
 
 
 def test_the_next_bus_goes_on_where_the_one_before_stood(

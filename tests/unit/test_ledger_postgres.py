@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import count
@@ -55,6 +56,14 @@ def verified(where: Database) -> int:
 def sql(where: Database, statement: str) -> Any:
     with psycopg.connect(where.url, autocommit=True, options=f"-c search_path={SCHEMA}") as db:
         return db.execute(statement.encode())
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for another thread, which announces nothing."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 class Losing:
@@ -182,9 +191,16 @@ def test_a_reader_says_that_the_server_is_away_until_it_is_back(
             since, why = reader.trouble
             assert since > 0
             assert "connection" in why
+            monkeypatch.setattr(postgres, "READ_SECONDS", 1000.0)
+            with pytest.raises(StoreAway):  # at once: nobody waits for a server that is known to be away
+                reader.tasks()
+            assert reader.trouble == (since, why)
         finally:
             postgres_server.start_again()
-        assert reader.trouble == (0.0, "")
+        until(lambda: reader.trouble == (0.0, ""))
+        assert reader.tasks() == []
+        postgres_server.restart()
+        assert reader.tasks() == []
 
 
 def test_a_successor_cuts_off_a_writer_that_was_stopped_in_the_middle(where: Database) -> None:

@@ -84,8 +84,8 @@ class LocalBudgets:
             except StorePaused:
                 await asyncio.sleep(RESTART_SECONDS)
 
-    async def open(self, task: str, limits: Amounts, accepted: int) -> None:
-        await self._ask_now(lambda supervisor: supervisor.budgets.open(task, limits, accepted))
+    async def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> None:
+        await self._ask_now(lambda supervisor: supervisor.budgets.open(task, limits, accepted, epoch))
 
     async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
         return await self._ask(lambda supervisor: supervisor.budgets.reserve(reservations))
@@ -99,8 +99,8 @@ class LocalBudgets:
     async def close(self, task: str) -> None:
         await self._ask(lambda supervisor: supervisor.budgets.close(task))
 
-    async def opened(self) -> list[str]:
-        return await self._ask(lambda supervisor: supervisor.budgets.opened())
+    async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
+        await self._ask(lambda supervisor: supervisor.budgets.close_forgotten(epoch, kept))
 
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
         return await self._ask(lambda supervisor: supervisor.budgets.used(task))

@@ -132,7 +132,7 @@ class Admission:
 
     async def _open_budget(self, id: str, limits: dict[str, Amount]) -> None:
         try:
-            await self._engine.budgets.open(id, limits, self._engine.clock.now())
+            await self._engine.budgets.open(id, limits, self._engine.clock.now(), self._engine.store.epoch)
         except StorePaused as pause:
             raise JournalStalled(problem=pause.problem, retry_after=RETRY_AFTER_SECONDS) from None
 
@@ -163,9 +163,9 @@ class Admission:
             raise
         await durable
 
-    def is_coming(self, id: str) -> bool:
-        """Whether this task is being accepted or refused right now."""
-        return id in self._coming
+    def coming(self) -> list[str]:
+        """Tasks that are being accepted or refused right now."""
+        return list(self._coming)
 
     async def settled(self, id: str) -> None:
         """Wait until a task that may be coming in is accepted or refused."""

@@ -126,14 +126,9 @@ class Engine:
         self.workflows.adopt_orphans()
         self.calls.call_waiting()
         self.parking.watch()
-        self.background(self._close_forgotten())
-
-    async def _close_forgotten(self) -> None:
-        """Close the budgets that an engine before this one opened and could not close any more: it died right after it had given their
-        tasks their outcome, or before it had accepted them."""
-        for id in await self.budgets.opened():
-            if not self.detached and not self.is_live(id) and not self.admission.is_coming(id):
-                await self.budgets.close(id)
+        # Budgets that an engine before this one could not close any more: it died right after it had given their tasks their outcome,
+        # or before it had accepted them.
+        self.background(self.budgets.close_forgotten(self.store.epoch, [*self.tasks, *self.parking, *self.admission.coming()]))
 
     def _resume_task(self, task: TaskState) -> None:
         self.inbox.resume(task)

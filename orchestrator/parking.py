@@ -7,7 +7,7 @@ wants something of it, and its workflow is replayed by a runner when there is an
 """
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,6 +50,9 @@ class Parking:
 
     def __contains__(self, id: str) -> bool:
         return id in self._wakes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._wakes)
 
     def __len__(self) -> int:
         return len(self._wakes)

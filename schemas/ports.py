@@ -161,9 +161,9 @@ class Grant(NamedTuple):
 class Budgets(Protocol):
     """The supervisor's meters. Every method is idempotent under its ids and may be called again after a crash."""
 
-    async def open(self, task: str, limits: Amounts, accepted: int) -> None:
-        """A task begins at `accepted` (microseconds). Raises `Fenced` where an order stands against it, `StorePaused` where nothing can be
-        kept now; the other methods wait then."""
+    async def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> None:
+        """A task begins at `accepted` (microseconds), with the orchestrator of that epoch. Raises `Fenced` where an order stands against
+        it, `StorePaused` where nothing can be kept now; the other methods wait then."""
 
     async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
         """Hold the worst case of each, all or nothing per reservation; durable on return."""
@@ -177,8 +177,8 @@ class Budgets(Protocol):
     async def close(self, task: str) -> None:
         """The task has its outcome; its meters may be forgotten."""
 
-    async def opened(self) -> list[str]:
-        """Tasks whose meters are open, but for those that an order stands against."""
+    async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
+        """Close what orchestrators before this epoch have opened, but for these tasks and those that an order stands against."""
 
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
         """Per meter: used, reserved, limit."""

@@ -52,8 +52,8 @@ class SupervisorBudgets:
             timer.cancel()
         self._timers.clear()
 
-    async def open(self, task: str, limits: Amounts, accepted: int) -> None:
-        await self._alone("open", task, limits, accepted)
+    async def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> None:
+        await self._alone("open", task, limits, accepted, epoch)
 
     async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
         grants: list[Grant] = await self._alone("reserve", reservations)
@@ -69,8 +69,8 @@ class SupervisorBudgets:
     async def close(self, task: str) -> None:
         await self._alone("close", task)
 
-    async def opened(self) -> list[str]:
-        return self.meters.granting()
+    async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
+        await self._alone("close_forgotten", epoch, kept)
 
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
         return self._used(task)
@@ -106,21 +106,27 @@ class SupervisorBudgets:
                 return self._journal.stage(*self.meters.settle(*args))
             case "forfeit":
                 return self._forfeit(*args)
-            case "opened":
-                return self.meters.granting()
+            case "close_forgotten":
+                return self._close_forgotten(*args)
             case "used":
                 return self._used(*args)
         raise LookupError(f"budgets have no {name}")
 
-    def _open(self, order: Row | None, task: str, limits: Amounts, accepted: int) -> None:
+    def _open(self, order: Row | None, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> None:
         if order is not None:
             raise Fenced(task=task, why=_why(order_in(order)))
-        self._journal.stage(*self.meters.open(task, limits, accepted))
+        self._journal.stage(*self.meters.open(task, limits, accepted, epoch))
         self._watch(task)
 
     def _close(self, task: str) -> None:
         self._unwatch(task)
         self._journal.stage(*self.meters.close(task))
+
+    def _close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
+        known = frozenset(kept)
+        for task in self.meters.opened_before(epoch):
+            if task not in known:
+                self._close(task)
 
     def _reserve(self, reservation: Reservation) -> Grant:
         grant, changes = self.meters.reserve(reservation)

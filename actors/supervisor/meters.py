@@ -37,6 +37,7 @@ class _Held:
 class _Task:
     limits: dict[str, Amount]
     accepted: int
+    epoch: int = 0
     used: dict[str, Amount] = field(default_factory=dict)
     reserved: dict[str, Amount] = field(default_factory=dict)
     held: dict[str, _Held] = field(default_factory=dict)
@@ -56,10 +57,12 @@ class Meters:
         self._tasks: dict[str, _Task] = {}
         self._owner: dict[str, str] = {}
 
-    def open(self, task: str, limits: Amounts, accepted: int) -> list[Change]:
-        if task in self._tasks:
+    def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> list[Change]:
+        """The first one stands; a later orchestrator that accepts the task takes it over as it is."""
+        known = self._tasks.get(task)
+        if known is not None and (known.closed or epoch <= known.epoch):
             return []
-        return self._decide(Change("open", task, {"limits": _bounded(limits), "accepted": accepted}))
+        return self._decide(Change("open", task, {"limits": _bounded(limits), "accepted": accepted, "epoch": epoch}))
 
     def reserve(self, asked: Reservation) -> tuple[Grant, list[Change]]:
         """Hold `base` plus as many units as fit; a refusal holds nothing. The first answer stands for a repeated id, until the task
@@ -139,6 +142,10 @@ class Meters:
         """Tasks that are open and not fenced."""
         return [name for name, task in self._tasks.items() if not task.fenced and not task.closed]
 
+    def opened_before(self, epoch: int) -> list[str]:
+        """Those of them that an earlier orchestrator has opened."""
+        return [task for task in self.granting() if self._tasks[task].epoch < epoch]
+
     def knows(self, task: str) -> bool:
         return task in self._tasks
 
@@ -156,7 +163,8 @@ class Meters:
         """Take one journalled change into the state; kinds that are not about meters change nothing."""
         match kind:
             case "open":
-                self._tasks[task] = _Task(_bounded(data["limits"]), data["accepted"])
+                opened = self._tasks.setdefault(task, _Task(_bounded(data["limits"]), data["accepted"]))
+                opened.epoch = data.get("epoch", 0)
             case "reserve":
                 self._hold(task, data["id"], _Held(data["units"], parse_amounts(data["amounts"])))
             case "settle":

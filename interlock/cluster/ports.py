@@ -44,8 +44,8 @@ class RayBudgets:
     def __init__(self, supervisor: Handle) -> None:
         self._batch = Batcher(lambda calls: insist(supervisor.budgets, calls))
 
-    async def open(self, task: str, limits: Amounts, accepted: int) -> None:
-        await self._batch("open", task, dict(limits), accepted)
+    async def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> None:
+        await self._batch("open", task, dict(limits), accepted, epoch)
 
     async def _patient(self, *call: Any) -> Any:
         while True:
@@ -68,9 +68,8 @@ class RayBudgets:
     async def close(self, task: str) -> None:
         await self._patient("close", task)
 
-    async def opened(self) -> list[str]:
-        tasks: list[str] = await self._patient("opened")
-        return tasks
+    async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
+        await self._patient("close_forgotten", epoch, list(kept))
 
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
         used: dict[str, tuple[Amount, Amount, Amount | None]] = await self._patient("used", task)

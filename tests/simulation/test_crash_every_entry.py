@@ -57,7 +57,7 @@ async def played(sim: Simulation, task: Any, rows: Callable[[], list[tuple[Any, 
     await asyncio.sleep(60)  # whoever is down comes up again, and nothing more happens
     log = check(sim)
     assert [entry.kind for entry in log].count("task.ended") == 1
-    assert await sim.supervisor.budgets.opened() == [], "a budget of a task that has ended"
+    assert sim.supervisor.budgets.meters.granting() == [], "a budget of a task that has ended"
     assert sim.script is not None
     return Played(end, sorted(rows()), sim.script.count, log, len(sim.rows), frames)
 

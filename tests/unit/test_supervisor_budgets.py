@@ -119,6 +119,27 @@ def test_the_clock_runs_while_the_supervisor_is_dead() -> None:
     run(main())
 
 
+def test_an_orchestrator_closes_what_those_before_it_have_left_and_nothing_of_those_after_it() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.budgets.open("tsk_left", LIMITS, bench.clock.now(), 1)
+        await bench.budgets.open("tsk_live", LIMITS, bench.clock.now(), 1)
+        await bench.budgets.open("tsk_again", LIMITS, bench.clock.now(), 1)
+        await bench.budgets.reserve([reservation("e1", 10, "tsk_again")])
+        await bench.budgets.open("tsk_new", LIMITS, bench.clock.now(), 3)
+        await bench.budgets.open("tsk_again", LIMITS, bench.clock.now(), 3)
+        # The second one was stopped in the meantime, and knows of nothing that the third one has accepted.
+        await bench.budgets.close_forgotten(2, ["tsk_live"])
+        assert bench.budgets.meters.granting() == ["tsk_live", "tsk_again", "tsk_new"]
+        bench = bench.restarted()
+        assert bench.budgets.meters.granting() == ["tsk_live", "tsk_again", "tsk_new"]
+        assert bench.budgets.meters.used("tsk_again")["tokens"] == (0, 10, 100)
+        await bench.budgets.close_forgotten(4, ["tsk_new"])
+        assert bench.budgets.meters.granting() == ["tsk_new"]
+
+    run(main())
+
+
 def test_a_closed_task_is_not_rung() -> None:
     async def main() -> None:
         bench = Bench()

@@ -5,17 +5,19 @@ Nothing is promised before `task.accepted` is durable; a submit that is repeated
 """
 
 import asyncio
-from decimal import Decimal
+from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.state import TaskState, raw
 from interlock.schemas import entries as e
-from interlock.schemas.budget import SECONDS, STEPS, TOKENS, USD, Amount, asked_amounts, lowered
+from interlock.schemas.budget import SECONDS, STEPS, TOKENS, USD, Amount, asked_amounts, lowered, wire_amounts
 from interlock.schemas.canonical import Fragment, decode, encode
 from interlock.schemas.errors import (
     BudgetTooSmall,
     EntryRefused,
+    InterlockError,
     InvalidMessage,
     JournalStalled,
     Overloaded,
@@ -26,6 +28,7 @@ from interlock.schemas.errors import (
 )
 from interlock.schemas.frames import CheckEntry, EntryChecked
 from interlock.schemas.specs import WorkflowSpec
+from interlock.schemas.words import told
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
@@ -55,36 +58,120 @@ class Submission(NamedTuple):
     by: str
 
 
+class _Arrival(NamedTuple):
+    """A submission that is in order, the `number`-th of its call: its request as it is recorded and decoded, the limits that hold."""
+
+    number: int
+    submission: Submission
+    spec: WorkflowSpec
+    value: Any
+    limits: dict[str, Amount]
+
+
+_UNWRITABLE = (TypeError, ValueError, ArithmeticError)
+_REFUSALS = (InterlockError, *_UNWRITABLE)
+
+
 class Admission:
     """The engine's desk for drivers."""
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
-        self._coming: dict[str, asyncio.Future[str]] = {}
+        self._coming: dict[str, asyncio.Future[None]] = {}
         self._checks: dict[str, tuple[Channel, asyncio.Future[EntryChecked | None]]] = {}
 
-    async def submit(self, submission: Submission) -> str:
-        """Accept a task, durably, and return its id. Raises `Refused` errors; a refusal of a known type is recorded."""
-        await self.settled(submission.id)
-        if self._known(submission):
-            return submission.id
-        spec = self._engine.router.workflows.get(submission.type)
-        self._engine.check_ledger()
-        if spec is None:
-            raise UnknownTaskType(task_type=submission.type, known=", ".join(sorted(self._engine.router.workflows)) or "none")
-        done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._coming[submission.id] = done
+    async def submit(self, submissions: Sequence[Submission]) -> list[InterlockError | None]:
+        """Accept tasks together, durably; per submission none, or why it is refused. A refusal of a known type is recorded."""
+        answers: list[InterlockError | None] = [None] * len(submissions)
+        left = [*enumerate(submissions)]
+        while left:
+            again = []
+            arrivals: list[_Arrival] = []
+            try:
+                for number, submission in left:
+                    if submission.id in self._coming:
+                        again.append((number, submission))
+                    else:
+                        answers[number] = self._arrive(number, submission, arrivals)
+            except BaseException:
+                self._settle(arrivals)
+                raise
+            for number, refusal in await self._let_in(arrivals):
+                answers[number] = refusal
+            for _, submission in again:
+                await self.settled(submission.id)
+            left = again
+        return answers
+
+    def _arrive(self, number: int, submission: Submission, arrivals: "list[_Arrival]") -> InterlockError | None:
+        """Add a submission to those that may come in, but for one whose task was accepted before; why it may not."""
+        spec = None
         try:
-            return await self._admit(submission, spec)
-        except JournalStalled:
-            raise  # one of them a second and driver must not fill the ledger, whose disk that may be
-        except Refused as error:
-            fact = e.TaskRefused(submission.id, submission.type, error.to_wire(), submission.by)
-            self._engine.record(None, fact, task_id=submission.id)
-            raise
+            if self._known(submission):
+                return None
+            self._engine.check_ledger()
+            spec = self._spec(submission)
+            arrivals.append(self._checked(number, submission, spec))
+        except _REFUSALS as error:
+            return self._refused(submission, error, known_type=spec is not None)
+        self._coming[submission.id] = asyncio.get_running_loop().create_future()
+        return None
+
+    async def _let_in(self, arrivals: "Sequence[_Arrival]") -> list[tuple[int, InterlockError]]:
+        """Those who are refused after all. Whose entry condition has to be asked for goes by himself: nobody waits for that with him."""
+        at_once = [arrival for arrival in arrivals if not arrival.spec.entry]
+        parties = [at_once] if at_once else []
+        parties += [[arrival] for arrival in arrivals if arrival.spec.entry]
+        return [one for refused in await asyncio.gather(*map(self._take, parties)) for one in refused]
+
+    async def _take(self, arrivals: "Sequence[_Arrival]") -> list[tuple[int, InterlockError]]:
+        """Open the budgets, then record the tasks; those that are refused."""
+        refused = []
+        try:
+            opened = await asyncio.gather(*map(self._open, arrivals), return_exceptions=True)
+            for arrival, error in zip(arrivals, opened, strict=True):
+                try:
+                    if error is not None:
+                        raise error
+                    self._record(arrival)
+                except _REFUSALS as problem:
+                    refused.append((arrival.number, self._refused(arrival.submission, problem, known_type=True)))
+            if len(refused) < len(arrivals):
+                await self._engine.durable()
         finally:
-            del self._coming[submission.id]
-            done.set_result(submission.id)
+            self._settle(arrivals)
+        return refused
+
+    def _settle(self, arrivals: "Sequence[_Arrival]") -> None:
+        for arrival in arrivals:
+            self._coming.pop(arrival.submission.id).set_result(None)
+
+    def _open(self, arrival: "_Arrival") -> Awaitable[None]:
+        return self._open_checked(arrival) if arrival.spec.entry else self._open_budget(arrival)
+
+    async def _open_checked(self, arrival: "_Arrival") -> None:
+        await self._check_entry(arrival.submission, arrival.spec)
+        await self._open_budget(arrival)
+
+    def _open_budget(self, arrival: "_Arrival") -> Awaitable[None]:
+        engine = self._engine
+        return engine.budgets.open(arrival.submission.id, arrival.limits, engine.clock.now(), engine.store.epoch)
+
+    def _refused(self, submission: Submission, error: Exception, *, known_type: bool) -> InterlockError:
+        """What the driver is told; recorded where it was more than a wrong name."""
+        if isinstance(error, StorePaused):
+            # Not recorded: one of them a second and driver must not fill the ledger, whose disk that may be.
+            return JournalStalled(problem=error.problem, retry_after=RETRY_AFTER_SECONDS)
+        try:
+            if isinstance(error, Refused) and known_type:
+                fact = e.TaskRefused(submission.id, submission.type, error.to_wire(), submission.by)
+                self._engine.record(None, fact, task_id=submission.id)
+            if isinstance(error, InterlockError):
+                return error
+        except _UNWRITABLE as problem:
+            error = problem
+        # One that cannot be written down must not fail those beside it.
+        return Refused(detail=f"This submit is nothing that can be recorded ({told(error)}). Nothing was started; correct it.")
 
     def _known(self, submission: Submission) -> bool:
         """Whether this task was accepted before; `TaskConflict` where it was another one."""
@@ -103,19 +190,37 @@ class Admission:
             raise TaskConflict(task=submission.id)
         return True
 
-    async def _admit(self, submission: Submission, spec: WorkflowSpec) -> str:
+    def _spec(self, submission: Submission) -> WorkflowSpec:
+        workflows = self._engine.router.workflows
+        spec = workflows.get(submission.type)
+        if spec is None:
+            raise UnknownTaskType(task_type=submission.type, known=", ".join(sorted(workflows)) or "none")
+        return spec
+
+    def _checked(self, number: int, submission: Submission, spec: WorkflowSpec) -> "_Arrival":
         engine = self._engine
-        for live, bound in ((len(engine.tasks), LIVE_AT_MOST), (len(engine.tasks) + len(engine.parking), OPEN_AT_MOST)):
-            if live >= bound:
-                raise Overloaded(live=live, bound=bound, retry_after=RETRY_AFTER_SECONDS)
-        submission = submission._replace(version=submission.version or spec.request.version)
-        value = self._valid(submission, spec)
-        submission = submission._replace(request=encode(value))  # as a replay will read it, in whatever order its keys came
+        live = len(engine.tasks) + len(self._coming)
+        for held, bound in ((live, LIVE_AT_MOST), (live + len(engine.parking), OPEN_AT_MOST)):
+            if held >= bound:
+                raise Overloaded(live=held, bound=bound, retry_after=RETRY_AFTER_SECONDS)
+        version = submission.version or spec.request.version
+        value = self._valid(submission, version, spec)
         limits = lowered(spec.limits, asked_amounts(submission.limits))
         _check_start(limits, models=engine.router.uses_models(spec.name))
-        if spec.entry:
-            await self._check_entry(submission, spec)
-        await self._open_budget(submission.id, limits)
+        # As a replay will read it, in whatever order its keys came.
+        return _Arrival(number, submission._replace(version=version, request=encode(value)), spec, value, limits)
+
+    def _valid(self, submission: Submission, version: str, spec: WorkflowSpec) -> Any:
+        try:
+            value = decode(submission.request)
+        except ValueError as error:
+            problem = f"it is not JSON ({error})"
+            raise InvalidMessage(contract=spec.request.name, version=version, pointer="(root)", problem=problem) from None
+        self._engine.catalog.validate(spec.request.name, version, value)
+        return value
+
+    def _record(self, arrival: "_Arrival") -> None:
+        engine, (_, submission, spec, value, limits) = self._engine, arrival
         label = engine.label_of(spec.request.name, submission.version, value)
         fact = e.TaskAccepted(
             type=spec.name,
@@ -123,45 +228,17 @@ class Admission:
             contract=spec.request.name,
             contract_version=submission.version,
             request=Fragment(submission.request),
-            limits={meter: str(amount) if isinstance(amount, Decimal) else amount for meter, amount in limits.items()},
+            limits=wire_amounts(limits),
             label=label.encode(),
             by=submission.by,
         )
-        await self._record(submission.id, fact)
-        return submission.id
-
-    async def _open_budget(self, id: str, limits: dict[str, Amount]) -> None:
-        try:
-            await self._engine.budgets.open(id, limits, self._engine.clock.now(), self._engine.store.epoch)
-        except StorePaused as pause:
-            raise JournalStalled(problem=pause.problem, retry_after=RETRY_AFTER_SECONDS) from None
-
-    def _valid(self, submission: Submission, spec: WorkflowSpec) -> Any:
-        try:
-            value = decode(submission.request)
-        except ValueError as error:
-            raise InvalidMessage(
-                contract=spec.request.name, version=submission.version, pointer="(root)", problem=f"it is not JSON ({error})"
-            ) from None
-        self._engine.catalog.validate(spec.request.name, submission.version, value)
-        return value
-
-    async def _record(self, id: str, fact: e.TaskAccepted) -> None:
-        engine = self._engine
-        task = engine.tasks[id] = TaskState(id)
+        task = engine.tasks[submission.id] = TaskState(submission.id)
         engine.parking.watch()
-        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def accepted() -> None:
-            durable.set_result(None)
-            engine.workflows.start(task)
-
         try:
-            engine.record(task, fact, accepted)
+            engine.record(task, fact, partial(engine.workflows.start, task))
         except Exception:
-            del engine.tasks[id]
+            del engine.tasks[submission.id]
             raise
-        await durable
 
     def coming(self) -> list[str]:
         """Tasks that are being accepted or refused right now."""

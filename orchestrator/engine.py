@@ -8,7 +8,7 @@ every peer what it holds, and goes on.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, TypeVarTuple
 
@@ -84,7 +84,7 @@ class Engine:
         self.detached = False
         self.resumed = False
         self._attempts = 0
-        self._background: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Future[None]] = set()
         self._waiting: dict[str, list[Callable[[e.TaskEnded], None]]] = {}
         self._watching: dict[str, set[asyncio.Future[None]]] = {}
         self._receipts: set[str] = set()  # recorded and not durable yet
@@ -147,13 +147,13 @@ class Engine:
         """The live task, in memory again where it was parked."""
         return self.tasks.get(id) or self.parking.fetch(id)
 
-    def background(self, work: Coroutine[Any, Any, None], id: str = "") -> None:
+    def background(self, work: Awaitable[None], id: str = "") -> None:
         """Do something beside, for the task `id` where it is for one; a failure of it ends that task, else this engine."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(partial(self._background_done, id))
 
-    def _background_done(self, id: str, task: "asyncio.Task[None]") -> None:
+    def _background_done(self, id: str, task: "asyncio.Future[None]") -> None:
         self._background.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.stumble(id, error)

@@ -19,10 +19,8 @@ from interlock.orchestrator.state import TaskState
 from interlock.orchestrator.watches import Watches
 from interlock.schemas import entries as e
 from interlock.schemas.errors import (
-    InterlockError,
     LetterOver,
     OtherApp,
-    Refused,
     TooManyReplicas,
     UnknownAgent,
     UnknownLetter,
@@ -31,7 +29,6 @@ from interlock.schemas.errors import (
 from interlock.schemas.ports import stall_to_wire
 from interlock.schemas.record import State
 from interlock.schemas.specs import OWN_POOLS, AppSpec
-from interlock.schemas.words import told
 
 Wire = dict[str, Any]
 
@@ -49,18 +46,8 @@ class Service:
 
     async def submit(self, submissions: Sequence[Submission]) -> list[Wire | None]:
         """Accept tasks, durably; per submission null, or the wire error of its refusal."""
-        return list(await asyncio.gather(*(self._submit(one) for one in submissions)))
-
-    async def _submit(self, submission: Submission) -> Wire | None:
-        try:
-            await self._engine.admission.submit(submission)
-        except InterlockError as error:
-            return error.to_wire()
-        except (TypeError, ValueError, ArithmeticError) as error:  # one that cannot be written down must not fail those beside it
-            return Refused(
-                detail=f"This submit is nothing that can be recorded ({told(error)}). Nothing was started; correct it."
-            ).to_wire()
-        return None
+        refused = await self._engine.admission.submit(submissions)
+        return [error.to_wire() if error is not None else None for error in refused]
 
     async def send(self, task: str, id: str, contract: str, version: str, data: bytes, by: str) -> None:
         """Send a message into a running task, durably; the same `id` again is the same message. Raises `Refused` errors."""

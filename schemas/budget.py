@@ -39,6 +39,11 @@ def parse_amounts(values: Mapping[str, Any]) -> dict[str, Amount]:
     return {meter: parse_amount(meter, value) for meter, value in values.items()}
 
 
+def wire_amounts(amounts: Amounts) -> dict[str, int | str]:
+    """Amounts as plain JSON: what is no whole number is a string, so that it stays exact."""
+    return {meter: str(amount) if isinstance(amount, Decimal) else amount for meter, amount in amounts.items()}
+
+
 def asked_amounts(values: Mapping[str, Any]) -> dict[str, Amount]:
     """The limits that a driver asks for, as JSON; `BadDeclaration` for what is no meter or no amount."""
     for meter, value in values.items():

@@ -161,7 +161,7 @@ class Grant(NamedTuple):
 class Budgets(Protocol):
     """The supervisor's meters. Every method is idempotent under its ids and may be called again after a crash."""
 
-    async def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> None:
+    def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> Awaitable[None]:
         """A task begins at `accepted` (microseconds), with the orchestrator of that epoch. Raises `Fenced` where an order stands against
         it, `StorePaused` where nothing can be kept now; the other methods wait then."""
 

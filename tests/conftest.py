@@ -1,4 +1,5 @@
-"""A PostgreSQL of the tests' own, made of the system's binaries, with fsync as in production; without them they are skipped."""
+"""What all tests share: laws are tried without a clock, for a machine may be slow for a moment; and a PostgreSQL of the tests' own, made of
+the system's binaries, with fsync as in production; without them those who need it are skipped."""
 
 import shutil
 import sys
@@ -6,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from postgres_server import Server, binaries
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,9 @@ class ClusterBackend:
         return await self._insist(self._orchestrator.call, method, *args)
 
     async def submit(self, submissions: Sequence[Submission]) -> list[Wire | None]:
-        answers: list[Wire | None] = await self._insist(self._orchestrator.submit, submissions, seconds=SUBMIT_SECONDS)
+        answers: list[Wire | None] = await self._insist(
+            self._orchestrator.submit, [list(one) for one in submissions], seconds=SUBMIT_SECONDS
+        )
         return answers
 
     async def send(self, task: str, id: str, contract: str, version: str, data: bytes, by: str) -> None:

@@ -32,15 +32,16 @@ class Silent(Unreachable):
     """The actor lives, as far as anybody knows, and does not answer: it is frozen, cut off or very busy."""
 
 
-def answers(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[tuple[bool, Any]]]:
-    """Of an actor's method: its result, or its `InterlockError` as data, so that Ray never pickles a traceback."""
+def answers(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[list[Any]]]:
+    """Of an actor's method: its result, or its `InterlockError` as data, so that Ray never pickles a traceback. In a list, for a tuple
+    would be pickled, with all that is in it."""
 
     @functools.wraps(method)
-    async def answer(*args: P.args, **kwargs: P.kwargs) -> tuple[bool, Any]:
+    async def answer(*args: P.args, **kwargs: P.kwargs) -> list[Any]:
         try:
-            return True, await method(*args, **kwargs)
+            return [True, await method(*args, **kwargs)]
         except InterlockError as error:
-            return False, error.to_wire()
+            return [False, error.to_wire()]
 
     return answer
 
@@ -91,17 +92,18 @@ async def outlast(method: Any, *args: Any) -> Any:
 class Batcher:
     """Calls that are collected while one stands, and leave together: one Ray call for whatever waits."""
 
-    def __init__(self, send: Callable[[list[tuple[Any, ...]]], Awaitable[list[tuple[bool, Any]]]]) -> None:
+    def __init__(self, send: Callable[[list[list[Any]]], Awaitable[list[list[Any]]]]) -> None:
         self._send = send
-        self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Any]]] = []
+        self._waiting: list[tuple[list[Any], asyncio.Future[Any]]] = []
         self._sending: asyncio.Task[None] | None = None
 
-    async def __call__(self, *call: Any) -> Any:
+    def __call__(self, *call: Any) -> asyncio.Future[Any]:
+        """Have the call made, and its answer come."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((call, answer))
+        self._waiting.append(([*call], answer))
         if self._sending is None:
             self._sending = asyncio.get_running_loop().create_task(self._send_all())
-        return await answer
+        return answer
 
     async def _send_all(self) -> None:
         try:
@@ -111,7 +113,7 @@ class Batcher:
         finally:
             self._sending = None
 
-    async def _send_one(self, calls: list[tuple[Any, ...]], answers: list["asyncio.Future[Any]"]) -> None:
+    async def _send_one(self, calls: list[list[Any]], answers: list["asyncio.Future[Any]"]) -> None:
         """One batch: whatever becomes of it, each that waits hears of it, and the next batch leaves."""
         try:
             results = await self._send(calls)

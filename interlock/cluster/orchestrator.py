@@ -112,8 +112,8 @@ class OrchestratorActor:
     # --- from drivers ------------------------------------------------------------------------------------------------------------
 
     @answers
-    async def submit(self, submissions: Sequence[Submission]) -> list[Wire | None]:
-        return await (await self._service()).submit(submissions)
+    async def submit(self, submissions: Sequence[Sequence[Any]]) -> list[Wire | None]:
+        return await (await self._service()).submit([Submission(*one) for one in submissions])
 
     @answers
     async def outcomes(self, driver: str, fresh: Sequence[str], got: Sequence[str], first: bool, seconds: float) -> dict[str, Wire] | None:

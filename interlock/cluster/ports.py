@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from interlock.cluster.calls import LAST_PAUSE, Batcher, Unreachable, ask, insist
-from interlock.schemas.budget import Amount, Amounts
+from interlock.schemas.budget import Amount, Amounts, wire_amounts
 from interlock.schemas.errors import InterlockError, StorePaused, from_wire
 from interlock.schemas.ports import Grant, PeerGone, Reservation
 from interlock.schemas.record import Receipt
@@ -44,8 +44,8 @@ class RayBudgets:
     def __init__(self, supervisor: Handle) -> None:
         self._batch = Batcher(lambda calls: insist(supervisor.budgets, calls))
 
-    async def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> None:
-        await self._batch("open", task, dict(limits), accepted, epoch)
+    def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> Awaitable[None]:
+        return self._batch("open", task, wire_amounts(limits), accepted, epoch)
 
     async def _patient(self, *call: Any) -> Any:
         while True:
@@ -55,7 +55,7 @@ class RayBudgets:
                 await asyncio.sleep(LAST_PAUSE)
 
     async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
-        grants = await self._patient("reserve", [tuple(one) for one in reservations])
+        grants = await self._patient("reserve", [list(one) for one in reservations])
         return [Grant(id, units, from_wire(error) if error else None) for id, units, error in grants]
 
     async def settle(self, id: str, actual: Amounts) -> None:
@@ -80,21 +80,21 @@ Call = tuple[Any, ...]
 """The name of a method of `Budgets`, and its arguments."""
 
 
-async def budget_calls(together: Callable[[Sequence[Call]], Awaitable[list[Any]]], calls: Sequence[Call]) -> list[tuple[bool, Any]]:
+async def budget_calls(together: Callable[[Sequence[Call]], Awaitable[list[Any]]], calls: Sequence[Sequence[Any]]) -> list[list[Any]]:
     """A batch of `RayBudgets` as the supervisor carries it out: per call its result, or its wire error."""
-    asked = [("reserve", [Reservation(*one) for one in call[1]]) if call[0] == "reserve" else call for call in calls]
+    asked = [("reserve", [Reservation(*one) for one in call[1]]) if call[0] == "reserve" else tuple(call) for call in calls]
     return [_answer(call[0], done) for call, done in zip(calls, await together(asked), strict=True)]
 
 
-def _answer(name: str, done: Any) -> tuple[bool, Any]:
+def _answer(name: str, done: Any) -> list[Any]:
     if isinstance(done, InterlockError):
-        return False, done.to_wire()
+        return [False, done.to_wire()]
     if isinstance(done, Exception):
         _LOG.error("a call of %s failed", name, exc_info=done)
-        return False, InterlockError(detail=f"the supervisor failed at {name}: {told(done)}").to_wire()
+        return [False, InterlockError(detail=f"the supervisor failed at {name}: {told(done)}").to_wire()]
     if name == "reserve":
-        return True, [(grant.id, grant.units, grant.error.to_wire() if grant.error else None) for grant in done]
-    return True, done
+        return [True, [[grant.id, grant.units, grant.error.to_wire() if grant.error else None] for grant in done]]
+    return [True, done]
 
 
 class RayOrders:

@@ -167,7 +167,7 @@ class SupervisorActor:
         return os.getpid()
 
     @answers
-    async def budgets(self, calls: list[tuple[Any, ...]]) -> list[tuple[bool, Any]]:
+    async def budgets(self, calls: list[list[Any]]) -> list[list[Any]]:
         """A batch of calls of `Budgets`, durable together; per call its result or wire error."""
         return await budget_calls((await self._here()).budgets.together, calls)
 

@@ -94,7 +94,7 @@ def test_another_file_is_not_taken_for_a_board(tmp_path: Path) -> None:
         read(board_path(tmp_path, "pricing-1"))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60))
 def test_held_is_what_was_entered_and_not_left(tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[str, bool]]) -> None:
     directory = tmp_path_factory.mktemp("run")

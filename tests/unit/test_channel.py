@@ -108,7 +108,7 @@ async def talk(seed: int, loss: float, late: float, number: int) -> tuple[Echo, 
     return host, end
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 10**6), st.sampled_from((0.0, 0.1, 0.4)), st.sampled_from((0.0, 0.05, 0.5)), st.integers(1, 30))
 @example(289, 0.0, 0.5, 5)
 def test_every_frame_arrives_once_and_in_order(seed: int, loss: float, late: float, number: int) -> None:
@@ -118,7 +118,7 @@ def test_every_frame_arrives_once_and_in_order(seed: int, loss: float, late: flo
     assert len(set(end.received)) == number
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 10**6), st.sampled_from((0.0, 0.1, 0.4)), st.sampled_from((0.0, 0.05, 0.5)), st.integers(1, 20), st.floats(0, 2))
 def test_a_new_orchestrator_hears_all_that_the_one_before_did_not_keep(
     seed: int, loss: float, late: float, number: int, after: float

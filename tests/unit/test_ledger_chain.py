@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.orchestrator.ledger.chain import GENESIS, link, verify
@@ -34,7 +34,6 @@ def _flipped(data: bytes, bit: int) -> bytes:
     return data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :]
 
 
-@settings(deadline=None)
 @given(contents=CONTENTS)
 def test_what_was_chained_verifies(contents: list[Any]) -> None:
     assert verify(chained(contents)) == len(contents)
@@ -44,7 +43,6 @@ def test_an_empty_ledger_is_intact() -> None:
     assert verify([]) == 0
 
 
-@settings(deadline=None)
 @given(
     contents=CONTENTS,
     which=st.integers(0, 7),
@@ -63,7 +61,6 @@ def test_any_single_change_is_found_where_it_is(contents: list[Any], which: int,
     assert first_bad(entries) == which + 1
 
 
-@settings(deadline=None)
 @given(contents=CONTENTS, which=st.integers(0, 6))
 def test_a_removed_entry_is_found(contents: list[Any], which: int) -> None:
     entries = chained(contents)
@@ -72,7 +69,6 @@ def test_a_removed_entry_is_found(contents: list[Any], which: int) -> None:
     assert first_bad(entries) == which + 1
 
 
-@settings(deadline=None)
 @given(contents=CONTENTS, which=st.integers(0, 6), renumbered=st.booleans())
 def test_two_swapped_entries_are_found(contents: list[Any], which: int, renumbered: bool) -> None:
     entries = chained(contents)
@@ -82,7 +78,6 @@ def test_two_swapped_entries_are_found(contents: list[Any], which: int, renumber
     assert first_bad(entries) == which + 1
 
 
-@settings(deadline=None)
 @given(data=st.binary(max_size=9), task=st.text(max_size=9), cut=st.integers(0, 9))
 def test_bytes_that_wander_from_one_field_to_the_next_are_seen(data: bytes, task: str, cut: int) -> None:
     kind, rest = task[:cut], task[cut:]

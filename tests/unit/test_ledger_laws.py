@@ -95,7 +95,7 @@ def _rows(reader: Reads) -> dict[Key, Row]:
     return {key_of(row): row for row in rows}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
 def test_rows_equal_the_fold_of_the_entries_and_both_stores_agree(steps: list[Any]) -> None:
     with TemporaryDirectory() as folder:
@@ -113,7 +113,7 @@ def test_rows_equal_the_fold_of_the_entries_and_both_stores_agree(steps: list[An
         file.close()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(steps=st.lists(FACTS, max_size=40))
 def test_a_task_waits_exactly_while_something_of_it_is_open(steps: list[Any]) -> None:
     begun = [(task, _accepted("billing")) for task in ("", "tsk_a", "tsk_b", "tsk_c")]

@@ -183,7 +183,7 @@ def test_a_repository_around_the_worktree_makes_no_difference(tree: Path) -> Non
 LINES = st.lists(st.sampled_from(["", "a", "b", "c", "    x = 1", "--- a", "+++ b", "@@ -1 +1 @@", "diff", "-- a", "\\"]), max_size=12)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(before=LINES, after=LINES, lie=st.integers(0, 50))
 def test_a_true_diff_with_false_counts_turns_one_text_into_the_other(before: list[str], after: list[str], lie: int) -> None:
     assume(before != after and "" not in (*before[-1:], *after[-1:]) and before and after)

@@ -121,7 +121,7 @@ def test_a_journal_that_takes_nothing_ends_no_process(tmp_path: Path, monkeypatc
         full.clear()
         await come_to("ok")
         opened = [("open", "tsk", {"tokens": 3}, 0)]
-        assert await ask("budgets", opened) == [(True, None)]
+        assert await ask("budgets", opened) == [[True, None]]
         full.append("no space left")
         assert await ask("budgets", [("reserve", [tuple(Reservation("a", "tsk", {"tokens": 2}, {}))])]) == paused
         await come_to("stalled")

@@ -84,7 +84,7 @@ def _accepts(schema: Any, value: Any) -> bool:
     return jsonschema_rs.Draft202012Validator(schema, validate_formats=False).is_valid(value)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(pairs(), st.lists(values, min_size=20, max_size=40))
 def test_what_is_called_compatible_accepts_everything_that_the_old_one_accepts(pair: tuple[Any, Any], sample: list[Any]) -> None:
     new, old = pair
@@ -94,7 +94,7 @@ def test_what_is_called_compatible_accepts_everything_that_the_old_one_accepts(p
         assert [value for value in sample if _accepts(old, value) and not _accepts(new, value)] == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(schemas, schemas)
 def test_a_schema_with_one_more_choice_is_never_called_incompatible(old: Any, other: Any) -> None:
     assert judge({"anyOf": [other, old]}, old)[0] != "incompatible"

@@ -327,7 +327,7 @@ def start(history: list[Any]) -> Start:
     return Start(TASK, "law", b'{"text":""}', 0, [tagged(frame) for frame in history])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(program=PROGRAMS, data=st.data())
 def test_a_replay_of_any_part_of_the_record_gives_the_same_commands(program: Any, data: st.DataObject) -> None:
     """And whatever is left in memory goes without a sound: pytest makes any noise of it an error."""

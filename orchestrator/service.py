@@ -73,7 +73,7 @@ class Service:
         ended = not self._engine.is_live(task)
         if ended and not found and not self._reads.entries(task):
             raise UnknownTask(task=task)
-        return [(one.seq, one.epoch, one.at, one.task, one.kind, one.data, one.hash) for one in found], ended
+        return [(one.seq, one.epoch, one.at, one.task, one.kind, one.data, one.hash, one.content, one.gone) for one in found], ended
 
     async def record(self, task: str) -> Wire:
         """A task's run record as JSON. Raises `UnknownTask`."""

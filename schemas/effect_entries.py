@@ -15,6 +15,7 @@ class EffectIntended(Fact):
     write to the same wait for, `replica` is who may do it."""
 
     KIND: ClassVar[str] = "effect.intended"
+    CONTENT: ClassVar[tuple[str, ...]] = ("args", "digest")
     effect: str
     dispatch: str
     attempt: str
@@ -34,6 +35,7 @@ class EffectEnded(Fact):
     `arguments_differ` where that one was called with others."""
 
     KIND: ClassVar[str] = "effect.ended"
+    CONTENT: ClassVar[tuple[str, ...]] = ("value",)
     effect: str
     dispatch: str
     attempt: str
@@ -52,6 +54,7 @@ class EffectUnknown(Fact):
     `probe`, `confirm` (repeat once nothing is left of `replica`), `ask` (a human), `none` where nobody waits for it any more."""
 
     KIND: ClassVar[str] = "effect.unknown"
+    CONTENT: ClassVar[tuple[str, ...]] = ("digest",)
     effect: str
     dispatch: str
     attempt: str
@@ -69,6 +72,7 @@ class EffectProbed(Fact):
     `cannot_tell` (`value` says why)."""
 
     KIND: ClassVar[str] = "effect.probed"
+    CONTENT: ClassVar[tuple[str, ...]] = ("value",)
     effect: str
     dispatch: str
     attempt: str
@@ -94,6 +98,7 @@ class DeedSettled(Fact):
     nothing is left open of it."""
 
     KIND: ClassVar[str] = "deed.settled"
+    CONTENT: ClassVar[tuple[str, ...]] = ("digest",)
     deed: str
     effect: str
     dispatch: str
@@ -106,6 +111,7 @@ class DeedSettled(Fact):
 @dataclass(frozen=True, slots=True)
 class EffectRefused(Fact):
     KIND: ClassVar[str] = "effect.refused"
+    CONTENT: ClassVar[tuple[str, ...]] = ("error",)
     effect: str
     dispatch: str
     attempt: str
@@ -119,6 +125,8 @@ class ModelCalled(Fact):
     or null, `error` a wire error or null, `usage` has `input_tokens` and `output_tokens`, `price` is decimal USD or null."""
 
     KIND: ClassVar[str] = "model.called"
+    CONTENT: ClassVar[tuple[str, ...]] = ("error",)
+    KEPT: ClassVar[tuple[str, ...]] = ("request", "response")
     effect: str
     dispatch: str
     attempt: str

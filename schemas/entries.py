@@ -1,12 +1,18 @@
 """Entries: everything that happens, as frozen records with a stable `KIND` and JSON fields.
 
 An entry is written once and never changes; fields may only be added, with a default. `Any` fields hold JSON (on the way in
-also a `Fragment` of bytes that are JSON already, so that a payload is encoded once).
+also a `Fragment` of bytes that are JSON already, so that a payload is encoded once). Fields of `CONTENT` and `KEPT` are stored under their
+task's key and read back as `Gone` once that is erased.
 """
 
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
+from interlock.schemas.bus_entries import AppDeployed as AppDeployed
+from interlock.schemas.bus_entries import ContentPruned as ContentPruned
+from interlock.schemas.bus_entries import ContractRegistered as ContractRegistered
+from interlock.schemas.bus_entries import EpochStarted as EpochStarted
+from interlock.schemas.bus_entries import TaskErased as TaskErased
 from interlock.schemas.canonical import decode
 from interlock.schemas.effect_entries import DeedSettled as DeedSettled
 from interlock.schemas.effect_entries import EffectEnded as EffectEnded
@@ -17,12 +23,22 @@ from interlock.schemas.effect_entries import EffectUnknown as EffectUnknown
 from interlock.schemas.effect_entries import GrantLapsed as GrantLapsed
 from interlock.schemas.effect_entries import ModelCalled as ModelCalled
 from interlock.schemas.effect_entries import ModelCutOff as ModelCutOff
+from interlock.schemas.fact import ERASED as ERASED
+from interlock.schemas.fact import PRUNED as PRUNED
 from interlock.schemas.fact import Fact as Fact
+from interlock.schemas.fact import Gone as Gone
+
+SEAL = b"\0"
+"""Stands in stored data between the head, which is JSON and never has this byte, and what is sealed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One stored entry. `at`: microseconds since the epoch, UTC. `hash` = SHA-256 over the previous hash, header and `data`."""
+    """One stored entry. `at`: microseconds since the epoch, UTC. `hash` = SHA-256 over the previous hash, header and `data`.
+
+    Where `data` has a seal `content` is what is under it, JSON of those fields that are still there, and `gone` says why others are not;
+    none while it has not been opened.
+    """
 
     seq: int
     epoch: int
@@ -31,42 +47,35 @@ class Entry:
     kind: str
     data: bytes
     hash: bytes
+    content: bytes | None = field(default=None, compare=False)
+    gone: str = field(default="", compare=False)
 
     def open(self) -> Fact:
-        """The typed fact in `data`; fields that this version does not know are left out."""
-        cls, known, said = KINDS[self.kind], _FIELDS[self.kind], decode(self.data)
+        """The typed fact in it; fields that this version does not know are left out, content that is there no more is `Gone`."""
+        cls, known = KINDS[self.kind], _FIELDS[self.kind]
+        head, seal, _ = self.data.partition(SEAL)
+        said = decode(head)
+        if seal:
+            self._add_content(said, (*cls.CONTENT, *cls.KEPT))
         if not said.keys() <= known:
             said = {key: value for key, value in said.items() if key in known}
         fact: Fact = cls(**said)
         return fact
 
-
-# --- the bus itself (task is "") ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class EpochStarted(Fact):
-    KIND: ClassVar[str] = "epoch.started"
-    epoch: int
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class AppDeployed(Fact):
-    KIND: ClassVar[str] = "app.deployed"
-    app: str
-    version: str
-    spec: Any
-    by: str
+    def _add_content(self, said: dict[str, Any], names: tuple[str, ...]) -> None:
+        if self.content is None:
+            raise ValueError(f"entry {self.seq} is sealed: read it by a reader, which has the keys")
+        if self.content:
+            said.update(decode(self.content))
+        if self.gone:
+            gone = Gone(self.gone)
+            said.update({name: gone for name in names if name not in said})
+            error = said.get("error")
+            if isinstance(error, dict) and "message" not in error:
+                said["error"] = {"code": error["code"], "message": gone, "facts": {}}
 
 
-@dataclass(frozen=True, slots=True)
-class ContractRegistered(Fact):
-    KIND: ClassVar[str] = "contract.registered"
-    contract: str
-    version: str
-    schema: Any
-    by: str
+# --- a submit of which no task came -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,7 @@ class TaskRefused(Fact):
     """A submit that the bus refused for a reason worth keeping; no task came of it. It stands under the id that was submitted."""
 
     KIND: ClassVar[str] = "task.refused"
+    CONTENT: ClassVar[tuple[str, ...]] = ("error",)
     id: str
     type: str
     error: Any
@@ -86,6 +96,7 @@ class TaskRefused(Fact):
 @dataclass(frozen=True, slots=True)
 class TaskAccepted(Fact):
     KIND: ClassVar[str] = "task.accepted"
+    CONTENT: ClassVar[tuple[str, ...]] = ("request",)
     type: str
     workflow_version: str
     contract: str
@@ -101,6 +112,7 @@ class MessagePosted(Fact):
     """A message into the running task, from outside; `message` is the client's own id of it. Its workflow may receive it."""
 
     KIND: ClassVar[str] = "message.posted"
+    CONTENT: ClassVar[tuple[str, ...]] = ("envelope",)
     message: str
     contract: str
     by: str
@@ -113,6 +125,7 @@ class PostRefused(Fact):
     """A message into a known task that the bus refused; nothing of it reached the workflow."""
 
     KIND: ClassVar[str] = "post.refused"
+    CONTENT: ClassVar[tuple[str, ...]] = ("error",)
     message: str
     contract: str
     error: Any
@@ -122,6 +135,7 @@ class PostRefused(Fact):
 @dataclass(frozen=True, slots=True)
 class TaskDiverged(Fact):
     KIND: ClassVar[str] = "task.diverged"
+    CONTENT: ClassVar[tuple[str, ...]] = ("error",)
     error: Any
 
 
@@ -130,6 +144,7 @@ class TaskEnded(Fact):
     """`outcome` is one of `Outcome`; `error` is a wire error or null; `result` the reply's envelope data or null."""
 
     KIND: ClassVar[str] = "task.ended"
+    CONTENT: ClassVar[tuple[str, ...]] = ("reason", "result", "error")
     outcome: str
     reason: str
     result: Any = None
@@ -187,6 +202,7 @@ class MessageSent(Fact):
     """A workflow's ask, on its way to `agent`; `attempt` is the first one of this dispatch."""
 
     KIND: ClassVar[str] = "message.sent"
+    CONTENT: ClassVar[tuple[str, ...]] = ("envelope",)
     n: int
     dispatch: str
     attempt: str
@@ -199,6 +215,7 @@ class MessageSent(Fact):
 @dataclass(frozen=True, slots=True)
 class MessageReceived(Fact):
     KIND: ClassVar[str] = "message.received"
+    CONTENT: ClassVar[tuple[str, ...]] = ("envelope",)
     n: int
     dispatch: str
     attempt: str
@@ -222,6 +239,7 @@ class DispatchAttempted(Fact):
 @dataclass(frozen=True, slots=True)
 class DispatchFailed(Fact):
     KIND: ClassVar[str] = "dispatch.failed"
+    CONTENT: ClassVar[tuple[str, ...]] = ("error",)
     n: int
     dispatch: str
     attempt: str
@@ -259,6 +277,7 @@ class ReplyRefused(Fact):
     """A late or wrong reply that was not delivered, kept to explain."""
 
     KIND: ClassVar[str] = "reply.refused"
+    CONTENT: ClassVar[tuple[str, ...]] = ("error",)
     dispatch: str
     attempt: str
     error: Any
@@ -299,6 +318,7 @@ class ItemAsked(Fact):
     """
 
     KIND: ClassVar[str] = "item.asked"
+    CONTENT: ClassVar[tuple[str, ...]] = ("text", "details", "digest")
     item: str
     kind: str
     to: str
@@ -316,6 +336,7 @@ class ItemDecided(Fact):
     """`decision`: `approved`, `denied`, `expired`, or `withdrawn` where what was asked has been answered otherwise."""
 
     KIND: ClassVar[str] = "item.decided"
+    CONTENT: ClassVar[tuple[str, ...]] = ("note",)
     item: str
     decision: str
     by: str
@@ -360,6 +381,8 @@ KINDS: dict[str, type[Any]] = {
         ModelCutOff,
         ItemAsked,
         ItemDecided,
+        TaskErased,
+        ContentPruned,
     )
 }
 

@@ -100,7 +100,7 @@ def _from_database(where: Database, draft: Path) -> None:
 def _verified(draft: Path) -> Copied:
     with closing(Reader(draft)) as reader:
         entries = reader.verify()
-        last = reader.all_entries(after=entries - 1, limit=1) if entries else []
+        last = reader.stored(after=entries - 1, limit=1) if entries else []
     return Copied(entries, last[0].hash if last else b"")
 
 

@@ -172,5 +172,7 @@ _SAY: dict[type[e.Fact], Callable[[Any, str], Said]] = {
     e.ModelCalled: _said_model,
     e.ModelCutOff: _said_cut_off,
     e.ItemAsked: lambda f, _: ("bus", f"asked {f.to} for a decision: {f.kind} {f.item}", ""),
+    e.TaskErased: lambda f, _: (f.by, f"erased what the task said: {f.why}", ""),
+    e.ContentPruned: lambda f, _: (f.by, f"pruned what its model calls said, which is older than {f.days} days", ""),
     e.ItemDecided: lambda f, _: (f.by or "bus", f"{f.decision}: {f.item}", ""),
 }

@@ -1,19 +1,25 @@
 """The ledger's twin in memory: the same numbers, hashes, rows and callbacks, for tests, simulations and a bus that keeps nothing.
 
 Each entry becomes durable in a turn of the event loop of its own, so that a simulation can stop at every single one. What is durable
-lives in `Disk` and survives the writer: `reopen` is a crash and a restart.
+lives in `Disk` and survives the writer: `reopen` is a crash and a restart. Secrets are the same in every run, so that runs can be compared:
+what is in the memory of one process needs no others.
 """
 
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
+from hashlib import shake_256
 from typing import TypeVar
 
 from interlock.orchestrator.ledger.audit import audit
 from interlock.orchestrator.ledger.chain import GENESIS
+from interlock.orchestrator.ledger.cipher import NO_SECRET, KeyRow
 from interlock.orchestrator.ledger.notes import Checkpoint
+from interlock.orchestrator.ledger.opener import Opener
 from interlock.orchestrator.ledger.projections import PROJECTED, AppRow, ContractRow, DeedRow, InboxRow, Row, Tables, TaskRow
-from interlock.orchestrator.ledger.writer import Opened, Stored, Writer
+from interlock.orchestrator.ledger.rows import erased_rows
+from interlock.orchestrator.ledger.sealer import Appended, Sealed, Sealer
+from interlock.orchestrator.ledger.writer import Opened, Writer
 from interlock.schemas.entries import Entry, TaskParked
 from interlock.schemas.errors import InterlockError, StaleEpoch, StorePaused
 from interlock.schemas.ports import Clock, Stall
@@ -33,13 +39,40 @@ class Disk:
         """While this is set nothing can be written, as on a disk without room."""
         self.log: list[Entry] = []
         self.tables = Tables()
+        self.keys: dict[str, bytes] = {}
+        self.contents: dict[str, dict[bytes, bytes]] = {}
         self._by_task: dict[str, list[Entry]] = {}
+        self._drawn = 0
 
-    def write(self, entry: Entry) -> None:
-        self.log.append(entry)
-        self._by_task.setdefault(entry.task, []).append(entry)
-        if entry.kind in PROJECTED:
-            self.tables.fold(entry)
+    def random(self, size: int) -> bytes:
+        """So many bytes that never came before."""
+        self._drawn += 1
+        return shake_256(b"%d" % self._drawn).digest(size)
+
+    def write(self, batch: Sealed) -> None:
+        self.keys.update(batch.keys)
+        for task, name, data in batch.contents:
+            self.contents.setdefault(task, {}).setdefault(name, data)
+        for entry in batch.opened:
+            self.log.append(entry)
+            self._by_task.setdefault(entry.task, []).append(entry)
+            if entry.kind in PROJECTED:
+                self.tables.fold(entry)
+        for task in (*batch.erased, *batch.pruned):
+            self.contents.pop(task, None)
+        for task in batch.erased:
+            self.keys[task] = NO_SECRET
+            deeds = {row.deed: row.seq for row in self._rows(DeedRow) if row.task == task}
+            for row in erased_rows(self._by_task[task], deeds):
+                self.tables.put(row)
+        for task in (*batch.erased, *batch.pruned):
+            opened = self._by_task[task] = self.opener().all(self._by_task[task])
+            for entry in opened:
+                self.log[entry.seq - 1] = entry
+
+    def opener(self) -> Opener:
+        """What opens entries as they are stored."""
+        return Opener(self.keys.get, lambda task, name: self.contents.get(task, {}).get(name))
 
     def tasks(self, limit: int = 100, state: State | None = None) -> list[TaskRow]:
         found = [row for row in self._rows(TaskRow) if state is None or row.state == state.value]
@@ -86,7 +119,7 @@ class Disk:
         return [entry.hash for entry in self.log[after : after + limit]]
 
     def verify(self, signed: Sequence[Checkpoint] = (), refold: bool = True) -> int:
-        return audit(self.log, self.tables.rows.values if refold else None, signed)
+        return audit(self.log, self.tables.rows.values if refold else None, signed, self.opener())
 
     def close(self) -> None:
         """Nothing is held."""
@@ -107,7 +140,7 @@ class MemoryLedger(Writer):
         disk: Disk | None = None,
     ) -> None:
         self.disk = disk or Disk()
-        self._queue: deque[Stored] = deque()
+        self._queue: deque[Appended] = deque()
         super().__init__("memory", clock, self.disk, on_failure, on_durable)
 
     def reopen(
@@ -128,10 +161,15 @@ class MemoryLedger(Writer):
             raise StorePaused(path="memory", problem=self.disk.full.why)
         self.disk.epoch += 1
         last = self.disk.log[-1] if self.disk.log else None
-        return Opened(self.disk.epoch, last.seq, last.hash) if last else Opened(self.disk.epoch, 0, GENESIS)
+        opened = Opened(self.disk.epoch, last.seq, last.hash) if last else Opened(self.disk.epoch, 0, GENESIS)
+        self._seals = Sealer(opened.head, self._secrets, self.disk.random, every=True)
+        return opened
 
-    def _write(self, stored: Stored) -> None:
-        self._queue.append(stored)
+    def _secrets(self, tasks: Sequence[str]) -> list[KeyRow]:
+        return [KeyRow(task, self.disk.keys[task]) for task in tasks if task in self.disk.keys]
+
+    def _write(self, entry: Appended) -> None:
+        self._queue.append(entry)
         if len(self._queue) == 1:
             self._loop.call_soon(self._commit)
 
@@ -150,8 +188,9 @@ class MemoryLedger(Writer):
         if self.disk.full is not None:
             self._loop.call_later(_RETRY_SECONDS, self._commit)
             return
-        entry = Entry(*self._queue.popleft())
+        entry = self._queue.popleft()
         if self._queue:
             self._loop.call_soon(self._commit)
-        self.disk.write(entry)
-        self._settled(entry.seq)
+        sealed = self._seals.seal([entry])
+        self.disk.write(sealed)
+        self._settled(entry[0], sealed.opened if self._on_durable is not None else ())

@@ -6,17 +6,34 @@ anything else is written there the last entry says whether the transaction that 
 told, or a newer epoch has begun, nothing is written any more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, get_type_hints
 
 import psycopg
 
 from interlock.orchestrator.ledger.chain import GENESIS
+from interlock.orchestrator.ledger.cipher import NO_SECRET, ContentRow, KeyRow
 from interlock.orchestrator.ledger.projections import InboxRow, Row, TaskRow
 from interlock.orchestrator.ledger.reader import check_layout
-from interlock.orchestrator.ledger.rows import LAST_ENTRY, LIVE_TASKS, OPEN_ITEMS, TABLES, Held, projected
-from interlock.orchestrator.ledger.writer import Opened, Stored
+from interlock.orchestrator.ledger.rows import (
+    CONTENTS,
+    DEEDS_OF,
+    DELETE_CONTENTS,
+    DESTROY_KEY,
+    ENTRIES_OF,
+    KEYS,
+    LAST_ENTRY,
+    LIVE_TASKS,
+    OPEN_ITEMS,
+    TABLES,
+    Held,
+    erased_rows,
+    projected,
+)
+from interlock.orchestrator.ledger.sealer import Sealed, Stored
+from interlock.orchestrator.ledger.writer import Opened
 from interlock.schemas.entries import Entry
 from interlock.schemas.errors import LedgerUnreachable, NoLedger, StaleEpoch, StoreFailed, StorePaused
 from interlock.schemas.places import Database
@@ -27,7 +44,7 @@ WRITER = "interlock ledger"
 """The name of the writing connection, and what it begins with once its epoch is in it."""
 
 _ARRAYS: dict[Any, str] = {int: "bigint[]", int | None: "bigint[]", str: "text[]", bytes: "bytea[]"}
-_KINDS: list[type[Any]] = [Entry, *TABLES]
+_KINDS: list[type[Any]] = [Stored, *TABLES, KeyRow, ContentRow]
 _TYPES = {kind: tuple(_ARRAYS[hint] for hint in get_type_hints(kind).values()) for kind in _KINDS}
 
 
@@ -64,6 +81,7 @@ class LedgerDatabase:
         self._where = where
         self._db: postgres.Connection | None = open_database(where, WRITER)
         self._epoch = 0
+        self.traces = False
         self._rows = Held()
         self._changed: list[Row] | None = None
         """What the batch that is under way changes: folded once, however often it is tried."""
@@ -90,30 +108,55 @@ class LedgerDatabase:
             self._last = (seq, head)
         return Opened(self._epoch, *self._last)
 
-    def commit(self, batch: Sequence[Stored]) -> None:
+    def secrets(self, tasks: Sequence[str]) -> list[KeyRow]:
+        """The secrets of those of these tasks that have one. Raises `StoreFailed` or `StorePaused`. Nothing is under way: where the
+        connection is lost another one will do."""
+        with self._errors():
+            if self._db is None:
+                self._db = postgres.connect(self._where, self._name, SCHEMA)
+            return [KeyRow(*row) for row in self._db.execute("SELECT * FROM keys WHERE task = ANY(%s)", (list(tasks),), binary=True)]
+
+    def commit(self, batch: Sealed) -> None:
         """Write the batch, all or nothing. Raises `StaleEpoch` or `StoreFailed`, and nothing may be written after either; or `StorePaused`,
         and nothing may be written but the same batch again."""
         written = False
-        try:
+        with self._errors():
             if self._db is None:
                 self._db = postgres.connect(self._where, self._name, SCHEMA)
                 written = self._was_committed(self._db, batch)
             if not written:
                 self._write(self._db, batch)
+        self._last = (batch.entries[-1][0], batch.entries[-1][6])
+        self._changed = None
+        self.traces = self.traces or bool(batch.erased or batch.pruned)
+
+    def clean(self) -> None:
+        """Write those tables anew that have had what was destroyed, if nobody reads them right now: else old rows stay in their files."""
+        if self._db is None:
+            return
+        with self._errors():
+            self._db.execute("SET lock_timeout = '200ms'")
+            with suppress(psycopg.errors.LockNotAvailable):
+                self._db.execute("VACUUM (FULL) keys, inbox")
+                self.traces = False
+            self._db.execute("SET lock_timeout = 0")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
         except postgres.LOST as problem:
             self.close()
             self._db = None
             raise StorePaused(path=str(self._where), problem=postgres.sentence(problem)) from problem
         except psycopg.Error as problem:
             raise self._failed(problem) from problem
-        self._last = (batch[-1][0], batch[-1][6])
-        self._changed = None
 
     def close(self) -> None:
         if self._db is not None:
             self._db.close()
 
-    def _write(self, db: postgres.Connection, batch: Sequence[Stored]) -> None:
+    def _write(self, db: postgres.Connection, batch: Sealed) -> None:
         """One transaction, in two round trips: what has to be known, and all that is written with its commit."""
         entries = projected(batch) if self._changed is None else []
         unknown = self._rows.unknown(entries)
@@ -125,22 +168,34 @@ class LedgerDatabase:
                 self._rows.hold(TaskRow(*row) for row in tasks.fetchall())
             if self._changed is None:
                 self._changed = self._rows.fold(entries)
-            _insert(db, "entries", Entry, batch)
-            for kind, (table, then) in TABLES.items():
-                _insert(db, table, kind, [row for row in self._changed if type(row) is kind], then)
+            _insert(db, "entries", Stored, batch.entries)
+            _insert(db, KEYS[0], KeyRow, batch.keys)
+            _insert(db, CONTENTS[0], ContentRow, batch.contents, CONTENTS[1])
+            _put(db, self._changed)
+            for task in batch.erased:
+                self._erase(db, task)
+            for task in batch.pruned:
+                db.execute(_sql(DELETE_CONTENTS), (task,))
+
+    def _erase(self, db: postgres.Connection, task: str) -> None:
+        """Destroy the task's key, and what else says what was under it."""
+        db.execute(_sql(DESTROY_KEY), (NO_SECRET, task))
+        db.execute(_sql(DELETE_CONTENTS), (task,))
+        stored = [Entry(*row) for row in db.execute(_sql(ENTRIES_OF), (task,), binary=True)]
+        _put(db, erased_rows(stored, dict(db.execute(_sql(DEEDS_OF), (task,)).fetchall())))
 
     def _check_epoch(self, found: list[Any]) -> None:
         ((epoch,),) = found
         if epoch != self._epoch:
             raise StaleEpoch(epoch=self._epoch, current=epoch)
 
-    def _was_committed(self, db: postgres.Connection, batch: Sequence[Stored]) -> bool:
+    def _was_committed(self, db: postgres.Connection, batch: Sealed) -> bool:
         """Whether the batch is there. Our lost transaction is over when this looks: its connection is ended, and it held the lock."""
         postgres.end_sessions(db, self._name)
         with db.transaction():
             self._check_epoch(db.execute("SELECT epoch FROM epoch FOR UPDATE").fetchall())
             ((seq, head),) = db.execute(LAST_ENTRY, binary=True).fetchall() or [(0, GENESIS)]
-        if (seq, head) not in (self._last, (batch[-1][0], batch[-1][6])):
+        if (seq, head) not in (self._last, (batch.entries[-1][0], batch.entries[-1][6])):
             problem = f"it ends in entry {seq}, which is neither the last one that was confirmed nor the last one that was sent"
             raise StoreFailed(path=str(self._where), problem=problem)
         return (seq, head) != self._last
@@ -151,6 +206,15 @@ class LedgerDatabase:
 
     def _failed(self, problem: BaseException) -> StoreFailed:
         return StoreFailed(path=str(self._where), problem=postgres.sentence(problem))
+
+
+def _sql(text: str) -> bytes:
+    return text.replace("?", "%s").encode()
+
+
+def _put(db: postgres.Connection, rows: Sequence[Row]) -> None:
+    for kind, (table, then) in TABLES.items():
+        _insert(db, table, kind, [row for row in rows if type(row) is kind], then)
 
 
 def _insert(db: postgres.Connection, table: str, kind: type[Any], rows: Sequence[tuple[Any, ...]], then: str = "") -> None:

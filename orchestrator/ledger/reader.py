@@ -1,10 +1,11 @@
 """Reading a ledger: the questions that one can ask, and the reader of a SQLite file that answers them beside a running bus.
 
-A reader never writes, never blocks the writer and needs no bus: the ledger of a bus that died reads the same. It sees durable entries only.
+A reader never writes, never blocks the writer and needs no bus: the ledger of a bus that died reads the same. It sees durable entries only,
+with what is under their seals, but where somebody asks for them as they are stored.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -12,6 +13,7 @@ from urllib.parse import quote
 
 from interlock.orchestrator.ledger.audit import audit
 from interlock.orchestrator.ledger.notes import Checkpoint
+from interlock.orchestrator.ledger.opener import Opener
 from interlock.orchestrator.ledger.projections import AppRow, ContractRow, DeedRow, InboxRow, Row, TaskRow
 from interlock.schemas.entries import Entry, TaskParked
 from interlock.schemas.errors import LedgerDamaged, NoLedger, StoreAway
@@ -21,12 +23,15 @@ from interlock.tools import sqlite
 APPLICATION_ID = 0x494C434B
 """`ILCK` in the file's header: this is a ledger."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _PAGE = 1000
+_NONE: Mapping[str, bytes] = {}
 
 _TASKS_AT_ONCE = 100
-_ENTRIES_OF = f"SELECT * FROM entries WHERE task IN ({','.join('?' * _TASKS_AT_ONCE)}) ORDER BY seq"
+_THESE = f"({','.join('?' * _TASKS_AT_ONCE)})"
+_ENTRIES_OF = f"SELECT * FROM entries WHERE task IN {_THESE} ORDER BY seq"
+_KEYS_OF = f"SELECT * FROM keys WHERE task IN {_THESE}"
 
 _PARKED = (
     "SELECT entries.* FROM tasks JOIN entries ON entries.seq = (SELECT max(seq) FROM entries AS own WHERE own.task = tasks.task) "
@@ -113,18 +118,24 @@ class SqlReader:
         return InboxRow(*found[0]) if found else None
 
     def entries(self, task: str, after: int = 0) -> list[Entry]:
-        return [Entry(*row) for row in self.all("SELECT * FROM entries WHERE task = ? AND seq > ? ORDER BY seq", task, after)]
+        found = self.all("SELECT * FROM entries WHERE task = ? AND seq > ? ORDER BY seq", task, after)
+        return self.opener().all(Entry(*row) for row in found)
 
     def entries_of(self, tasks: Sequence[str]) -> dict[str, list[Entry]]:
         found: dict[str, list[Entry]] = {}
         for start in range(0, len(tasks), _TASKS_AT_ONCE):
-            some = tasks[start : start + _TASKS_AT_ONCE]
-            for row in self.all(_ENTRIES_OF, *some, *[None] * (_TASKS_AT_ONCE - len(some))):
-                entry = Entry(*row)
+            some = [*tasks[start : start + _TASKS_AT_ONCE], *[None] * (start + _TASKS_AT_ONCE - len(tasks))]
+            opener = self.opener(dict(self.all(_KEYS_OF, *some)))
+            for row in self.all(_ENTRIES_OF, *some):
+                entry = opener.open(Entry(*row))
                 found.setdefault(entry.task, []).append(entry)
         return found
 
     def all_entries(self, after: int = 0, limit: int = _PAGE) -> list[Entry]:
+        return self.opener().all(self.stored(after, limit))
+
+    def stored(self, after: int = 0, limit: int = _PAGE) -> list[Entry]:
+        """The next entries after number `after` as they are stored; what is sealed in them is not opened."""
         return [Entry(*row) for row in self.all("SELECT * FROM entries WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)]
 
     def contracts(self) -> list[ContractRow]:
@@ -144,19 +155,32 @@ class SqlReader:
         """On a connection of its own, so that it may run in another thread while this reader goes on answering."""
         own = self.moment()
         try:
-            return audit(own.walk(), own.rows if refold else None, signed)
+            return audit(own.walk(), own.rows if refold else None, signed, own.opener())
         finally:
             own.close()
 
     def walk(self) -> Iterator[Entry]:
-        """All entries from the first on, a page at a time, never all in memory. Raises `LedgerDamaged` where one cannot be read."""
+        """All entries from the first on as they are stored, a page at a time, never all in memory. Raises `LedgerDamaged` where one cannot
+        be read."""
         after = 0
         try:
-            while page := self.all_entries(after):
+            while page := self.stored(after):
                 yield from page
                 after = page[-1].seq
         except self.unreadable as problem:
             raise LedgerDamaged(seq=after + 1, problem=f"it or one soon after it cannot be read ({problem})") from problem
+
+    def opener(self, secrets: Mapping[str, bytes] = _NONE) -> Opener:
+        """What opens entries that are read as they are stored; `secrets` are at hand already."""
+        return Opener(lambda task: secrets.get(task) or self._secret(task), self._content)
+
+    def _secret(self, task: str) -> bytes | None:
+        found = self.all("SELECT secret FROM keys WHERE task = ?", task)
+        return bytes(found[0][0]) if found else None
+
+    def _content(self, task: str, name: bytes) -> bytes | None:
+        found = self.all("SELECT data FROM contents WHERE task = ? AND name = ?", task, name)
+        return bytes(found[0][0]) if found else None
 
     def rows(self) -> list[Row]:
         """All rows beside the entries. Raises `LedgerDamaged` where they cannot be read."""

@@ -3,15 +3,19 @@
 A writer has the rows of live tasks and open items at hand, all that entries can change; a task that is not live is looked up.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from interlock.orchestrator.ledger.projections import PROJECTED, AppRow, ContractRow, DeedRow, InboxRow, Key, Row, Tables, TaskRow, key_of
-from interlock.orchestrator.ledger.writer import Stored
-from interlock.schemas.entries import Entry
+from interlock.orchestrator.ledger.sealer import Sealed
+from interlock.schemas.entries import ERASED, SEAL, Entry
 
 LIVE_TASKS = "SELECT * FROM tasks WHERE outcome = ''"
 OPEN_ITEMS = "SELECT * FROM inbox WHERE decision = ''"
+ENTRIES_OF = "SELECT * FROM entries WHERE task = ? ORDER BY seq"
+DEEDS_OF = "SELECT deed, seq FROM deeds WHERE task = ?"
+DESTROY_KEY = "UPDATE keys SET secret = ? WHERE task = ?"
+DELETE_CONTENTS = "DELETE FROM contents WHERE task = ?"
 LAST_ENTRY = "SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1"
 
 
@@ -30,10 +34,28 @@ TABLES: dict[type[Any], tuple[str, str]] = {
 }
 """Per kind of row its table, and what an insert does where the row is there already: said alike by both databases."""
 
+KEYS, CONTENTS = ("keys", ""), ("contents", " ON CONFLICT (task, name) DO NOTHING")
+"""The same of what is beside the entries and no fold of them."""
 
-def projected(batch: Sequence[Stored]) -> list[Entry]:
+
+def projected(batch: Sealed) -> list[Entry]:
     """Those entries of the batch that may change a row."""
-    return [Entry(*stored) for stored in batch if stored[4] in PROJECTED]
+    return [entry for entry in batch.opened if entry.kind in PROJECTED]
+
+
+def erased_rows(stored: Iterable[Entry], deeds: Mapping[str, int]) -> list[Row]:
+    """The rows of a task as its entries tell them without their content. `deeds`: those that it was the last to write, with their numbers;
+    what another task has written since is not touched."""
+    tables = Tables()
+    for entry in stored:
+        if entry.kind in PROJECTED:
+            sealed = SEAL in entry.data
+            tables.fold(Entry(*_fields(entry), b"" if sealed else None, ERASED if sealed else ""))
+    return [row for row in tables.rows.values() if not isinstance(row, DeedRow) or deeds.get(row.deed) == row.seq]
+
+
+def _fields(entry: Entry) -> tuple[int, int, int, str, str, bytes, bytes]:
+    return entry.seq, entry.epoch, entry.at, entry.task, entry.kind, entry.data, entry.hash
 
 
 class Held:

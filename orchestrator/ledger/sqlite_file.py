@@ -3,22 +3,42 @@
 A commit writes entries and projections together and is on disk when it returns (`synchronous=FULL`). It checks the epoch in the file, so
 an orchestrator that was succeeded can write nothing. Entries can be neither changed nor deleted. Statements carry many rows each: every
 statement gives up the interpreter's lock, and under load waits milliseconds to get it back.
+
+What is destroyed is written over in the file (`secure_delete`), and the log beside the file, which still has it, is emptied as soon as no
+reader is in the middle of something.
 """
 
 import os
 import sqlite3
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from interlock.orchestrator.ledger.chain import GENESIS
+from interlock.orchestrator.ledger.cipher import NO_SECRET, KeyRow
 from interlock.orchestrator.ledger.projections import InboxRow, Row, TaskRow
 from interlock.orchestrator.ledger.reader import open_file
-from interlock.orchestrator.ledger.rows import LAST_ENTRY, LIVE_TASKS, OPEN_ITEMS, TABLES, Held, projected
-from interlock.orchestrator.ledger.writer import Opened, Stored
+from interlock.orchestrator.ledger.rows import (
+    CONTENTS,
+    DEEDS_OF,
+    DELETE_CONTENTS,
+    DESTROY_KEY,
+    ENTRIES_OF,
+    KEYS,
+    LAST_ENTRY,
+    LIVE_TASKS,
+    OPEN_ITEMS,
+    TABLES,
+    Held,
+    erased_rows,
+    projected,
+)
+from interlock.orchestrator.ledger.sealer import Sealed
+from interlock.orchestrator.ledger.writer import Opened
+from interlock.schemas.entries import Entry
 from interlock.schemas.errors import InterlockError, LedgerExists, StaleEpoch, StoreFailed, StorePaused
 from interlock.tools import sqlite
 
@@ -59,6 +79,8 @@ class LedgerFile:
         self._path = path
         self._db = open_file(path, "rw")
         self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA secure_delete = ON")
+        self.traces = False
         self._epoch = 0
         self._rows = Held()
         self._changed: Sequence[Row] | None = None
@@ -78,7 +100,14 @@ class LedgerFile:
         ((seq, head),) = last or [(0, GENESIS)]
         return Opened(self._epoch, seq, head)
 
-    def commit(self, batch: Sequence[Stored]) -> None:
+    def secrets(self, tasks: Sequence[str]) -> list[KeyRow]:
+        """The secrets of those of these tasks that have one. Raises `StoreFailed` or `StorePaused`."""
+        try:
+            return [KeyRow(*row) for row in self._of(tasks, "keys")]
+        except sqlite3.Error as problem:
+            raise self._refused(problem) from problem
+
+    def commit(self, batch: Sealed) -> None:
         """Write the batch, all or nothing. Raises `StaleEpoch` or `StoreFailed`, and nothing may be written after either; or `StorePaused`,
         and nothing may be written but the same batch again."""
         try:
@@ -87,16 +116,32 @@ class LedgerFile:
             if epoch != self._epoch:
                 self._db.execute("ROLLBACK")
                 raise StaleEpoch(epoch=self._epoch, current=epoch)
-            self._insert("entries", batch)
+            self._insert("entries", batch.entries)
+            self._insert(KEYS[0], batch.keys)
+            self._insert(CONTENTS[0], batch.contents, CONTENTS[1])
             if self._changed is None:
                 self._changed = self._project(batch)
-            if self._changed:
-                for kind, (table, then) in TABLES.items():
-                    self._insert(table, [row for row in self._changed if type(row) is kind], then)
+            self._put(self._changed)
+            for task in batch.erased:
+                self._erase(task)
+            for task in batch.pruned:
+                self._db.execute(DELETE_CONTENTS, (task,))
             self._db.execute("COMMIT")
         except sqlite3.Error as problem:
             raise self._refused(problem) from problem
         self._changed = None
+        self.traces = self.traces or bool(batch.erased or batch.pruned)
+
+    def clean(self) -> None:
+        """Empty the log beside the file, if no reader needs it right now: what was destroyed is still in there."""
+        try:
+            self._db.execute("PRAGMA busy_timeout = 0")
+            ((busy, _, _),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as problem:
+            raise self._refused(problem) from problem
+        finally:
+            self._db.execute("PRAGMA busy_timeout = 5000")
+        self.traces = bool(busy)
 
     def close(self) -> None:
         self._db.close()
@@ -112,17 +157,31 @@ class LedgerFile:
             kind = StoreFailed
         return kind(path=str(self._path), problem=str(problem))
 
-    def _project(self, batch: Sequence[Stored]) -> Sequence[Row]:
+    def _erase(self, task: str) -> None:
+        """Destroy the task's key, and what else says what was under it."""
+        self._db.execute(DESTROY_KEY, (NO_SECRET, task))
+        self._db.execute(DELETE_CONTENTS, (task,))
+        stored = [Entry(*row) for row in self._db.execute(ENTRIES_OF, (task,))]
+        self._put(erased_rows(stored, dict(self._db.execute(DEEDS_OF, (task,)).fetchall())))
+
+    def _put(self, rows: Sequence[Row]) -> None:
+        for kind, (table, then) in TABLES.items() if rows else ():
+            self._insert(table, [row for row in rows if type(row) is kind], then)
+
+    def _project(self, batch: Sealed) -> Sequence[Row]:
         """The rows that the batch changes."""
         entries = projected(batch)
         if not entries:
             return ()
-        unknown = self._rows.unknown(entries)
-        for start in range(0, len(unknown), _MOST_ROWS):
-            some = unknown[start : start + _MOST_ROWS]
-            size = _up_to_power(len(some))
-            self._rows.hold(TaskRow(*row) for row in self._db.execute(_tasks_of(size), [*some, *[None] * (size - len(some))]))
+        self._rows.hold(TaskRow(*row) for row in self._of(self._rows.unknown(entries), "tasks"))
         return self._rows.fold(entries)
+
+    def _of(self, tasks: Sequence[str], table: str) -> Iterator[Any]:
+        """The rows of these tasks."""
+        for start in range(0, len(tasks), _MOST_ROWS):
+            some = tasks[start : start + _MOST_ROWS]
+            size = _up_to_power(len(some))
+            yield from self._db.execute(_rows_of(table, size), [*some, *[None] * (size - len(some))]).fetchall()
 
     def _insert(self, table: str, rows: Sequence[tuple[Any, ...]], then: str = "") -> None:
         start = 0
@@ -140,9 +199,9 @@ def _insert_of(table: str, rows: int, columns: int, then: str) -> str:
     return f"INSERT INTO {table} VALUES {','.join([marks] * rows)}{then}"
 
 
-@lru_cache(maxsize=16)
-def _tasks_of(size: int) -> str:
-    return f"SELECT * FROM tasks WHERE task IN ({','.join('?' * size)})"
+@lru_cache(maxsize=32)
+def _rows_of(table: str, size: int) -> str:
+    return f"SELECT * FROM {table} WHERE task IN ({','.join('?' * size)})"
 
 
 def _up_to_power(size: int) -> int:

@@ -60,7 +60,7 @@ def open_reader(place: Place) -> SqlReader:
 def is_empty(place: Place) -> bool:
     """Whether the ledger that is there has no entry."""
     with closing(open_reader(place)) as reader:
-        return not reader.all_entries(limit=1)
+        return not reader.stored(limit=1)
 
 
 def _prepare_database(where: Database) -> None:

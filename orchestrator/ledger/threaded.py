@@ -1,9 +1,9 @@
 """A ledger on a database: group commit by one writer thread.
 
-The thread commits everything that waits as one transaction and tells the event loop once per commit: alone an entry is written at once,
-under load the batches grow by themselves. Where the database cannot take a batch now (the disk is full, the server is away) the thread
-tries the same batch again until it can, and the ledger is `stalled` meanwhile. What a commit guarantees stands in `sqlite_file` and
-`postgres_store`.
+The thread seals and commits everything that waits as one transaction and tells the event loop once per commit: alone an entry is
+written at once, under load the batches grow by themselves. Where the database cannot take a batch now (the disk is full, the server is
+away) the thread tries the same batch again until it can, and the ledger is `stalled` meanwhile. What a commit guarantees stands in
+`sqlite_file` and `postgres_store`.
 """
 
 import asyncio
@@ -12,12 +12,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
+from interlock.orchestrator.ledger.cipher import KeyRow
 from interlock.orchestrator.ledger.keeper import Keeper
 from interlock.orchestrator.ledger.reader import Reads
-from interlock.orchestrator.ledger.writer import Opened, Stored, Writer
+from interlock.orchestrator.ledger.sealer import Appended, Sealed, Sealer
+from interlock.orchestrator.ledger.writer import Opened, Writer
 from interlock.schemas.entries import Entry
 from interlock.schemas.errors import InterlockError, StorePaused
 from interlock.schemas.ports import Clock, Stall
@@ -28,17 +31,29 @@ SLOW_SECONDS = 5.0
 _LOG = logging.getLogger("interlock.ledger")
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
+_CLEAN_SECONDS = 1.0
 
 
 class Committing(Protocol):
-    """The writing end of a database. One thread at a time; it may move to another."""
+    """The writing end of a database. One thread at a time; it may move to another.
+
+    `traces`: what was destroyed in a commit can still be found by who searches the files of the database.
+    """
+
+    traces: bool
 
     def take_epoch(self) -> Opened:
         """Count the epoch up and read where the ledger stands, in one transaction."""
 
-    def commit(self, batch: Sequence[Stored]) -> None:
+    def secrets(self, tasks: Sequence[str]) -> list[KeyRow]:
+        """The secrets of those of these tasks that have one. Raises `StoreFailed`, or `StorePaused`: ask again."""
+
+    def commit(self, batch: Sealed) -> None:
         """Write the batch, all or nothing, durably. Raises `StaleEpoch` or `StoreFailed`, and nothing may be written after either; or
         `StorePaused`, and nothing may be written but the same batch again."""
+
+    def clean(self) -> None:
+        """Remove the traces, if nobody is in the way. Raises `StoreFailed` or `StorePaused`."""
 
     def close(self) -> None: ...
 
@@ -66,7 +81,7 @@ class ThreadedLedger(Writer):
         super().__init__(path, clock, reader, on_failure, on_durable)
         self.keeper = keeper
         self._store = store
-        self._queue: deque[Stored] = deque()
+        self._queue: deque[Appended] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._woken = False
         self._closed = threading.Event()
@@ -86,6 +101,10 @@ class ThreadedLedger(Writer):
             return Stall(self._since[1], commit.problem or f"its disk is slow: one commit has taken {seconds:.0f} s so far")
         return None
 
+    @property
+    def traces(self) -> bool:
+        return self._store.traces
+
     async def _release(self) -> None:
         if self.epoch:
             await asyncio.to_thread(self._thread.join)
@@ -102,11 +121,12 @@ class ThreadedLedger(Writer):
         opened = self._store.take_epoch()
         if self.keeper is not None:
             self.keeper.begin(opened.seq)
+        self._seals = Sealer(opened.head, self._store.secrets, every=self._on_durable is not None)
         self._thread.start()
         return opened
 
-    def _write(self, stored: Stored) -> None:
-        self._queue.append(stored)
+    def _write(self, entry: Appended) -> None:
+        self._queue.append(entry)
         if not self._woken:
             self._woken = True
             self._wake.put(None)
@@ -120,9 +140,10 @@ class ThreadedLedger(Writer):
         """The writer thread: until the end, commit whatever waits."""
         try:
             while not self._closed.is_set():
-                self._wake.get()
+                self._wait()
                 self._woken = False  # first of all: what is appended from here on wakes us again
                 self._commit_waiting()
+                self._clean()
         except InterlockError as failure:
             self._loop.call_soon_threadsafe(self._fail, failure)
         except BaseException as problem:
@@ -133,29 +154,43 @@ class ThreadedLedger(Writer):
             if self.keeper is not None:
                 self.keeper.end()
 
+    def _wait(self) -> None:
+        with suppress(Empty):
+            self._wake.get(timeout=_CLEAN_SECONDS if self._store.traces else None)
+
+    def _clean(self) -> None:
+        if self._store.traces and not self._closed.is_set():
+            with suppress(StorePaused):
+                self._store.clean()
+
     def _commit_waiting(self) -> None:
         batch = [self._queue.popleft() for _ in range(len(self._queue))]
-        if batch and not self._closed.is_set() and self._commit(batch):
+        sealed = self._commit(batch) if batch and not self._closed.is_set() else None
+        if sealed is not None:
             if self.keeper is not None:
-                self.keeper.committed([stored[-1] for stored in batch])
-            self._loop.call_soon_threadsafe(self._settled, batch[-1][0])
+                self.keeper.committed([stored[-1] for stored in sealed.entries])
+            self._clean()
+            told = sealed.opened if self._on_durable is not None else ()
+            self._loop.call_soon_threadsafe(self._settled, batch[-1][0], told)
 
-    def _commit(self, batch: Sequence[Stored]) -> bool:
-        """Commit the batch, again and again where the store cannot take it now; false where the writer was ended meanwhile."""
+    def _commit(self, batch: Sequence[Appended]) -> Sealed | None:
+        """Commit the batch, again and again where the store cannot take it now, sealed once; none where the writer was ended meanwhile."""
         self._committing = commit = _Commit(time.monotonic())
+        sealed: Sealed | None = None
         wait = _FIRST_WAIT
         while True:
             try:
-                self._store.commit(batch)
+                sealed = sealed or self._seals.seal(batch)
+                self._store.commit(sealed)
             except StorePaused as pause:
                 if not self._committing.problem:
                     _LOG.warning("%s", pause)
                 self._committing = commit._replace(problem=pause.problem)
                 if self._closed.wait(wait):
-                    return False
+                    return None
                 wait = min(2 * wait, _LONGEST_WAIT)
             else:
                 if self._committing.problem:
                     _LOG.warning("the store at %s can be written again; nothing was lost", self._path)
                 self._committing = None
-                return True
+                return sealed

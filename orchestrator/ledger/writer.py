@@ -1,8 +1,8 @@
-"""The writer's half on the event loop: numbers, hashes and callbacks; where entries become durable is the store's own.
+"""The writer's half on the event loop: numbers and callbacks; where entries become durable is the store's own.
 
-`append` gives an entry its number, time and hash at once and returns. `then` callbacks run on the loop, in order of appending, after
-the entry is durable and never inside `append`. Once the store has failed, or a newer epoch was opened, nothing pending is ever
-acknowledged, every call is refused and `on_failure` is told once.
+`append` gives an entry its number and time at once and returns; it is sealed and chained where it is written. `then` callbacks run on the
+loop, in order of appending, after the entry is durable and never inside `append`. Once the store has failed, or a newer epoch was opened,
+nothing pending is ever acknowledged, every call is refused and `on_failure` is told once.
 """
 
 import asyncio
@@ -12,19 +12,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Self
 
-from interlock.orchestrator.ledger.chain import GENESIS, link
+from interlock.orchestrator.ledger.chain import GENESIS
 from interlock.orchestrator.ledger.keeper import Keeper
 from interlock.orchestrator.ledger.projections import DeedRow
 from interlock.orchestrator.ledger.reader import Reads
+from interlock.orchestrator.ledger.sealer import Appended
 from interlock.schemas.entries import Entry, Fact
 from interlock.schemas.errors import InterlockError, StoreFailed
+from interlock.schemas.fact import Parts
 from interlock.schemas.ports import Clock, Stall
 
 CLOSE_SECONDS = 10.0
 """How long a writer that is closed waits for a store that is stalled."""
-
-Stored = tuple[int, int, int, str, str, bytes, bytes]
-"""An entry's fields in their order, as they wait to be written."""
 
 
 class Opened(NamedTuple):
@@ -57,16 +56,16 @@ class Writer(ABC):
         self._on_failure = on_failure
         self._on_durable = on_durable
         self._seq = self._durable = 0
-        self._head = GENESIS
         self._failure: InterlockError | None = self._problem("it has not been opened for an epoch")
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         self._flushing: set[asyncio.Future[None]] = set()
+        self._told: deque[Entry] = deque()
 
     def open_epoch(self) -> int:
         """Take epoch + 1, durably; whoever wrote before can write no more. Raises `StoreFailed`, or `StorePaused`: then try again."""
         self._loop = asyncio.get_running_loop()
         opened = self._open()
-        self.epoch, self._seq, self._head = opened
+        self.epoch, self._seq = opened.epoch, opened.seq
         self._durable, self._failure = opened.seq, None
         return opened.epoch
 
@@ -80,18 +79,17 @@ class Writer(ABC):
         return self
 
     def append(self, task: str, fact: Fact, then: Callable[[], None] | None = None) -> int:
-        """Put one entry at the end and return its time; `then` runs once it is durable."""
+        """Put one entry at the end and return its time; `then` runs once it is durable. What the fact holds may not change any more."""
         if self._failure is not None:
             raise self._again(self._failure)
-        seq, at, kind, data = self._seq + 1, self._clock.now(), fact.KIND, fact.encode()
-        head = link(self._head, seq, self.epoch, at, task, kind, data)
-        self._seq, self._head = seq, head
-        stored = (seq, self.epoch, at, task, kind, data, head)
+        parts = fact.split() if task else Parts(fact.encode())
+        seq, at = self._seq + 1, self._clock.now()
+        self._seq = seq
         if self._on_durable is not None:
-            self._waiting.append((seq, partial(self._on_durable, Entry(*stored))))
+            self._waiting.append((seq, self._tell))
         if then is not None:
             self._waiting.append((seq, then))
-        self._write(stored)
+        self._write((seq, self.epoch, at, task, fact.KIND, *parts))
         return at
 
     @property
@@ -103,6 +101,11 @@ class Writer(ABC):
     def stalled(self) -> Stall | None:
         """What keeps what was appended from becoming durable now, though it will; none where all is well."""
         return None
+
+    @property
+    def traces(self) -> bool:
+        """Whether what was erased can still be found in the store's files by who searches them; it passes by itself."""
+        return False
 
     def health(self) -> Stall | None:
         """The same for who asks now and then: what readers have met counts too, and is looked at again."""
@@ -183,17 +186,22 @@ class Writer(ABC):
         """Take the next epoch in the store."""
 
     @abstractmethod
-    def _write(self, stored: Stored) -> None:
-        """See to it that the entry becomes durable; then call `_settled`, or `_fail`, on the loop."""
+    def _write(self, entry: Appended) -> None:
+        """See to it that the entry is sealed and becomes durable; then call `_settled`, or `_fail`, on the loop."""
 
     @abstractmethod
     async def _release(self) -> None:
         """Let go of what the store holds."""
 
-    def _settled(self, seq: int) -> None:
-        """All entries up to `seq` are durable."""
+    def _settled(self, seq: int, entries: Sequence[Entry] = ()) -> None:
+        """All entries up to `seq` are durable; `entries` are the new ones, where somebody wants to hear of each."""
         self._durable = seq
+        self._told.extend(entries)
         self._deliver()
+
+    def _tell(self) -> None:
+        assert self._on_durable is not None
+        self._on_durable(self._told.popleft())
 
     def _deliver(self) -> None:
         while self._waiting and self._waiting[0][0] <= self._durable:

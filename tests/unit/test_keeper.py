@@ -39,7 +39,7 @@ class Growing:
         for _ in range(many):
             previous = self.disk.log[-1].hash if self.disk.log else GENESIS
             seq = len(self.disk.log) + 1
-            self.disk.write(Entry(seq, 1, seq, "", "epoch.started", b"{}", link(previous, seq, 1, seq, "", "epoch.started", b"{}")))
+            self.disk.log.append(Entry(seq, 1, seq, "", "epoch.started", b"{}", link(previous, seq, 1, seq, "", "epoch.started", b"{}")))
             new.append(self.disk.log[-1].hash)
         return new
 

@@ -95,6 +95,11 @@ def _rows(reader: Reads) -> dict[Key, Row]:
     return {key_of(row): row for row in rows}
 
 
+def _said(entry: e.Entry) -> tuple[Any, ...]:
+    """All but what depends on a random key."""
+    return entry.seq, entry.epoch, entry.at, entry.task, entry.kind, entry.open()
+
+
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
 def test_rows_equal_the_fold_of_the_entries_and_both_stores_agree(steps: list[Any]) -> None:
@@ -107,7 +112,7 @@ def test_rows_equal_the_fold_of_the_entries_and_both_stores_agree(steps: list[An
             entries = reader.all_entries()
             assert _rows(reader) == refold(entries)
             assert reader.verify() == len(entries)
-        assert file.all_entries() == disk.all_entries()
+        assert [_said(entry) for entry in file.all_entries()] == [_said(entry) for entry in disk.all_entries()]
         assert (file.tasks(), file.live_tasks(), file.inbox()) == (disk.tasks(), disk.live_tasks(), disk.inbox())
         assert (file.contracts(), file.apps()) == (disk.contracts(), disk.apps())
         file.close()

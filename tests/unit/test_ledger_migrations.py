@@ -1,15 +1,19 @@
 """The ledger's layout: one history of steps, run where a bus is started, refused everywhere else."""
 
+import asyncio
 import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from ledger_places import Ticking, asked, ended, unexpected
 
 from interlock.orchestrator.ledger.migrations import _SCRIPTS, migrate_file
 from interlock.orchestrator.ledger.reader import SCHEMA_VERSION, Reader, check_layout
+from interlock.orchestrator.ledger.sqlite import SqliteLedger
 from interlock.orchestrator.ledger.sqlite_file import make_file
+from interlock.schemas import entries as e
 from interlock.schemas.errors import NoLedger, StoreFailed
 
 BEFORE_MIGRATIONS = Path(__file__).parent / "ledger_before_migrations.sql"
@@ -45,6 +49,30 @@ def test_a_file_from_before_migrations_is_taken_over_as_it_is(tmp_path: Path) ->
         for table in ("entries", "tasks", "inbox", "contracts", "apps", "epoch", "alembic_version"):
             columns = [one.execute(f"SELECT name, type, \"notnull\" FROM pragma_table_info('{table}')").fetchall() for one in (db, fresh)]
             assert [(name, kind) for name, kind, _ in columns[0]] == [(name, kind) for name, kind, _ in columns[1]]
+
+
+def test_a_task_from_before_there_were_keys_goes_on_and_keeps_its_old_entries(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(BEFORE_MIGRATIONS.read_text())
+    migrate_file(path)
+
+    async def go_on() -> None:
+        ledger = SqliteLedger.open(path, Ticking(), on_failure=unexpected)
+        ledger.open_epoch()
+        ledger.append("tsk_a", asked("itm_1"))
+        ledger.append("tsk_a", ended("failed", "a reason"))
+        ledger.append("tsk_a", e.TaskErased("ann", "asked to"))
+        await ledger.close()
+
+    asyncio.run(go_on())
+    with closing(Reader(path)) as reader:
+        assert reader.verify() == 5
+        first, question, end, _ = (entry.open() for entry in reader.entries("tsk_a"))
+        assert isinstance(first, e.TaskAccepted)
+        assert isinstance(question, e.ItemAsked)
+        assert isinstance(end, e.TaskEnded)
+        assert (first.request, question.text, end.reason) == ({"order": 7}, e.ERASED, e.ERASED)
 
 
 def test_a_step_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from contextlib import closing
 
-from test_ledger_conformance import Place, accepted, asked, ended, on_loop, place, timer
+from ledger_places import Place, accepted, asked, ended, on_loop, place, timer
 
 from interlock.schemas import entries as e
 

@@ -14,8 +14,8 @@ import pytest
 
 from interlock.orchestrator.ledger.projections import PROJECTED, Key, Row, key_of, refold
 from interlock.orchestrator.ledger.reader import Reader, Reads
+from interlock.orchestrator.ledger.sealer import Sealed
 from interlock.orchestrator.ledger.sqlite import SqliteLedger
-from interlock.orchestrator.ledger.writer import Stored
 from interlock.schemas import entries as e
 from interlock.schemas.errors import InterlockError, LedgerDamaged, LedgerExists, NoLedger, StoreFailed
 
@@ -294,8 +294,8 @@ def test_what_is_appended_during_a_commit_goes_as_one_batch(tmp_path: Path, monk
         begun, go_on = threading.Event(), threading.Event()
         commit = ledger._store.commit
 
-        def slow(batch: list[Stored]) -> None:
-            batches.append(len(batch))
+        def slow(batch: Sealed) -> None:
+            batches.append(len(batch.entries))
             begun.set()
             assert go_on.wait(10)
             commit(batch)

@@ -5,9 +5,10 @@ import resource
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ import pytest
 from interlock.orchestrator.ledger import threaded
 from interlock.orchestrator.ledger.projections import key_of, refold
 from interlock.orchestrator.ledger.reader import Reader
+from interlock.orchestrator.ledger.sealer import Sealed
 from interlock.orchestrator.ledger.sqlite import SqliteLedger
 from interlock.orchestrator.ledger.sqlite_file import LedgerFile
-from interlock.orchestrator.ledger.writer import Stored, Writer
+from interlock.orchestrator.ledger.writer import Writer
 from interlock.schemas import entries as e
 from interlock.schemas.errors import InterlockError, StaleEpoch, StoreFailed, StorePaused
 from interlock.schemas.ports import Stall
@@ -33,7 +35,9 @@ def unexpected(failure: InterlockError) -> None:
 
 
 def accepted(size: int = 1) -> e.TaskAccepted:
-    return e.TaskAccepted("billing", "1.0.0", "a.x", "1.0.0", {"x": "y" * size}, {}, "trusted", "ann")
+    """It takes so many bytes: of what it says nothing repeats itself."""
+    said = Random(size).randbytes(size).hex()
+    return e.TaskAccepted("billing", "1.0.0", "a.x", "1.0.0", {"x": said}, {}, "trusted", "ann")
 
 
 def made(path: Path, on_failure: Callable[[InterlockError], None] = unexpected) -> SqliteLedger:
@@ -196,7 +200,7 @@ def test_a_slow_commit_stalls_until_it_ends(tmp_path: Path, monkeypatch: pytest.
         ledger = made(tmp_path / "ledger.db")
         go_on, commit = threading.Event(), ledger._store.commit
 
-        def slow(batch: Sequence[Stored]) -> None:
+        def slow(batch: Sealed) -> None:
             assert go_on.wait(10)
             commit(batch)
 

@@ -192,6 +192,9 @@ class Parking:
     def _wake(self) -> None:
         """Fetch what is due: its timers run again, and are due at once."""
         engine, now = self._engine, self._engine.clock.now()
+        if not engine.resumed:  # nothing happens before this orchestrator knows who holds what
+            engine.timers.set("", _WAKE, after(now, WAKE_PAUSE), self._wake)
+            return
         for _ in range(WAKES_AT_ONCE):
             if not self._alarms or self._alarms[0][0] > now:
                 break

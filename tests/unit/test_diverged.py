@@ -60,6 +60,7 @@ def test_a_task_whose_code_changed_sends_nothing_and_asks_a_human(decision: str)
         sim.crash_engine()
         await asyncio.sleep(30)
         assert asked() == ["old 1"]
+        assert "tsk_a" in sim.engine.parking, "whoever waits for a human leaves memory"
         assert [row["task"] for row in await sim.bus.tasks(state="diverged")] == ["tsk_a"]
         (found,) = await sim.bus.inbox.list()
         assert (found["kind"], "inbox.go 1.0.0" in found["text"]) == ("diverged", True)

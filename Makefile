@@ -1,6 +1,6 @@
 # Each target does all its own set-up; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check bench crowds lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,6 +24,10 @@ check: setup ## lint, format and strict types
 
 bench: setup ## measure plain Ray calls against bus hops, into benchmarks/results.json
 	$(BIN)/python -m benchmarks
+
+crowds: setup ## measure the memory of 100,000 parked tasks and a restart with 10,000 live ones, into benchmarks/*.json
+	$(BIN)/python -m benchmarks.parked
+	$(BIN)/python -m benchmarks.restart
 
 lock: setup ## resolve pyproject.toml anew into the lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --group dev \

@@ -1,16 +1,22 @@
-"""What the benchmarks about many tasks share: submitting a crowd, and a look at the processes of the bus."""
+"""What the benchmarks about many tasks share: submitting a crowd, a look at the processes of the bus, and the death of its orchestrator."""
 
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import closing
 from itertools import islice
+from pathlib import Path
 
 import psutil
 
 from benchmarks import waiting
 from interlock.aio import AsyncBus
+from interlock.orchestrator.ledger.reader import Reader
+from interlock.schemas import entries as e
+from interlock.schemas.places import LEDGER_FILE
 
 AT_ONCE, PATIENCE = 400, 900
+ORCHESTRATOR = "OrchestratorActor"
 
 
 async def submit(bus: AsyncBus, tasks: int, how: Callable[[int], str]) -> float:
@@ -47,3 +53,30 @@ def actors() -> dict[str, list[psutil.Process]]:
 def memory() -> dict[str, float]:
     """The proportional set size (MB) of each kind of actor: shared pages are counted once over all."""
     return {name: sum(process.memory_full_info().pss for process in processes) / 1e6 for name, processes in sorted(actors().items())}
+
+
+async def restart(bus: AsyncBus, folder: Path) -> dict[str, float]:
+    """End the orchestrator with SIGKILL and submit a task at once.
+
+    The seconds from that moment until the next orchestrator has read its ledger, until it has routed something (carried out what a
+    workflow asked for), and until the task has its result; the latter two hang on how soon this driver calls again. `started_after_kill_s`
+    is when the new process began, negative where Ray had it waiting. `handed_out_again` are dispatches that no replica held any more.
+    """
+    (before,) = actors()[ORCHESTRATOR]
+    killed = time.time()
+    before.kill()
+    task = await bus.submit(waiting.app.workflows["wait"], waiting.request("go"), id="probe")
+    await task.result()
+    ended = time.time()
+    (after,) = [one for one in actors()[ORCHESTRATOR] if one.pid != before.pid]
+    with closing(Reader(folder / LEDGER_FILE)) as reader:
+        epochs = [entry for entry in reader.entries("") if entry.kind == e.EpochStarted.KIND]
+        entries = reader.all_entries(epochs[-1].seq - 1, limit=10_000_000)
+    routed = next(entry.at for entry in entries if entry.kind in (e.TimerSet.KIND, e.MessageSent.KIND))
+    return {
+        "started_after_kill_s": after.create_time() - killed,
+        "read_after_kill_s": entries[0].at / 1e6 - killed,
+        "routes_after_kill_s": routed / 1e6 - killed,
+        "result_after_kill_s": ended - killed,
+        "handed_out_again": sum(1 for entry in entries if entry.kind == e.DispatchAttempted.KIND),
+    }

@@ -1,5 +1,6 @@
 """What parked tasks cost in memory: `python -m benchmarks.parked [TASKS]` starts a bus, submits so many that wait for a human, a day or a
-message, lets them leave memory, and compares the memory of all actors with that of the idle bus before. 100,000 take some minutes.
+message, lets them leave memory, and compares the memory of all actors with that of the idle bus before. Then one of them is answered, and
+the orchestrator is ended with SIGKILL. 100,000 take some minutes.
 """
 
 import asyncio
@@ -35,6 +36,7 @@ async def measure(tasks: int) -> dict[str, Any]:
             parked = crowd.memory()
             added = {name: megabytes - idle.get(name, 0.0) for name, megabytes in parked.items()}
             answered = await _answer_one(bus)
+            restarted = await crowd.restart(bus, Path(folder))
     return {
         "parked_tasks": tasks,
         "added_mb": sum(added.values()),
@@ -44,6 +46,7 @@ async def measure(tasks: int) -> dict[str, Any]:
         "added_mb_while_they_came": at_most - sum(idle.values()),
         "submitted_per_s": tasks / seconds,
         "answered_after_ms": answered * 1e3,
+        "restart": restarted,
     }
 
 
@@ -60,8 +63,8 @@ def main() -> int:
     results = asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else TASKS))
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps(results, indent=2))
-    if results["added_mb"] > MOST_MB * results["parked_tasks"] / TASKS:
-        print(f"Above the mark: {TASKS:,} parked tasks shall add at most {MOST_MB:g} MB.", file=sys.stderr)
+    if results["added_mb"] > MOST_MB:
+        print(f"Above the mark: parked tasks, {TASKS:,} of them, shall add at most {MOST_MB:g} MB.", file=sys.stderr)
         return 1
     return 0
 

@@ -20,6 +20,7 @@ _EXACT = Context(prec=200, traps=[Inexact, InvalidOperation, Overflow])
 # Within these, sums stay exact and whole numbers stay in the journal's 64 bits.
 _MOST, _MOST_WHOLE, _FINEST = Decimal(10) ** 40, 2**53, -80
 _GRAIN, _FLOOR = Decimal(1).scaleb(_FINEST), Context(prec=200, rounding=ROUND_FLOOR, traps=[InvalidOperation])
+_LIMITS_KEPT = 1000
 
 
 @dataclass(slots=True)
@@ -55,6 +56,7 @@ class Meters:
     def __init__(self) -> None:
         self.forgotten: list[str] = []
         self._tasks: dict[str, _Task] = {}
+        self._limits: dict[str, dict[str, Amount]] = {}  # by their own words: those of many tasks are the same
         self._owner: dict[str, str] = {}
 
     def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> list[Change]:
@@ -163,7 +165,10 @@ class Meters:
         """Take one journalled change into the state; kinds that are not about meters change nothing."""
         match kind:
             case "open":
-                opened = self._tasks.setdefault(task, _Task(_bounded(data["limits"]), data["accepted"]))
+                limits = _bounded(data["limits"])
+                if len(self._limits) >= _LIMITS_KEPT:
+                    self._limits.clear()
+                opened = self._tasks.setdefault(task, _Task(self._limits.setdefault(repr(limits), limits), data["accepted"]))
                 opened.epoch = data.get("epoch", 0)
             case "reserve":
                 self._hold(task, data["id"], _Held(data["units"], parse_amounts(data["amounts"])))

@@ -1,19 +1,15 @@
 """Tasks that only wait leave memory, and come back with whatever happens to them."""
 
 import asyncio
-import dataclasses
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from interlock import AgentContext, App, Budget, Escalate, Message, Never, WorkflowContext
-from interlock.orchestrator import admission, parking
-from interlock.orchestrator.parking import ParkingPace
 from interlock.schemas import entries as e
-from interlock.schemas.canonical import encode
-from interlock.schemas.errors import Overloaded, TaskFailed, UnknownItem
-from interlock.schemas.frames import CallEnded, Forget, Replied, Start
+from interlock.schemas.errors import UnknownItem
+from interlock.schemas.frames import Forget, Start
 from interlock.testing.simulation import Simulation, simulate
 
 
@@ -299,37 +295,6 @@ def test_what_happens_while_it_is_leaving_keeps_it() -> None:
     play(main)
 
 
-def test_many_that_wake_at_once_do_so_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parking, "WAKES_AT_ONCE", 2)
-    monkeypatch.setattr(parking, "WAKE_PAUSE", 1.0)
-
-    async def main(sim: Simulation) -> None:
-        tasks = [await submit(sim, "sleep", f"t{n}") for n in range(7)]
-        await asyncio.sleep(20)
-        assert len(sim.engine.parking) == 7
-        await asyncio.sleep(600 - 20 + 0.5)
-        assert len(sim.engine.parking) == 5
-        assert {await task.outcome() for task in tasks} == {"success"}
-        assert len(sim.engine.parking) == 0
-
-    play(main)
-
-
-def test_a_long_history_is_parked_later() -> None:
-    def arm(sim: Simulation) -> None:
-        sim.parking = ParkingPace(still=5.0, each=10.0, look=1.0)
-
-    async def main(sim: Simulation) -> None:
-        task = await submit(sim, "receive")
-        await task.send(Note(text="one"))
-        await asyncio.sleep(13)
-        assert task.id in sim.engine.tasks
-        await asyncio.sleep(5)
-        assert task.id in sim.engine.parking
-
-    play(main, arm)
-
-
 def test_nobody_is_parked_while_the_ledger_is_stalled() -> None:
     async def main(sim: Simulation) -> None:
         task = await submit(sim, "human")
@@ -341,75 +306,5 @@ def test_nobody_is_parked_while_the_ledger_is_stalled() -> None:
         sim.free_disk()
         await asyncio.sleep(3)
         assert task.id in sim.engine.parking
-
-    play(main)
-
-
-def test_a_kill_before_the_parked_task_is_read_again_is_final() -> None:
-    async def main(sim: Simulation) -> None:
-        task = await parked(sim, "pay")
-        await task.kill("enough", by="ann")
-        with pytest.raises(TaskFailed):
-            await task.result()
-        assert kinds(sim).count("task.ended") == 1
-
-    play(main)
-
-
-def test_a_late_reply_to_a_parked_dispatch_is_refused_and_recorded_with_its_task() -> None:
-    async def main(sim: Simulation) -> None:
-        task = await parked(sim, "pay")
-        sent = next(fact for entry in sim.store.reader.entries(task.id) if isinstance(fact := entry.open(), e.MessageSent))
-        replica = next(iter(sim.engine.peers.channels.values()))
-        sim.engine.dispatches.replied(replica, Replied(sent.dispatch, sent.attempt, "park.gone", "1.0.0", b"{}", False))
-        await asyncio.sleep(0.1)
-        assert kinds(sim)[-1] == "reply.refused"
-        await asyncio.sleep(15)
-        assert task.id in sim.engine.parking
-        (item,) = await sim.bus.inbox.list()
-        await sim.bus.inbox.approve(item["item"], by="ann")
-        assert (await task.result()).said == "paid 7"
-
-    play(main)
-
-
-def test_a_model_call_that_ends_for_a_parked_task_is_part_of_it() -> None:
-    """Its gateway was making it when the orchestrator died; the fold that comes next has it, durable or not."""
-
-    async def main(sim: Simulation) -> None:
-        task = await parked(sim, "pay")
-        sent = next(fact for entry in sim.store.reader.entries(task.id) if isinstance(fact := entry.open(), e.MessageSent))
-        gateway = next(iter(sim.engine.peers.channels.values()))
-        record = {"model": "m", "request": {}, "response": {"ok": 1}, "error": None, "usage": {}, "price": "", "latency_ms": 1.0}
-        fields = {field.name: record.get(field.name, "") for field in dataclasses.fields(e.ModelCalled)}
-        for name in ("effect", "dispatch", "attempt"):
-            del fields[name]
-        sim.engine.calls.called(gateway, CallEnded("eff_x", 1, True, encode(fields), task.id, sent.dispatch))
-        assert sim.engine.dispatches.live[sent.dispatch].effects["eff_x"].status == "ended"
-        await task.kill("enough", by="ann")
-
-    play(main)
-
-
-def test_tasks_that_are_parked_count_against_a_bound_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "LIVE_AT_MOST", 1)
-    monkeypatch.setattr(admission, "OPEN_AT_MOST", 2)
-
-    async def main(sim: Simulation) -> None:
-        await parked(sim, "human", "a")
-        await parked(sim, "human", "b")
-        with pytest.raises(Overloaded, match="2"):
-            await submit(sim, "human", "c")
-
-    play(main)
-
-
-def test_stale_alarms_do_not_pile_up() -> None:
-    async def main(sim: Simulation) -> None:
-        await parked(sim, "human")
-        parking = sim.engine.parking
-        for n in range(5000):
-            parking._set_alarm("tsk_other", 2**60 + n)
-        assert len(parking._alarms) < 1010
 
     play(main)

@@ -19,7 +19,7 @@ from interlock.schemas.times import after
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
 
-WAKES_AT_ONCE, WAKE_PAUSE = 50, 0.05
+WAKES_AT_ONCE, WAKE_PAUSE = 20, 0.05
 """How many are fetched in one turn of the event loop when many wake at one time, and the seconds to the next ones: in between, what came
 back is worked on and parked again, so that they are never all in memory."""
 
@@ -116,8 +116,8 @@ class Parking:
         )
 
     def _park(self, task: TaskState) -> None:
-        if task.parked:  # it was fetched for nothing
-            self._leave(task)
+        if task.parked:  # it was fetched for nothing, or the disk is slow
+            self._engine.store.barrier(partial(self._engine.attempt, task.id, self._leave, task))
         else:
             self._engine.record(task, _parked(task), partial(self._leave, task))
 

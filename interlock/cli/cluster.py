@@ -99,7 +99,7 @@ def status(bus: "Bus", as_json: bool) -> None:
         return
     output.lines(
         f"Epoch {found['epoch']}: {found['live_tasks']} live tasks, {found['waiting_tasks']} of them waiting for a human, "
-        f"{found['live_dispatches']} messages at work."
+        f"{found['parked_tasks']} parked; {found['live_dispatches']} messages at work."
     )
     if found["dead_letters"]:
         output.lines(f"Dead letters that wait for a decision: {found['dead_letters']} (`interlock dead list`).")

@@ -260,7 +260,7 @@ def test_status_and_scale(shell: Shell) -> None:
     assert shell.lines("scale", "clerk", "1") == ["clerk is to have 1 replica."]
     assert shell.lines("scale", "runners", "2") == ["runners is to have 2 members."]
     first, head, *pools = shell.lines("status")
-    assert re.fullmatch(r"Epoch 1: \d+ live tasks, \d+ of them waiting for a human, \d+ messages at work\.", first)
+    assert re.fullmatch(r"Epoch 1: \d+ live tasks, \d+ of them waiting for a human, \d+ parked; \d+ messages at work\.", first)
     assert head.split() == ["pool", "members", "load", "queue"]
     assert {line.split()[0] for line in pools} == {"clerk", "runners"}
     assert json.loads(shell("status", "--json").stdout)["epoch"] == 1

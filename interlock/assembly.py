@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +17,6 @@ from interlock.actors.mailbox import Mailbox
 from interlock.actors.models.gateway import Gateway
 from interlock.actors.models.wire import Wire as ModelWire
 from interlock.actors.registry import Registry
-from interlock.actors.supervisor import journals
 from interlock.actors.supervisor.core import Supervisor, World
 from interlock.actors.supervisor.journal import Journal, MemoryJournal, Order
 from interlock.actors.supervisor.sweep import Pace
@@ -26,10 +24,9 @@ from interlock.actors.warden import OwnProcess
 from interlock.app import App
 from interlock.backend import check_kill
 from interlock.cell import Cell, LocalPeer
+from interlock.local_places import Places
 from interlock.local_ports import RESTART_SECONDS, LocalBudgets, LocalHosts, LocalOrders, LocalSpawner
-from interlock.orchestrator.engine import Engine
-from interlock.orchestrator.ledger import stores
-from interlock.orchestrator.ledger.keeper import Keeper
+from interlock.orchestrator.engine import Engine, ledger_stalled
 from interlock.orchestrator.ledger.memory import MemoryLedger
 from interlock.orchestrator.ledger.writer import Writer
 from interlock.orchestrator.parking import ParkingPace
@@ -45,11 +42,11 @@ from interlock.schemas.errors import (
     StoreFailed,
     StorePaused,
 )
-from interlock.schemas.places import JOURNAL_FILE, LEDGER_FILE, Database, Place
+from interlock.schemas.places import JOURNAL_FILE, Database
 from interlock.schemas.ports import Clock, Inquest, PeerGone, Processes, Stall
 from interlock.schemas.record import Receipt
 from interlock.schemas.specs import MODELS, RUNNERS
-from interlock.settings import ModelSettings, checkpoint_place
+from interlock.settings import ModelSettings
 from interlock.telemetry import task_span
 
 _LOG = logging.getLogger("interlock.local")
@@ -74,7 +71,7 @@ class Assembly:
     ) -> None:
         self.app, self.clock, self.wire = app, clock, wire
         self.parking = ParkingPace()
-        self._folder, self._database = folder, database
+        self._places = Places(folder, database, clock) if folder is not None else None
         self._model, self._pace = model or ModelSettings(), pace
         self._secrets: dict[str, str] = {}
         self.peers: dict[str, tuple[PeerRef, LocalPeer]] = {}
@@ -82,14 +79,16 @@ class Assembly:
         self._broken: InterlockError | None = None
         self._engaged, self._supervised = asyncio.Event(), asyncio.Event()
         self._restarting: set[asyncio.Task[None]] = set()
+        self.ledger_stalled: Stall | None = None
         self.journal_stalled: Stall | None = None
-        """Why there is no supervisor now, though there will be one."""
+        """Why there is no engine, or no supervisor, now, though there will be one."""
 
     async def start(self) -> None:
         """Make every actor and deploy the app."""
         self._secrets = hosts.secrets_of(self.app, os.environ)  # replicas of the bus before may be replaced at once
         self.registry = Registry(self.ask)
-        self._make_places()
+        if self._places is not None:
+            self._places.prepare()
         self.store = self.make_store(None)
         self._journal = self.make_journal(None)
         self.start_supervisor()
@@ -135,23 +134,11 @@ class Assembly:
 
     # --- orchestrator ------------------------------------------------------------------------------------------------------------
 
-    def _make_places(self) -> None:
-        """Ledger and journal, where they are to last and are not there yet. A restart of engine or supervisor makes none."""
-        if self._folder is not None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            stores.prepare(self._database or self._folder / LEDGER_FILE)
-            journals.prepare(self._journal_place(self._folder), self.clock)
-
     def make_store(self, before: Writer | None) -> Writer:
         """The ledger for the next epoch; `before` is the one of the epoch before."""
-        if self._folder is None:
-            return before.reopen(on_failure=self._store_failed) if isinstance(before, MemoryLedger) else self._memory()
-        return self._found_store(self._folder).opened()
-
-    def _found_store(self, folder: Path) -> Writer:
-        place = self._database or folder / LEDGER_FILE
-        keeper = Keeper.beside(folder, partial(stores.open_reader, place), checkpoint_place())
-        return stores.open_ledger(place, self.clock, on_failure=self._store_failed, keeper=keeper)
+        if self._places is not None:
+            return self._places.ledger(self._store_failed).opened()
+        return before.reopen(on_failure=self._store_failed) if isinstance(before, MemoryLedger) else self._memory()
 
     def _memory(self) -> Writer:
         return MemoryLedger(self.clock, on_failure=self._store_failed).opened()
@@ -183,9 +170,9 @@ class Assembly:
 
     async def _reopen_store(self) -> Writer:
         """Beside the loop where it is found: a database may be away, and the supervisor shall work meanwhile."""
-        if self._folder is None:
+        if self._places is None:
             return self.make_store(self.store)
-        return (await asyncio.to_thread(self._found_store, self._folder)).opened()
+        return (await asyncio.to_thread(self._places.ledger, self._store_failed)).opened()
 
     def _store_failed(self, error: InterlockError) -> None:
         _LOG.error("the store of this bus has failed", exc_info=error)
@@ -208,11 +195,19 @@ class Assembly:
         while True:
             await asyncio.sleep(RESTART_SECONDS)
             try:
-                return await self.restart_engine()
+                await self.restart_engine()
             except (StorePaused, StoreAway, LedgerUnreachable) as pause:
-                _LOG.warning("the next engine waits: %s", pause)
+                if self.ledger_stalled is None:
+                    _LOG.warning("the next engine waits: %s", pause)
+                self.ledger_stalled = self._stall(self.ledger_stalled, pause)
             except (NoLedger, StoreFailed) as error:
                 return self._store_failed(error)
+            else:
+                self.ledger_stalled = None
+                return
+
+    def _stall(self, before: Stall | None, pause: InterlockError) -> Stall:
+        return Stall(before.since if before is not None else self.clock.now(), pause.problem)
 
     def _lost(self, name: str, why: str) -> None:
         self.supervisor_cell.post(self._mourn, self.supervisor, name, why)
@@ -239,8 +234,10 @@ class Assembly:
         return await self.ask_engine(lambda: getattr(self.service, method)(*args))
 
     async def ask_engine(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run `work`, which may be done again, in the current engine's cell."""
+        """Run `work`, which may be done again, in the current engine's cell. Raises `LedgerStalled` where there is none for now."""
         while True:
+            if self.ledger_stalled is not None:
+                raise ledger_stalled(self.ledger_stalled)
             await self._engaged.wait()
             if self._broken is not None:
                 raise type(self._broken)(**self._broken.facts)
@@ -255,12 +252,9 @@ class Assembly:
 
     def make_journal(self, before: Journal | None) -> Journal:
         """The journal for the next incarnation; `before` is the one of the incarnation before."""
-        if self._folder is None:
-            return MemoryJournal(self.clock, before.store if isinstance(before, MemoryJournal) else None)
-        return journals.open_journal(self._journal_place(self._folder), self.clock, self._folder)
-
-    def _journal_place(self, folder: Path) -> Place:
-        return self._database or folder / JOURNAL_FILE
+        if self._places is not None:
+            return self._places.journal()
+        return MemoryJournal(self.clock, before.store if isinstance(before, MemoryJournal) else None)
 
     async def reopen_journal(self) -> Journal:
         """The same where it must not hold up the engine, who works on the same loop: a database may be away."""
@@ -291,7 +285,7 @@ class Assembly:
             failure = error if isinstance(error, InterlockError) else InterlockError(detail=f"the supervisor failed: {error!r}")
             return self._store_failed(failure)
         _LOG.warning("%s", error)
-        self.journal_stalled = Stall(self.clock.now(), error.problem)
+        self.journal_stalled = self._stall(None, error)
         self.end_supervisor()
         self._journal.close()
         self._restart(self.restart_supervisor())
@@ -309,8 +303,7 @@ class Assembly:
                 self.start_supervisor()
             except StorePaused as pause:
                 self._journal.close()
-                since = self.journal_stalled.since if self.journal_stalled is not None else self.clock.now()
-                self.journal_stalled = Stall(since, pause.problem)
+                self.journal_stalled = self._stall(self.journal_stalled, pause)
                 await asyncio.sleep(RESTART_SECONDS)
             except InterlockError as error:
                 return self._store_failed(error)
@@ -347,11 +340,10 @@ class Assembly:
         try:
             return await self.ask_supervisor(lambda supervisor: supervisor.ladder.kill(task, by, why))
         except StorePaused as pause:
-            if self._folder is None:
+            if self._places is None:
                 raise OrderNotKept(task=task, path=pause.path, problem=pause.problem) from None
-            order = Order.made(task, "kill", by, why, self.clock.now())
-            kept = await asyncio.to_thread(journals.write_order, self._journal_place(self._folder), order, self._folder)
-            raise OrderStands(task=task, path=kept.path) from None
+            kept = await asyncio.to_thread(self._places.write_order, Order.made(task, "kill", by, why, self.clock.now()))
+            raise OrderStands(task=task, path=kept) from None
 
     # --- peers -------------------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from interlock.orchestrator.admission import Submission
-from interlock.schemas.errors import AlreadyEnded, NotRunning, StoreAway
+from interlock.schemas.errors import AlreadyEnded, LedgerStalled, NotRunning, StoreAway
 from interlock.schemas.record import Outcome
 
 Wire = dict[str, Any]
@@ -23,7 +23,7 @@ async def check_kill(task: str, record: Awaitable[Wire]) -> None:
     kill has the same receipt. Where the orchestrator cannot say, the kill goes on without it."""
     try:
         outcome = (await asyncio.wait_for(record, CHECK_SECONDS))["outcome"]
-    except (TimeoutError, NotRunning, StoreAway):
+    except (TimeoutError, NotRunning, StoreAway, LedgerStalled):
         _LOG.warning("the orchestrator cannot say whether there is such a task; %s is killed without it", task)
     else:
         if outcome not in (None, Outcome.KILLED):

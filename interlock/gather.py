@@ -9,11 +9,14 @@ from typing import Any
 
 from interlock.backend import Backend, Wire
 from interlock.orchestrator.admission import Submission
-from interlock.schemas.errors import InterlockError, from_wire
+from interlock.schemas.errors import InterlockError, StoreAway, TryAgain, from_wire
 from interlock.schemas.ids import fresh
 
 WAIT_SECONDS = 20.0
 """How long one waiting call stands; a longer wait is a row of such calls, so that a lost one is noticed."""
+
+PAUSE_SECONDS = 1.0
+"""How long a row of waiting calls pauses while the ledger cannot be read."""
 
 SUBMITS_AT_MOST, CALLS_AT_MOST = 128, 4
 """How many submits go in one call, and how many such calls stand at once: a crowd begins to flow before its last task is accepted."""
@@ -95,6 +98,10 @@ class Gather:
         first, self._first = self._first, False
         try:
             ends = await self._backend.outcomes(self._driver, list(self._awaited) if first else named, got, first, WAIT_SECONDS)
+        except (TryAgain, StoreAway):  # who waits for an end waits through this too
+            self._first = True
+            await asyncio.sleep(PAUSE_SECONDS)
+            return False
         except Exception as error:  # noqa: BLE001 - it goes to everyone who waits
             awaited, self._awaited, self._fresh, self._first = self._awaited, {}, [], True
             _fail(awaited.values(), error)

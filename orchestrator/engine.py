@@ -34,7 +34,7 @@ from interlock.schemas.budget import SECONDS
 from interlock.schemas.canonical import Fragment, decode
 from interlock.schemas.errors import InterlockError, InvalidMessage, LedgerStalled, StaleEpoch, StoreAway, StoreFailed
 from interlock.schemas.labels import Label
-from interlock.schemas.ports import Budgets, Clock, Failed, Inquire, Lost, Store, Told, nobody_knows
+from interlock.schemas.ports import Budgets, Clock, Failed, Inquire, Lost, Stall, Store, Told, nobody_knows
 from interlock.schemas.record import Outcome, Receipt
 from interlock.schemas.registry.builtin import builtin
 from interlock.schemas.registry.catalog import Catalog
@@ -49,6 +49,11 @@ RETRY_AFTER_SECONDS = 5
 Ts = TypeVarTuple("Ts")
 
 _LOG = logging.getLogger("interlock.engine")
+
+
+def ledger_stalled(stalled: Stall) -> LedgerStalled:
+    """What somebody hears who comes while it lasts."""
+    return LedgerStalled(since=rfc3339(stalled.since), problem=stalled.why, retry_after=RETRY_AFTER_SECONDS)
 
 
 class Engine:
@@ -216,7 +221,7 @@ class Engine:
         """Raises `LedgerStalled` where what comes from outside now could not be recorded: nothing is taken that would only pile up."""
         stalled = self.store.stalled
         if stalled is not None:
-            raise LedgerStalled(since=rfc3339(stalled.since), problem=stalled.why, retry_after=RETRY_AFTER_SECONDS)
+            raise ledger_stalled(stalled)
 
     def stalls(self, then: Callable[[], None]) -> bool:
         """Whether the ledger is stalled, so that nobody is given work; then `then` is called once it goes on."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from interlock.cluster.config import CHECKPOINTS, SUPERVISOR, BusConfig, read_se
 from interlock.cluster.ports import Handle, RayBudgets, RayPeer
 from interlock.cluster.process import begin
 from interlock.orchestrator.admission import Submission
-from interlock.orchestrator.engine import Engine
+from interlock.orchestrator.engine import Engine, ledger_stalled
 from interlock.orchestrator.ledger.keeper import Keeper
 from interlock.orchestrator.ledger.stores import open_ledger, open_reader
+from interlock.orchestrator.ledger.writer import Writer
 from interlock.orchestrator.peers import PeerRef
 from interlock.orchestrator.service import Service
-from interlock.schemas.ports import Inquest
+from interlock.schemas.errors import LedgerUnreachable, StoreAway, StorePaused
+from interlock.schemas.ports import Inquest, Stall
 from interlock.schemas.record import Receipt
 from interlock.telemetry import task_span
 
@@ -34,16 +36,23 @@ Wire = dict[str, Any]
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)
 class OrchestratorActor:
-    """One epoch. Every method waits until the engine has taken up what is stored."""
+    """One epoch. Every method waits until the engine has taken up what is stored, and says so where the ledger cannot be opened for now."""
 
     def __init__(self, config: BusConfig) -> None:
         self._config = config
         self._engine: Engine | None = None
+        self._stalled: Stall | None = None
+        self._settled = asyncio.Event()
         begin("interlock-orchestrator")
         # By itself: where everybody died in one moment, nobody calls.
         self._starting = asyncio.get_running_loop().create_task(self._start())
 
     async def _service(self) -> Service:
+        """Raises `LedgerStalled` where there is none for now."""
+        if not self._starting.done():
+            await self._settled.wait()
+            if self._stalled is not None:
+                raise ledger_stalled(self._stalled)
         return await asyncio.shield(self._starting)
 
     async def _start(self) -> Service:
@@ -52,8 +61,7 @@ class OrchestratorActor:
             place = self._config.ledger
             copies = read_secrets(self._config.home, [CHECKPOINTS]).get(CHECKPOINTS, "")
             keeper = Keeper.beside(Path(self._config.home), partial(open_reader, place), copies)
-            store = open_ledger(place, clock, on_failure=self._failed, keeper=keeper)
-            store.open_epoch()
+            store = await self._opened(lambda: open_ledger(place, clock, on_failure=self._failed, keeper=keeper))
 
             def lost(name: str, why: str) -> None:
                 asyncio.get_running_loop().create_task(outlast(supervisor.lost, name, why))
@@ -73,9 +81,26 @@ class OrchestratorActor:
             self._failed(error)
             raise
 
+    async def _opened(self, open_it: Callable[[], Writer]) -> Writer:
+        """The ledger, as soon as the next epoch can be taken; beside the loop, for a database that is away may take its time to say so."""
+        while True:
+            try:
+                store = (await asyncio.to_thread(open_it)).opened()
+            except (StorePaused, StoreAway, LedgerUnreachable) as pause:
+                if self._stalled is None:
+                    _LOG.warning("the ledger cannot be opened yet: %s", pause)
+                self._stalled = Stall(self._stalled.since if self._stalled is not None else SystemClock().now(), pause.problem)
+                self._settled.set()
+                await asyncio.sleep(EXIT_SECONDS)
+            else:
+                self._stalled = None
+                self._settled.set()
+                return store
+
     def _failed(self, error: BaseException) -> None:
         """This epoch is over: another process starts from the ledger, or has done so already."""
         _LOG.error("this orchestrator is over", exc_info=error)
+        self._settled.set()
         if self._engine is not None:
             self._engine.detach()
         asyncio.get_running_loop().call_later(EXIT_SECONDS, os._exit, 1)

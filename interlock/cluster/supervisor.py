@@ -23,7 +23,7 @@ from interlock.cluster.peer import PeerActor, make_wardens
 from interlock.cluster.ports import UNVERIFIED, Handle, RayHosts, RayOrders, RayProcesses, budget_calls
 from interlock.cluster.process import begin
 from interlock.cluster.store import read_code, write_code
-from interlock.schemas.errors import StorePaused
+from interlock.schemas.errors import LedgerStalled, StorePaused
 from interlock.schemas.ports import PeerGone, Stall, stall_to_wire
 
 _LOG = logging.getLogger("interlock.supervisor")
@@ -155,7 +155,7 @@ class SupervisorActor:
             return
         try:
             await insist(self._orchestrator().join, incarnation, KINDS.get(pool, "replica"), pool, handle)
-        except (PeerGone, ValueError):
+        except (PeerGone, ValueError, LedgerStalled):
             _LOG.info("there is no orchestrator that %s could join; one that comes asks for all peers", incarnation)
 
     # --- what it is asked ------------------------------------------------------------------------------------------------------------

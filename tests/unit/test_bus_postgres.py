@@ -15,7 +15,7 @@ from interlock.assembly import Assembly
 from interlock.local_ports import RESTART_SECONDS
 from interlock.orchestrator.ledger import postgres, stores
 from interlock.orchestrator.ledger.stores import open_reader
-from interlock.schemas.errors import LedgerInUse, OrderStands, StoreAway, StorePaused, TryAgain
+from interlock.schemas.errors import LedgerInUse, LedgerStalled, OrderStands, StoreAway, StorePaused, TryAgain
 from interlock.schemas.places import LEDGER_VARIABLE, Database
 from interlock.task import AsyncTask
 
@@ -115,13 +115,16 @@ def test_an_outage_that_ends_engine_and_supervisor_ends_no_bus(
                     await assembly.ask_supervisor(lambda supervisor: supervisor.budgets.open("tsk", {}, 0))
                 await asyncio.sleep(2 * RESTART_SECONDS)
                 assert assembly.journal_stalled is not None
+                waiting = asyncio.create_task(first.result())
+                with pytest.raises(LedgerStalled, match=r"The ledger is stalled since 20.*"):
+                    await bus.status()
                 with pytest.raises(OrderStands) as stands:
                     await assembly.kill("tsk_never", "ann", "it never came")
                 assert Path(stands.value.path).exists()
             finally:
                 await asyncio.to_thread(postgres_server.start_again)
             again = await insist(bus, app, 2)
-            assert [(await task.result()).number for task in (first, again)] == [1, 2]
+            assert [(await one).number for one in (waiting, again.result())] == [1, 2]
             status = await bus.status()
             assert (status["ledger"]["state"], status["journal"]["state"]) == ("ok", "ok")
             assert status["epoch"] > 1

@@ -7,7 +7,7 @@ import pytest
 
 from interlock.cluster.calls import Batcher, NeverCame, Silent, insist
 from interlock.gather import Gather
-from interlock.schemas.errors import Overloaded
+from interlock.schemas.errors import LedgerStalled, Overloaded, StoreAway
 from interlock.testing.virtual_time import run
 
 
@@ -78,5 +78,20 @@ def test_who_asks_while_a_call_fails_is_told_and_the_next_is_answered(turns: int
         ends = await asyncio.wait_for(asyncio.gather(one, two, return_exceptions=True), 5)
         assert isinstance(ends[0], OSError)
         assert await asyncio.wait_for(gather.outcome("3"), 1) == {"outcome": "success"}
+
+    run(main())
+
+
+def test_who_waits_for_an_end_waits_through_a_ledger_that_is_away() -> None:
+    async def main() -> None:
+        backend = Backend()
+        gather = Gather(backend)  # type: ignore[arg-type]
+        for error in (LedgerStalled(since="", problem="away", retry_after=5), StoreAway(path="db", problem="away")):
+            backend.calls, backend.first = 0, asyncio.get_running_loop().create_future()
+            one = asyncio.create_task(gather.outcome("1"))
+            await asyncio.sleep(0.05)
+            two = asyncio.create_task(gather.outcome("2"))
+            backend.first.set_exception(error)
+            assert await asyncio.wait_for(asyncio.gather(one, two), 5) == [{"outcome": "success"}] * 2
 
     run(main())

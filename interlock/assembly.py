@@ -271,7 +271,7 @@ class Assembly:
     def start_supervisor(self) -> None:
         """A new supervisor on the journal, in a cell of its own."""
         cell = self.supervisor_cell = Cell("supervisor")
-        world = World(LocalOrders(self), LocalHosts(self), self.processes(), LocalSpawner(self), self._leave, self._joined)
+        world = World(LocalOrders(self), LocalHosts(self), self.processes(), LocalSpawner(self), self._leave, self._joined, self._left)
         self.supervisor = Supervisor(self._journal, self.clock, world, self._pace)
         self._running = cell.start(self.supervisor.run())
         self._running.add_done_callback(self._supervisor_ended)
@@ -332,6 +332,9 @@ class Assembly:
             self.engine_cell.post(self.engine.peers.join, self.peers[name][0])
         else:
             self._lost(name, "it is not there")
+
+    def _left(self, name: str) -> None:
+        self.engine_cell.post(self.engine.peers.left, name)
 
     async def kill(self, task: str, by: str, why: str) -> Receipt:
         """Stop a task by the whole ladder. Raises `UnknownTask` or `AlreadyEnded`; where the journal is stalled, `OrderStands` once the

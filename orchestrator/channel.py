@@ -104,6 +104,10 @@ class Channel:
         """Number of the peer's last frame that was received in sequence."""
         return self._received
 
+    def end(self) -> None:
+        """The process has ended, as somebody else has seen: one that had nothing to say would be noticed by the next message to it only."""
+        self._close(stale=False)
+
     def detach(self) -> None:
         """Stop for ever without a word: the process that this channel belongs to counts as dead."""
         self.alive = False

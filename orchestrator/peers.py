@@ -129,6 +129,12 @@ class Peers:
         engine.workflows.move_away(channel)
         await channel.idle()
 
+    def left(self, name: str) -> None:
+        """A peer has ended, as the supervisor has heard; one that is not known any more, or not yet, changes nothing."""
+        channel = self.channels.get(name)
+        if channel is not None:
+            channel.end()
+
     def detach(self) -> None:
         """Say nothing more to anybody: this engine counts as dead."""
         for channel in self.channels.values():

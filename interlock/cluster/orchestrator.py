@@ -127,6 +127,10 @@ class OrchestratorActor:
         await (await self._running()).peers.leave(name)
 
     @answers
+    async def left(self, name: str) -> None:
+        (await self._running()).peers.left(name)
+
+    @answers
     async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
         return await (await self._running()).order(order, task, what, by, why)
 

@@ -121,13 +121,13 @@ class WardenActor:
         await self._warden.end_children(incarnations)
 
 
-def make_wardens(config: BusConfig) -> list[Any]:
-    """The wardens of all nodes that are there now, made where a node has none yet."""
-    wardens = []
+def make_wardens(config: BusConfig) -> dict[str, Any]:
+    """The wardens of all nodes that are there now, by node, made where a node has none yet."""
+    wardens = {}
     for node in ray.nodes():
         if not node["Alive"]:
             continue
         strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         options = {"name": f"{WARDEN}-{node['NodeID'][:12]}", "namespace": config.name, "lifetime": "detached", "get_if_exists": True}
-        wardens.append(WardenActor.options(**options, scheduling_strategy=strategy).remote(config))  # type: ignore[attr-defined]
+        wardens[node["NodeID"]] = WardenActor.options(**options, scheduling_strategy=strategy).remote(config)  # type: ignore[attr-defined]
     return wardens

@@ -29,6 +29,8 @@ from interlock.schemas.ports import PeerGone, Stall, stall_to_wire
 _LOG = logging.getLogger("interlock.supervisor")
 
 WATCH_SECONDS = 0.5
+NODE_SECONDS = 30.0
+"""How long a peer may take to say that it lives after a node has gone."""
 GONE = "it is not on the cluster any more"
 KINDS = {"runners": "runner", "models": "models"}
 
@@ -41,7 +43,7 @@ class SupervisorActor:
         self._config = config
         self._supervisor: Supervisor | None = None
         self._handles: dict[str, Handle] = {}
-        self._known_wardens: list[Handle] = []
+        self._known_wardens: dict[str, Handle] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stalled: tuple[Stall, StorePaused] | None = None
         self._begun = asyncio.Event()
@@ -82,6 +84,7 @@ class SupervisorActor:
                 _RaySpawner(self._config, self._handles, self._wardens),
                 self._leave,
                 self._joined,
+                self._left,
             )
             self._supervisor, self._stalled = Supervisor(journal, clock, world), None
             self._begun.set()
@@ -103,15 +106,32 @@ class SupervisorActor:
         return self._supervisor
 
     async def _watch(self) -> None:
-        """Keep the wardens awake; a node that has come gets one."""
+        """Keep the wardens awake; a node that has come gets one. One that has gone took with it who could say that its peers are lost."""
         while True:
             try:
-                self._known_wardens = make_wardens(self._config)
-                for warden in self._known_wardens:
+                before, self._known_wardens = self._known_wardens, make_wardens(self._config)
+                for warden in self._known_wardens.values():
                     warden.start.remote()
+                if before.keys() - self._known_wardens.keys():
+                    for incarnation in self._incarnations():
+                        self._background(self._look_after(incarnation))
             except (RayError, OSError, ValueError, RuntimeError):
                 _LOG.warning("the nodes cannot be looked at", exc_info=True)
             await asyncio.sleep(WATCH_SECONDS)
+
+    async def _look_after(self, incarnation: str) -> None:
+        """Whether it went with its node. One that works and does not answer is left to who waits for its answers."""
+        with suppress(TimeoutError, StorePaused):
+            async with asyncio.timeout(NODE_SECONDS):
+                while True:
+                    try:
+                        await ask(self._handle(incarnation).ready)
+                        return
+                    except PeerGone:
+                        self._lose(incarnation, "its node has gone")
+                        return
+                    except Unreachable:
+                        await asyncio.sleep(WATCH_SECONDS)
 
     # --- whom it reaches -----------------------------------------------------------------------------------------------------------
 
@@ -122,7 +142,7 @@ class SupervisorActor:
         """The wardens of all nodes, as `_watch` saw them last."""
         if not self._known_wardens:
             self._known_wardens = make_wardens(self._config)
-        return self._known_wardens
+        return list(self._known_wardens.values())
 
     def _handle(self, incarnation: str) -> Handle:
         if incarnation not in self._handles:
@@ -142,6 +162,13 @@ class SupervisorActor:
 
     async def _leave(self, incarnation: str) -> None:
         await ask(self._orchestrator().leave, incarnation)
+
+    def _left(self, incarnation: str) -> None:
+        self._background(self._announce_loss(incarnation))
+
+    async def _announce_loss(self, incarnation: str) -> None:
+        with suppress(PeerGone, Unreachable, ValueError):  # an orchestrator that is not there asks for all peers when it is
+            await ask(self._orchestrator().left, incarnation)
 
     def _joined(self, pool: str, incarnation: str) -> None:
         self._background(self._introduce(pool, incarnation))

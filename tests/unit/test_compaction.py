@@ -46,7 +46,7 @@ class Place(Stage):
         async def leave(incarnation: str) -> None:
             return
 
-        return World(self, self, self, self, leave, lambda pool, incarnation: None)
+        return World(self, self, self, self, leave, lambda pool, incarnation: None, lambda incarnation: None)
 
 
 class Life:

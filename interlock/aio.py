@@ -9,6 +9,7 @@ from interlock.backend import Backend, Wire
 from interlock.gather import Gather
 from interlock.orchestrator.admission import Submission
 from interlock.schemas.budget import Budget, named_limits
+from interlock.schemas.bus_entries import RETENTION_DAYS
 from interlock.schemas.canonical import encode
 from interlock.schemas.message import Message, contract_of
 from interlock.schemas.words import clean
@@ -150,6 +151,14 @@ class AsyncBus:
     async def status(self) -> Wire:
         """What is live now: tasks, pools, queues."""
         return await self._backend.status()
+
+    async def prune(self, *, days: int = RETENTION_DAYS, dry_run: bool = False, by: str | None = None) -> Wire:
+        """Delete what model calls said of tasks that ended more than `days` ago, 30 at least; with `dry_run` only count it.
+
+        Durable on return. Returns `tasks`, `pieces` and `bytes`. What tasks said otherwise stays, and so does the record of calls: when,
+        which model, at what cost. Raises `RetentionTooShort`.
+        """
+        return await self._backend.prune(days, clean(by or principal()), dry_run)
 
     async def verify(self) -> int:
         """How many entries the ledger has, all intact. Raises `LedgerDamaged`."""

@@ -62,6 +62,12 @@ class Backend(Protocol):
     async def kill(self, task: str, by: str, why: str) -> Wire:
         """Stop a task by the whole ladder; its receipt."""
 
+    async def erase(self, task: str, by: str, why: str) -> Wire:
+        """Destroy what an ended task said."""
+
+    async def prune(self, days: int, by: str, dry_run: bool) -> Wire:
+        """Delete what the model calls of tasks said that ended so many days ago."""
+
     async def used(self, task: str) -> dict[str, tuple[Any, Any, Any]]:
         """Per meter of a live task: used, reserved, limit."""
 

@@ -10,6 +10,7 @@ from interlock.aio import AsyncBus
 from interlock.app import App, Workflow
 from interlock.backend import Wire
 from interlock.schemas.budget import Budget
+from interlock.schemas.bus_entries import RETENTION_DAYS
 from interlock.schemas.entries import Entry
 from interlock.schemas.message import Message
 from interlock.schemas.record import Outcome, RunRecord
@@ -104,6 +105,10 @@ class Task(Generic[Res]):
     def kill(self, why: str, *, by: str | None = None) -> dict[str, Any]:
         """Stop the task everywhere and return the receipt, with evidence of what was stopped."""
         return self._portal.run(self._task.kill(why, by=by))
+
+    def erase(self, why: str, *, by: str | None = None) -> dict[str, Any]:
+        """Destroy what the task said, for good; as of `AsyncTask.erase`."""
+        return self._portal.run(self._task.erase(why, by=by))
 
 
 class Contracts:
@@ -222,6 +227,10 @@ class Bus:
     def status(self) -> Wire:
         """What is live now: tasks, pools, queues."""
         return self._portal.run(self._bus.status())
+
+    def prune(self, *, days: int = RETENTION_DAYS, dry_run: bool = False, by: str | None = None) -> Wire:
+        """Delete what model calls said of tasks that ended more than `days` ago; as of `AsyncBus.prune`."""
+        return self._portal.run(self._bus.prune(days=days, dry_run=dry_run, by=by))
 
     def verify(self) -> int:
         """How many entries the ledger has, all intact. Raises `LedgerDamaged`."""

@@ -3,6 +3,7 @@
 import getpass
 import re
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, TypeVar
@@ -11,7 +12,7 @@ from interlock.backend import Backend
 from interlock.gather import Gather
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.entries import Entry, Fact
-from interlock.schemas.errors import BadDeclaration, TaskFailed
+from interlock.schemas.errors import AlreadyEnded, BadDeclaration, Erased, TaskFailed, UnknownTask
 from interlock.schemas.ids import fresh
 from interlock.schemas.message import Message, contract_of
 from interlock.schemas.record import Outcome, RunRecord
@@ -51,12 +52,14 @@ class AsyncTask(Generic[Res]):
     async def result(self) -> Res:
         """The task's result. Raises `TaskFailed` (with `.outcome`, `.reason` and `.record`) where the outcome is not `success`.
 
-        Of a task that was attached to by its id the result is the JSON value.
+        Of a task that was attached to by its id the result is the JSON value. Raises `Erased` where it has been erased.
         """
         end = await self._gather.outcome(self.id)
         if end["outcome"] != Outcome.SUCCESS:
             record = await self._backend.record(self.id)
             raise TaskFailed(task=self.id, outcome=end["outcome"], reason=end["reason"], record=record, error=end["error"])
+        if end["erased"]:
+            raise Erased(task=self.id)
         if self._class is None:
             value: Any = decode(end["result"])
             return value  # type: ignore[no-any-return]
@@ -113,6 +116,19 @@ class AsyncTask(Generic[Res]):
     async def kill(self, why: str, *, by: str | None = None) -> dict[str, Any]:
         """Stop the task, everywhere, and return the receipt: what was stopped, with evidence. Takes 60 s at the very most."""
         return await self._backend.kill(self.id, by or principal(), why)
+
+    async def erase(self, why: str, *, by: str | None = None) -> dict[str, Any]:
+        """Destroy what the task said, for good; a live one is killed first, and the receipt of that is `receipt`, else null.
+
+        That it happened, how it ended and what it cost stays on record. `plain` counts entries from before Interlock sealed what tasks say:
+        they cannot be erased. `traces`: a reader of the ledger keeps what was destroyed in its files until it is done. Backups and
+        bundles that were made before are not reached.
+        """
+        receipt = None
+        with suppress(AlreadyEnded, UnknownTask):  # the latter: there may be a refusal under this id
+            if (await self._backend.record(self.id))["outcome"] is None:
+                receipt = await self.kill(why, by=by)
+        return {**await self._backend.erase(self.id, clean(by or principal()), clean(why)), "receipt": receipt}
 
 
 def own_id(prefix: str, id: str | None) -> str:

@@ -5,7 +5,8 @@ Nothing is promised before `task.accepted` is durable; a submit that is repeated
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ from interlock.schemas.canonical import Fragment, decode, encode
 from interlock.schemas.errors import (
     BudgetTooSmall,
     EntryRefused,
+    Erased,
     InterlockError,
     InvalidMessage,
     JournalStalled,
@@ -79,6 +81,7 @@ class Admission:
         self._engine = engine
         self._coming: dict[str, asyncio.Future[None]] = {}
         self._checks: dict[str, tuple[Channel, asyncio.Future[EntryChecked | None]]] = {}
+        self._closed: set[str] = set()  # ids that are just being erased
 
     async def submit(self, submissions: Sequence[Submission]) -> list[InterlockError | None]:
         """Accept tasks together, durably; per submission none, or why it is refused. A refusal of a known type is recorded."""
@@ -174,10 +177,12 @@ class Admission:
         return Refused(detail=f"This submit is nothing that can be recorded ({told(error)}). Nothing was started; correct it.")
 
     def _known(self, submission: Submission) -> bool:
-        """Whether this task was accepted before; `TaskConflict` where it was another one."""
+        """Whether this task was accepted before; `TaskConflict` where it was another one, `Erased` where nobody can say."""
         task = self._engine.tasks.get(submission.id)
         if task is None:
             entries = self._engine.store.entries(submission.id)
+            if submission.id in self._closed or any(entry.kind == e.TaskErased.KIND for entry in entries):
+                raise Erased(task=submission.id)
             if not entries:
                 return False
             first = next((fact for entry in entries if isinstance(fact := entry.open(), e.TaskAccepted)), None)
@@ -243,6 +248,15 @@ class Admission:
     def coming(self) -> list[str]:
         """Tasks that are being accepted or refused right now."""
         return list(self._coming)
+
+    @contextmanager
+    def closed_to(self, id: str) -> Iterator[None]:
+        """Nobody comes in under this id meanwhile."""
+        self._closed.add(id)
+        try:
+            yield
+        finally:
+            self._closed.discard(id)
 
     async def settled(self, id: str) -> None:
         """Wait until a task that may be coming in is accepted or refused."""

@@ -19,6 +19,7 @@ from interlock.orchestrator.state import DispatchState, EffectState
 from interlock.schemas import entries as e
 from interlock.schemas.budget import STEPS
 from interlock.schemas.canonical import Fragment, decode, digest
+from interlock.schemas.errors import ResultErased
 from interlock.schemas.frames import Probe, Probed
 from interlock.schemas.ids import derived
 from interlock.schemas.ports import Deed, Reservation
@@ -149,10 +150,14 @@ class Deeds:
     # --- ends ------------------------------------------------------------------------------------------------------------
 
     def _answer(self, dispatch: DispatchState, effect: EffectState, known: Deed) -> None:
-        """It was done before: the first result, also where the arguments were others then, which is said."""
+        """It was done before: the first result, also where the arguments were others then, which is said. Where that was erased with its
+        task only this is known, that it is done."""
         engine, first = self._engine, self._result(known)
         differ = digest(decode(effect.args)) != known.digest
-        said = (effect.id, dispatch.id, effect.attempt, effect.name, True, first.value, 0.0, first.cut, known.effect, differ)
+        ok, value = True, first.value
+        if isinstance(value, e.Gone):
+            ok, value, differ = False, ResultErased(tool=effect.name, task=known.task).to_wire(), False
+        said = (effect.id, dispatch.id, effect.attempt, effect.name, ok, value, 0.0, first.cut, known.effect, differ)
         engine.record(engine.tasks[dispatch.task], e.EffectEnded(*said), partial(engine.effects.answer, dispatch, effect))
         self.leave(effect)
 

@@ -122,7 +122,7 @@ def _value(post: Post) -> Any:
 
 
 def _posts(facts: list[e.Fact]) -> dict[str, str]:
-    return {fact.message: said(fact) for fact in facts if isinstance(fact, e.MessagePosted)}
+    return {fact.message: said(fact) for fact in facts if isinstance(fact, e.MessagePosted) and not isinstance(fact.envelope, e.Gone)}
 
 
 def _live(post: Post, task: TaskState | None, facts: list[e.Fact]) -> TaskState:

@@ -9,6 +9,7 @@ from typing import Any
 
 from interlock.orchestrator.admission import Submission
 from interlock.orchestrator.engine import Engine
+from interlock.orchestrator.erasure import Erasure
 from interlock.orchestrator.ledger.folds import run_record
 from interlock.orchestrator.ledger.keeper import Keeper
 from interlock.orchestrator.ledger.projections import InboxRow
@@ -19,6 +20,7 @@ from interlock.orchestrator.state import TaskState
 from interlock.orchestrator.watches import Watches
 from interlock.schemas import entries as e
 from interlock.schemas.errors import (
+    Erased,
     LetterOver,
     OtherApp,
     TooManyReplicas,
@@ -40,7 +42,7 @@ class Service:
 
     def __init__(self, engine: Engine, reads: Reads, keeper: Keeper | None = None) -> None:
         self._engine, self._reads, self._keeper = engine, reads, keeper
-        self._watches = Watches(engine, self._past)
+        self._watches, self._erasure = Watches(engine, self._past), Erasure(engine, reads)
 
     # --- tasks -----------------------------------------------------------------------------------------------------------------
 
@@ -86,6 +88,14 @@ class Service:
         """The newest tasks first."""
         return [row._asdict() for row in self._reads.tasks(limit, State(state) if state else None)]
 
+    async def erase(self, task: str, by: str, why: str) -> Wire:
+        """Destroy what an ended task said; see `orchestrator/erasure.py`. Raises `TaskLive` or `UnknownTask`."""
+        return await self._erasure.erase(task, by, why)
+
+    async def prune(self, days: int, by: str, dry_run: bool) -> Wire:
+        """Delete what the model calls of tasks said that ended so many days ago. Raises `RetentionTooShort`."""
+        return await self._erasure.prune(days, by, dry_run)
+
     # --- humans ----------------------------------------------------------------------------------------------------------------
 
     async def inbox(self, open_only: bool) -> list[Wire]:
@@ -105,6 +115,8 @@ class Service:
             for fact in facts
             if (isinstance(fact, e.DeadLettered) or (isinstance(fact, e.DispatchAttempted) and fact.lost)) and fact.dispatch == row.dispatch
         ]
+        if isinstance(sent.envelope, e.Gone):
+            raise Erased(task=row.task)
         return {**row._asdict(), "message": sent.envelope, "losses": losses}
 
     async def decide_letter(self, item: str, retry: bool, by: str, note: str) -> None:

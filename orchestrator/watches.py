@@ -84,4 +84,5 @@ def _wire(fact: e.TaskEnded) -> Wire:
         "result": raw(fact.result),
         "error": fact.error,
         "label": fact.label,
+        "erased": isinstance(fact.result, e.Gone),
     }

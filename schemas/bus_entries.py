@@ -8,6 +8,12 @@ from typing import Any, ClassVar
 
 from interlock.schemas.fact import Fact
 
+RETENTION_DAYS = 184
+"""How long after a task's end what its model calls said is kept, where nobody says otherwise."""
+
+RETENTION_AT_LEAST = 30
+"""For fewer days it is kept only where the task is erased."""
+
 
 @dataclass(frozen=True, slots=True)
 class EpochStarted(Fact):

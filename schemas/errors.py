@@ -7,6 +7,7 @@ failed are in `work_errors.py`, those of the ledger in `ledger_errors.py`.
 from interlock.schemas.error import InterlockError as InterlockError
 from interlock.schemas.error import from_wire as from_wire
 from interlock.schemas.ledger_errors import CheckpointDamaged as CheckpointDamaged
+from interlock.schemas.ledger_errors import Erased as Erased
 from interlock.schemas.ledger_errors import LedgerDamaged as LedgerDamaged
 from interlock.schemas.ledger_errors import LedgerExists as LedgerExists
 from interlock.schemas.ledger_errors import LedgerInUse as LedgerInUse
@@ -14,8 +15,11 @@ from interlock.schemas.ledger_errors import LedgerUnreachable as LedgerUnreachab
 from interlock.schemas.ledger_errors import NoCheckpoints as NoCheckpoints
 from interlock.schemas.ledger_errors import NoLedger as NoLedger
 from interlock.schemas.ledger_errors import NoProof as NoProof
+from interlock.schemas.ledger_errors import ResultErased as ResultErased
+from interlock.schemas.ledger_errors import RetentionTooShort as RetentionTooShort
 from interlock.schemas.ledger_errors import StaleEpoch as StaleEpoch
 from interlock.schemas.ledger_errors import StorePaused as StorePaused
+from interlock.schemas.ledger_errors import TaskLive as TaskLive
 from interlock.schemas.work_errors import AgentFailed as AgentFailed
 from interlock.schemas.work_errors import BadReply as BadReply
 from interlock.schemas.work_errors import BranchMoved as BranchMoved

@@ -47,6 +47,28 @@ class NoProof(InterlockError):
     template = "Entry {seq} cannot be proved: {problem}. A checkpoint follows at most ten seconds after an entry on a running bus; `interlock audit verify` says what is signed."
 
 
+class Erased(InterlockError):
+    code = "erased"
+    template = "What {task} said was erased for good. That it happened and how it ended stays on record: `interlock show {task}`. New work needs an id of its own."
+
+
+class ResultErased(InterlockError):
+    """A write under a key that was done by a task which has been erased."""
+
+    code = "result_erased"
+    template = "Tool {tool} did this before, under its key, for {task}: it is done and is not done again. What it answered was erased with that task; where it is needed, read it from the system behind the tool."
+
+
+class TaskLive(InterlockError):
+    code = "task_live"
+    template = "{task} is live and needs what it has said. Nothing was erased; kill it first, as `interlock erase` does."
+
+
+class RetentionTooShort(InterlockError):
+    code = "retention_too_short"
+    template = "What model calls said is kept for {least} days at least, and {days} were asked for. Nothing was pruned; `interlock erase TASK` erases one task at once."
+
+
 class StorePaused(InterlockError):
     """A commit failed for a reason that may pass; nothing of it was written, as far as can be seen. The same is to be committed again."""
 

@@ -97,6 +97,10 @@ class Store(Protocol):
     def health(self) -> Stall | None:
         """The same for who asks now and then: what readers have met counts too, and is looked at again."""
 
+    @property
+    def traces(self) -> bool:
+        """Whether what was erased can still be found in the store's files by who searches them; it passes by itself."""
+
     def append(self, task: str, fact: Fact, then: Callable[[], None] | None = None) -> int:
         """Put one entry at the end and return its time (microseconds); `then` runs on the event loop, in order, once it is durable."""
 

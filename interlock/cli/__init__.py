@@ -9,7 +9,7 @@ from interlock.cli.deliver import deliver, demo
 from interlock.cli.group import Cli
 from interlock.cli.humans import approve, deny, inbox
 from interlock.cli.ledger import ledger
-from interlock.cli.tasks import kill, send, show, submit, tasks
+from interlock.cli.tasks import erase, kill, send, show, submit, tasks
 
 
 @click.group(cls=Cli, name="interlock", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -27,7 +27,27 @@ def main() -> None:
     """
 
 
-for command in (demo, deliver, check, up, down, status, submit, send, tasks, show, kill, inbox, approve, deny, dead, scale, audit, ledger):
+for command in (
+    demo,
+    deliver,
+    check,
+    up,
+    down,
+    status,
+    submit,
+    send,
+    tasks,
+    show,
+    kill,
+    erase,
+    inbox,
+    approve,
+    deny,
+    dead,
+    scale,
+    audit,
+    ledger,
+):
     main.add_command(command)
 
 __all__ = ["main"]

@@ -81,12 +81,14 @@ def _vouched(signed: "Signed") -> str:
 @ledger_option
 @checkpoints_option
 @key_option
+@click.option("--sealed", is_flag=True, help="Leave out what tasks said; what happened is all there.")
 @output.json_option
-def export(file: Path, ledger: str | None, place: str | None, key: str | None, as_json: bool) -> None:
+def export(file: Path, ledger: str | None, place: str | None, key: str | None, sealed: bool, as_json: bool) -> None:
     """Write all entries as stored, the checkpoints and the public key into FILE, with a program that checks them offline.
 
-    `python -I FILE` runs it; it needs Python and the package `cryptography`, and neither a bus nor Interlock. FILE holds all that
-    the ledger holds, in the clear. What is damaged is written as it is.
+    `python -I FILE` runs it; it needs Python and the package `cryptography`, and neither a bus nor Interlock. FILE holds all that the
+    ledger holds; what tasks said is in its `content.jsonl` in the clear, or the word erased or pruned. Without it, with --sealed, FILE
+    needs no care when a task is erased. What is damaged is written as it is.
     """
     from interlock.orchestrator.ledger.bundle import export as write
     from interlock.orchestrator.ledger.signed import notes
@@ -98,7 +100,7 @@ def export(file: Path, ledger: str | None, place: str | None, key: str | None, a
     reader = open_reader(path)
     try:
         found, trusted = _found(path, place, key)
-        number = write(reader.walk(), notes(found, trusted), trusted, file)
+        number = write(reader.walk, notes(found, trusted), trusted, file, None if sealed else reader.opener())
     except OSError as problem:
         raise click.FileError(str(file), problem.strerror or str(problem)) from None
     finally:

@@ -25,6 +25,7 @@ BAD_INPUT = (
     errors.BudgetRaised,
     errors.InvalidMessage,
     errors.NotReceived,
+    errors.RetentionTooShort,
     errors.InvalidSchema,
     errors.NoCheckpoints,
     errors.NoLedger,

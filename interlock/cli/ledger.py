@@ -1,16 +1,22 @@
-"""Commands that look after the ledger where it is kept; they need no bus."""
+"""Commands that look after the ledger where it is kept; they need no bus, but for what writes: only the bus does."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from interlock.cli import output
+from interlock.cli.connection import on_bus
+from interlock.schemas.bus_entries import RETENTION_DAYS
 from interlock.settings import home, ledger_of
+
+if TYPE_CHECKING:
+    from interlock.bus import Bus
 
 
 @click.group()
 def ledger() -> None:
-    """Back up, restore and measure the ledger."""
+    """Back up, restore, measure and prune the ledger."""
 
 
 @ledger.command()
@@ -19,7 +25,8 @@ def ledger() -> None:
 def backup(file: Path, as_json: bool) -> None:
     """Write a backup of ledger and journal into FILE, verified, also while the bus runs.
 
-    FILE has one format, whether the ledger is in a file or in PostgreSQL, and restores into either. It holds all that the ledger holds.
+    FILE has one format, whether the ledger is in a file or in PostgreSQL, and restores into either. It holds all that the ledger holds,
+    with the keys of what tasks said: who erases a task has to see to its backups too.
     """
     from interlock.backup import save
 
@@ -51,6 +58,33 @@ def restore(file: Path, as_json: bool) -> None:
 
 
 @ledger.command()
+@click.option(
+    "--days", default=RETENTION_DAYS, show_default=True, metavar="N", help="Keep it for so many days after a task's end, 30 at least."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@output.json_option
+@on_bus
+def prune(bus: "Bus", days: int, dry_run: bool, as_json: bool) -> None:
+    """Delete what model calls said of tasks that ended long ago.
+
+    Their requests and responses go; when which model was called, at what cost, and all else that tasks said stays. Nothing of a live task
+    is pruned, and nothing is pruned by itself: run this as often as you like. Each pruned task has an entry that says so, and
+    `interlock audit verify` goes on proving the ledger. Its file does not shrink: the room is used again.
+    """
+    done = bus.prune(days=days, dry_run=dry_run)
+    if as_json:
+        output.as_json(done)
+        return
+    what = f"what model calls of {done['tasks']} tasks said ({done['pieces']} pieces, {done['bytes']} bytes)"
+    if not done["tasks"]:
+        output.lines(f"Nothing is kept of model calls of tasks that ended before {done['ended_before']}.")
+    elif dry_run:
+        output.lines(f"To be pruned: {what}; these tasks ended before {done['ended_before']}.")
+    else:
+        output.lines(f"Pruned: {what}; these tasks ended before {done['ended_before']}.")
+
+
+@ledger.command()
 @output.json_option
 def stats(as_json: bool) -> None:
     """Show how large the ledger is and what it is made of."""
@@ -71,5 +105,7 @@ def stats(as_json: bool) -> None:
     if last is not None:
         tasks = ", ".join(f"{count} {how}" for how, count in found["tasks"].items())
         output.lines(f"Last entry {output.when(last)}. Tasks: {tasks or 'none'}.")
+    if found["kept"]["pieces"]:
+        output.lines(f"Of model calls {found['kept']['pieces']} pieces are kept, {found['kept']['bytes']} bytes.")
     rows = sorted(found["kinds"].items(), key=lambda one: -one[1]["bytes"])
     output.table(("kind", "entries", "bytes"), [(kind, one["entries"], one["bytes"]) for kind, one in rows])

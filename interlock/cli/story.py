@@ -28,7 +28,8 @@ def story(record: RunRecord, entries: Sequence[e.Entry], items: Sequence[dict[st
         yield f"  error: {output.one_line(record.error)}"
     for fact in facts:
         if isinstance(fact, e.TaskEnded) and fact.result is not None:
-            yield f"  result ({fact.contract} {fact.contract_version}): {output.value(fact.result)}"
+            result = str(fact.result) if isinstance(fact.result, e.Gone) else output.value(fact.result)
+            yield f"  result ({fact.contract} {fact.contract_version}): {result}"
     yield ""
     yield from _happened(entries, began)
     for item in items:

@@ -146,3 +146,36 @@ def kill(bus: "Bus", task_id: str, why: str, as_json: bool) -> int:
     else:
         output.lines(text(Receipt(**wire)))
     return 0 if wire["verified"] else REFUSED
+
+
+@click.command()
+@click.argument("task_id", metavar="TASK")
+@click.option("--why", default="asked on the command line", show_default=True, metavar="TEXT", help="The reason, for the record.")
+@output.json_option
+@on_bus
+def erase(bus: "Bus", task_id: str, why: str, as_json: bool) -> int:
+    """Destroy what a task said, for good; a live task is killed first.
+
+    Messages, arguments, results, conversations with models, questions and answers go, with the key that they are sealed under. That the
+    task was there, how it ended, what it did when and at what cost stays, and `interlock audit verify` goes on proving it. What it has
+    done under a key of the whole bus is not done again: who asks is told that it is done and that its result was erased.
+
+    Not reached are backups and bundles that were made before, and entries that an Interlock wrote which did not seal yet: the exit code is
+    1 then, as it is where not all of a kill could be verified.
+    """
+    from interlock.actors.supervisor.receipt import text
+    from interlock.schemas.record import Receipt
+
+    done = bus.task(task_id).erase(why)
+    receipt = done["receipt"]
+    if as_json:
+        output.as_json(done)
+    else:
+        if receipt is not None:
+            output.lines(text(Receipt(**receipt)))
+        output.lines(f"{done['task']}: what it said was erased at {done['at']} by {done['by']}. Backups from before still have it.")
+        if done["plain"]:
+            output.lines(f"{done['plain']} of its entries were written before Interlock sealed what tasks say. They stay readable.")
+        if done["traces"]:
+            output.lines("A reader of the ledger keeps traces of it in the database's files for now. They go when it has read.")
+    return REFUSED if done["plain"] or (receipt is not None and not receipt["verified"]) else 0

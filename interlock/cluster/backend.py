@@ -97,6 +97,14 @@ class ClusterBackend:
     async def decide_letter(self, item: str, retry: bool, by: str, note: str) -> None:
         await self._call("decide_letter", item, retry, by, note)
 
+    async def erase(self, task: str, by: str, why: str) -> Wire:
+        erased: Wire = await self._call("erase", task, by, why)
+        return erased
+
+    async def prune(self, days: int, by: str, dry_run: bool) -> Wire:
+        pruned: Wire = await self._insist(self._orchestrator.call, "prune", days, by, dry_run, seconds=VERIFY_SECONDS)
+        return pruned
+
     async def register(self, contract: str, version: str, schema: Wire, by: str) -> bool:
         new: bool = await self._insist(self._registry.register, contract, version, schema, by)
         return new

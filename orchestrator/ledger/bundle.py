@@ -1,28 +1,35 @@
 """What an audit hands to others: a bundle with all entries that anybody can check, and the proof of a single entry.
 
 A bundle is a zip: `entries.jsonl` (the entries as stored), `checkpoints.json` (the notes), `key.pub`, and the verifier as `__main__.py`, so
-that Python runs the bundle itself. Nothing is judged here: a damaged ledger goes in as it is, and the verifier says so.
+that Python runs the bundle itself. The entries are sealed; `content.jsonl` says what is under their seals, or that it was erased, and the
+verifier does not read it. Nothing is judged here: a damaged ledger goes in as it is, and the verifier says so.
 """
 
 import json
 import os
 import zipfile
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from interlock.orchestrator.ledger import verify_bundle
 from interlock.orchestrator.ledger.merkle import consistency, continues, includes, inclusion, leaf, root
 from interlock.orchestrator.ledger.notes import PublicKey
+from interlock.orchestrator.ledger.opener import Opener
 from interlock.orchestrator.ledger.reader import Reads
 from interlock.orchestrator.ledger.signed import Signed
-from interlock.schemas.entries import Entry
-from interlock.schemas.errors import NoProof
+from interlock.schemas.canonical import Fragment, encode
+from interlock.schemas.entries import SEAL, Entry
+from interlock.schemas.errors import LedgerDamaged, NoProof
 
 
-def export(entries: Iterable[Entry], notes: Sequence[str], key: PublicKey | None, path: Path) -> int:
-    """Write a bundle and return how many entries it has. It appears under its name complete; only its owner may read it."""
+def export(
+    entries: Callable[[], Iterable[Entry]], notes: Sequence[str], key: PublicKey | None, path: Path, opener: Opener | None = None
+) -> int:
+    """Write a bundle and return how many entries it has; `opener` for one with their content. It appears under its name complete; only its
+    owner may read it."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     number = 0
     try:
@@ -32,8 +39,13 @@ def export(entries: Iterable[Entry], notes: Sequence[str], key: PublicKey | None
             bundle.writestr("key.pub", f"{key or ''}\n")
             bundle.writestr("checkpoints.json", json.dumps(notes, ensure_ascii=False, indent=0))
             with bundle.open("entries.jsonl", "w", force_zip64=True) as lines:
-                for number, entry in enumerate(entries, 1):  # noqa: B007 - counted
+                for number, entry in enumerate(entries(), 1):  # noqa: B007 - counted
                     lines.write(json.dumps(as_stored(entry)).encode() + b"\n")
+            if opener is not None:
+                with bundle.open("content.jsonl", "w", force_zip64=True) as lines:
+                    for entry in islice(entries(), number):
+                        if SEAL in entry.data:
+                            lines.write(encode(content_of(entry, opener)) + b"\n")
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -51,6 +63,18 @@ def as_stored(entry: Entry) -> dict[str, Any]:
         "data": b64encode(entry.data).decode(),
         "hash": entry.hash.hex(),
     }
+
+
+def content_of(entry: Entry, opener: Opener) -> dict[str, Any]:
+    """What is under an entry's seal: `content` by field, and `gone` in plain words where something or all of it is there no more."""
+    said: dict[str, Any] = {"seq": entry.seq, "task": entry.task, "kind": entry.kind}
+    try:
+        opened = opener.open(entry)
+    except LedgerDamaged:
+        return {**said, "gone": "does not open"}
+    if opened.content:
+        said["content"] = Fragment(opened.content)
+    return {**said, "gone": opened.gone} if opened.gone else said
 
 
 def prove(reads: Reads, signed: Signed, seq: int, since: int | None) -> dict[str, Any]:

@@ -128,6 +128,8 @@ def _said_cut_off(fact: e.ModelCutOff, agent: str) -> Said:
 
 def _said_effect(fact: e.EffectEnded, agent: str) -> Said:
     end = "done" if fact.ok else f"failed: {_code(fact.value)}"
+    if fact.same_as and not fact.ok:
+        return agent, f"tool {fact.tool} was done before under its key; its result was erased", ""
     if fact.same_as:
         differ = ", then with other arguments" if fact.arguments_differ else ""
         return agent, f"tool {fact.tool} was done before under its key{differ}; answered from the record", ""

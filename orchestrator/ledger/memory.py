@@ -17,6 +17,7 @@ from interlock.orchestrator.ledger.cipher import NO_SECRET, KeyRow
 from interlock.orchestrator.ledger.notes import Checkpoint
 from interlock.orchestrator.ledger.opener import Opener
 from interlock.orchestrator.ledger.projections import PROJECTED, AppRow, ContractRow, DeedRow, InboxRow, Row, Tables, TaskRow
+from interlock.orchestrator.ledger.reader import Prunable
 from interlock.orchestrator.ledger.rows import erased_rows
 from interlock.orchestrator.ledger.sealer import Appended, Sealed, Sealer
 from interlock.orchestrator.ledger.writer import Opened, Writer
@@ -114,6 +115,11 @@ class Disk:
     def deed(self, name: str) -> DeedRow | None:
         row = self.tables.rows.get((DeedRow, name, ""))
         return row if isinstance(row, DeedRow) else None
+
+    def prunable(self, before: int) -> list[Prunable]:
+        ended = [row for row in self._rows(TaskRow) if row.ended_at is not None and row.ended_at < before and self.contents.get(row.task)]
+        kept = [(row.task, self.contents[row.task]) for row in sorted(ended, key=lambda row: row.seq)]
+        return [Prunable(task, len(pieces), sum(map(len, pieces.values()))) for task, pieces in kept]
 
     def hashes(self, after: int = 0, limit: int = 1000) -> list[bytes]:
         return [entry.hash for entry in self.log[after : after + limit]]

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 from urllib.parse import quote
 
 from interlock.orchestrator.ledger.audit import audit
@@ -37,6 +37,20 @@ _PARKED = (
     "SELECT entries.* FROM tasks JOIN entries ON entries.seq = (SELECT max(seq) FROM entries AS own WHERE own.task = tasks.task) "
     "WHERE tasks.outcome = '' AND entries.kind = ? ORDER BY entries.seq"
 )
+
+
+_PRUNABLE = (
+    "SELECT contents.task, count(*), sum(length(contents.data)) FROM contents JOIN tasks ON tasks.task = contents.task "
+    "WHERE tasks.outcome <> '' AND tasks.ended_at < ? GROUP BY contents.task ORDER BY min(tasks.seq)"
+)
+
+
+class Prunable(NamedTuple):
+    """A task that has ended, and how much is kept by name of its model calls."""
+
+    task: str
+    pieces: int
+    bytes: int
 
 
 class Reads(Protocol):
@@ -75,6 +89,9 @@ class Reads(Protocol):
 
     def deed(self, name: str) -> DeedRow | None:
         """What is known of a deed: that it is done, or that nobody knows."""
+
+    def prunable(self, before: int) -> list[Prunable]:
+        """What is kept by name of tasks that ended before then (microseconds), in order of acceptance."""
 
     def hashes(self, after: int = 0, limit: int = _PAGE) -> list[bytes]:
         """The chain hashes of the next entries after number `after`."""
@@ -150,6 +167,14 @@ class SqlReader:
 
     def hashes(self, after: int = 0, limit: int = _PAGE) -> list[bytes]:
         return [bytes(hash) for (hash,) in self.all("SELECT hash FROM entries WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)]
+
+    def prunable(self, before: int) -> list[Prunable]:
+        """On a connection of its own, as of `verify`."""
+        own = self.moment()
+        try:
+            return [Prunable(task, int(pieces), int(size)) for task, pieces, size in own.all(_PRUNABLE, before)]
+        finally:
+            own.close()
 
     def verify(self, signed: Sequence[Checkpoint] = (), refold: bool = True) -> int:
         """On a connection of its own, so that it may run in another thread while this reader goes on answering."""

@@ -154,7 +154,7 @@ def bundle_of(folder: Path) -> Path:
     path = folder.parent / "bundle.zip"
     key = public_key(folder, None)
     reader = Reader(folder / "ledger.db")
-    export(reader.walk(), notes(histories(folder, []), key), key, path)
+    export(reader.walk, notes(histories(folder, []), key), key, path)
     reader.close()
     return path
 

@@ -1,0 +1,87 @@
+"""What the ledger keeps of what tasks said, and for how long: erasing a task for good, pruning what its retention is over for.
+
+Both are entries, and the store destroys in their own transaction: nothing is destroyed without a record of who wanted it, and no record
+says so without it being done. A task that is live keeps all that it needs.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from interlock.orchestrator.ledger.reader import Reads
+from interlock.schemas import entries as e
+from interlock.schemas.bus_entries import RETENTION_AT_LEAST
+from interlock.schemas.errors import RetentionTooShort, TaskLive, UnknownTask
+from interlock.schemas.times import rfc3339
+
+if TYPE_CHECKING:
+    from interlock.orchestrator.engine import Engine
+
+Wire = dict[str, Any]
+
+_DAY = 86_400_000_000
+_AT_ONCE = 20
+
+
+class Erasure:
+    """One engine's calls about that. `reads` answers from what is durable."""
+
+    def __init__(self, engine: "Engine", reads: Reads) -> None:
+        self._engine, self._reads = engine, reads
+        self._turn = asyncio.Lock()
+
+    async def erase(self, task: str, by: str, why: str) -> Wire:
+        """Destroy what a task said, durably: who did, when, why; how many entries are `plain` (they were written before there were keys
+        and stay), whether `traces` are left in the store's files for a while. The same again is the first one. Raises `TaskLive` or
+        `UnknownTask`."""
+        engine = self._engine
+        async with self._turn:
+            engine.check_ledger()
+            await engine.durable()
+            await engine.admission.settled(task)
+            if engine.is_live(task):
+                raise TaskLive(task=task)
+            entries = self._reads.entries(task)
+            if not entries:
+                raise UnknownTask(task=task)
+            if erased_by(entries) is None:
+                with engine.admission.closed_to(task):
+                    engine.record(None, e.TaskErased(by, why), task_id=task)
+                    await engine.durable()
+                entries = self._reads.entries(task)
+        erased = erased_by(entries)
+        assert erased is not None
+        fact, at = erased
+        plain = sum(is_plain(entry) for entry in entries)
+        return {"task": task, "at": rfc3339(at), "by": fact.by, "why": fact.why, "plain": plain, "traces": engine.store.traces}
+
+    async def prune(self, days: int, by: str, dry_run: bool) -> Wire:
+        """Delete what the model calls of tasks said that ended more than `days` ago, durably: how many tasks, pieces and bytes, or how many
+        it would be. Raises `RetentionTooShort`."""
+        if days < RETENTION_AT_LEAST:
+            raise RetentionTooShort(days=days, least=RETENTION_AT_LEAST)
+        engine = self._engine
+        engine.check_ledger()
+        before = engine.clock.now() - days * _DAY
+        found = await asyncio.to_thread(self._reads.prunable, before)
+        if not dry_run:
+            for start in range(0, len(found), _AT_ONCE):  # a few in a transaction: others wait for the same thread
+                for one in found[start : start + _AT_ONCE]:
+                    engine.record(None, e.ContentPruned(by, days), task_id=one.task)
+                await engine.durable()
+        counts = {"tasks": len(found), "pieces": sum(one.pieces for one in found), "bytes": sum(one.bytes for one in found)}
+        return {"days": days, "ended_before": rfc3339(before), "pruned": not dry_run, **counts}
+
+
+def erased_by(entries: Sequence[e.Entry]) -> tuple[e.TaskErased, int] | None:
+    """How and when the task of these entries was erased; none where it was not."""
+    opened = ((entry.open(), entry.at) for entry in entries if entry.kind == e.TaskErased.KIND)
+    return next(((fact, at) for fact, at in opened if isinstance(fact, e.TaskErased)), None)
+
+
+def is_plain(entry: e.Entry) -> bool:
+    """Whether it has content that is under no seal: it was written before there were keys."""
+    if e.SEAL in entry.data or not e.KINDS[entry.kind].CONTENT:
+        return False
+    parts = entry.open().split()
+    return bool(parts.content or parts.kept)

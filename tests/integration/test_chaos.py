@@ -9,6 +9,7 @@ import logging
 import os
 import random
 import re
+import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -44,7 +45,7 @@ class Run(NamedTuple):
     world: World
     outcomes: dict[str, str]
     killed: list[str]
-    requests: list[dict[str, Any]]
+    requests: list[tuple[tuple[str, int], int]]
 
 
 def test_nothing_is_lost_and_nothing_repeated(postgres_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,8 +58,9 @@ def test_nothing_is_lost_and_nothing_repeated(postgres_server: Server, tmp_path:
     _LOG.warning("INTERLOCK_SEED=%d", seed)
     try:
         with ScriptedModel.start(PLAYBOOK) as model:
+            model.requests = arrivals = Arrivals()
             people = asyncio.run(play(seed, strikes, world, model))
-            run = left(where, world, people, model)
+            run = left(where, world, people, arrivals)
         for law in LAWS:
             law(run)
     except BaseException as error:
@@ -88,11 +90,24 @@ async def play(seed: int, strikes: Strikes, world: World, model: ScriptedModel) 
     return people
 
 
-def left(where: Database, world: World, people: Driver, model: ScriptedModel) -> Run:
+def left(where: Database, world: World, people: Driver, arrivals: "Arrivals") -> Run:
     with closing(open_reader(where)) as reader:
         log = list(reader.all_entries(limit=1_000_000))
     rows = [Row(seq, at, kind, task, decode(data)) for seq, at, kind, task, data, _ in read_all(where)]
-    return Run(log, rows, world, people.outcomes, people.killed, model.requests)
+    requests = [(call_in(request), at) for request, at in zip(arrivals, arrivals.times, strict=True)]
+    return Run(log, rows, world, people.outcomes, people.killed, requests)
+
+
+class Arrivals(list[Any]):
+    """Requests, and when each came (microseconds)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[int] = []
+
+    def append(self, request: Any) -> None:
+        self.times.append(time.time_ns() // 1000)
+        super().append(request)
 
 
 # --- the laws ----------------------------------------------------------------------------------------------------------------------
@@ -138,13 +153,18 @@ def each_deed_at_most_once_and_intended_before(run: Run) -> None:
 
 
 def no_recorded_model_call_is_made_again(run: Run) -> None:
-    """The server counts: a task's calls are those that are recorded, and those that were cut off with their gateway."""
-    asked = Counter(re.search(r"sale-\d+", json.dumps(request["messages"]))[0] for request in run.requests)  # type: ignore[index]
-    recorded = Counter(entry.task for entry, _ in facts_of(run, e.ModelCalled))
-    cut_off = Counter(entry.task for entry, _ in facts_of(run, e.ModelCutOff))
-    again = {order: number for order, number in asked.items() if number > recorded[f"tsk_{order}"] + cut_off[f"tsk_{order}"]}
+    """The server has noted when each request came: none after its answer was recorded."""
+    recorded = {call_in(fact.request): entry.at for entry, fact in facts_of(run, e.ModelCalled)}
+    assert len(recorded) == len(facts_of(run, e.ModelCalled)), "one is recorded twice"
+    again = [call for call, at in run.requests if at > recorded.get(call, at)]
     assert not again, again
-    assert all(number == 1 for number in Counter(fact.effect for _, fact in facts_of(run, e.ModelCalled)).values())
+
+
+def call_in(request: Any) -> tuple[str, int]:
+    """Of which order it is, and the how manyeth of its conversation."""
+    order = re.search(r"sale-\d+", json.dumps(request["messages"]))
+    assert order is not None
+    return order[0], sum(message["role"] == "tool" for message in request["messages"])
 
 
 def nothing_is_granted_after_a_fence(run: Run) -> None:

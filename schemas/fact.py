@@ -4,7 +4,10 @@ Some fields are content: what people, models and tools said. It is stored apart 
 erased while the record of what happened stays whole and readable.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cache
+from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple
 
 from interlock.schemas.canonical import encode
@@ -45,23 +48,33 @@ class Fact:
 
     def split(self) -> Parts:
         """It in the parts in which it is stored."""
-        cls = type(self)
-        if not cls.CONTENT:
+        plan = _plan_of(type(self))
+        if plan is None:
             return Parts(encode(self))
-        head = {name: getattr(self, name) for name in _names(cls)}
-        content = {name: head.pop(name) for name in cls.CONTENT if head[name] is not None and head[name] != ""}
-        kept = {name: head.pop(name) for name in cls.KEPT if head[name] is not None}
-        error = content.get("error")
-        if isinstance(error, dict):
+        head, content, kept = dict(zip(plan.names, plan.values(self), strict=True)), {}, {}
+        for name in plan.content:
+            if head[name] is not None and head[name] != "":
+                content[name] = head.pop(name)
+        for name in plan.kept:
+            if head[name] is not None:
+                kept[name] = head.pop(name)
+        if isinstance(error := content.get("error"), dict):
             head["error"] = {"code": error.get("code", "error")}
         return Parts(encode(head), encode(content) if content else b"", kept)
 
 
-_NAMES: dict[type[Fact], tuple[str, ...]] = {}
+class _Plan(NamedTuple):
+    """How facts of a class are split: what is looked up once is not looked up for every entry."""
+
+    names: tuple[str, ...]
+    values: Callable[[Fact], tuple[Any, ...]]
+    content: tuple[str, ...]
+    kept: tuple[str, ...]
 
 
-def _names(cls: type[Fact]) -> tuple[str, ...]:
-    found = _NAMES.get(cls)
-    if found is None:
-        found = _NAMES[cls] = tuple(field.name for field in fields(cls))
-    return found
+@cache
+def _plan_of(cls: type[Fact]) -> _Plan | None:
+    if not cls.CONTENT and not cls.KEPT:
+        return None
+    names = tuple(sorted(field.name for field in fields(cls)))
+    return _Plan(names, attrgetter(*names), cls.CONTENT, cls.KEPT)

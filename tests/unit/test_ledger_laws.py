@@ -50,16 +50,25 @@ TASKS = st.sampled_from(["", "tsk_a", "tsk_b", "tsk_c"])
 SMALL = st.integers(0, 2)
 
 
+def _called(number: int) -> e.ModelCalled:
+    messages = [{"role": "user", "content": f"{n}"} for n in range(number + 1)]
+    said = (f"eff_{number}", "dsp_1", "1-1", "m", "m", "x", "h", {"messages": messages}, {"choices": [{"message": number}]})
+    return e.ModelCalled(*said, {"input_tokens": 1}, None, 1.0, 1)
+
+
 def _fact(task: str, what: str, number: int) -> e.Fact:
     item = f"itm_{task}_{number}"
     facts: dict[str, e.Fact] = {
         "accepted": _accepted(f"type{number}"),
         "timer": e.TimerSet(number, 1.5, 0),
-        "asked": e.ItemAsked(item, "approval", "finance", "pay?", 99, n=number, dispatch=f"dsp_{number}"),
-        "decided": e.ItemDecided(item, "approved", "bob"),
+        "asked": e.ItemAsked(item, "approval", "finance", "pay?", 99, n=number, dispatch=f"dsp_{number}", details={"n": number}),
+        "decided": e.ItemDecided(item, "approved", "bob", "fine" * number),
         "cancelled": e.CommandCancelled(number, f"dsp_{2 - number}"),
         "diverged": e.TaskDiverged({}),
-        "ended": e.TaskEnded("success" if number else "failed", ""),
+        "ended": e.TaskEnded("success" if number else "failed", "so" * number),
+        "erased": e.TaskErased("ann", "why") if task else e.EpochStarted(1, "x"),
+        "pruned": e.ContentPruned("ann", 184) if task else e.EpochStarted(1, "x"),
+        "called": _called(number),
         "contract": e.ContractRegistered("a.x", f"1.0.{number}", {"n": number}, "ann"),
         "unknown": e.EffectUnknown("eff_1", "dsp_1", "1-1", "put", "gone", "none", "key_a" if number else "", "a-1", "d"),
         "settled": e.DeedSettled(f"key_{'ab'[number % 2]}", f"eff_{number}", "dsp_1", "1-1", "put", "d", number > 0),
@@ -69,7 +78,7 @@ def _fact(task: str, what: str, number: int) -> e.Fact:
 
 
 KINDS = ["accepted", "accepted", "timer", "asked", "asked", "decided", "cancelled", "diverged", "ended", "contract", "app"]
-KINDS += ["unknown", "settled"]
+KINDS += ["unknown", "settled", "erased", "pruned", "called"]
 FACTS = st.tuples(TASKS, st.sampled_from(KINDS), SMALL).map(lambda drawn: (drawn[0], _fact(*drawn)))
 STEPS = st.lists(st.one_of(FACTS, FACTS, FACTS, FACTS, st.sampled_from(["flush", "reopen"])), max_size=40)
 

@@ -6,7 +6,6 @@ erased while the record of what happened stays whole and readable.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cache
 from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple
 
@@ -48,9 +47,9 @@ class Fact:
 
     def split(self) -> Parts:
         """It in the parts in which it is stored."""
-        plan = _plan_of(type(self))
-        if plan is None:
+        if not self.CONTENT and not self.KEPT:
             return Parts(encode(self))
+        plan = _plan_of(type(self))
         head, content, kept = dict(zip(plan.names, plan.values(self), strict=True)), {}, {}
         for name in plan.content:
             if head[name] is not None and head[name] != "":
@@ -67,14 +66,18 @@ class _Plan(NamedTuple):
     """How facts of a class are split: what is looked up once is not looked up for every entry."""
 
     names: tuple[str, ...]
-    values: Callable[[Fact], tuple[Any, ...]]
+    values: Callable[[Any], tuple[Any, ...]]
     content: tuple[str, ...]
     kept: tuple[str, ...]
 
 
-@cache
-def _plan_of(cls: type[Fact]) -> _Plan | None:
-    if not cls.CONTENT and not cls.KEPT:
-        return None
-    names = tuple(sorted(field.name for field in fields(cls)))
-    return _Plan(names, attrgetter(*names), cls.CONTENT, cls.KEPT)
+_PLANS: dict[type[Fact], _Plan] = {}
+
+
+def _plan_of(cls: type[Fact]) -> _Plan:
+    plan = _PLANS.get(cls)
+    if plan is None:
+        names = tuple(sorted(field.name for field in fields(cls)))
+        values = attrgetter(*names) if len(names) > 1 else lambda fact: (getattr(fact, names[0]),)
+        plan = _PLANS[cls] = _Plan(names, values, cls.CONTENT, cls.KEPT)
+    return plan

@@ -16,7 +16,7 @@ from interlock.orchestrator.ledger.cipher import NO_SECRET, SECRET_BYTES, Cipher
 from interlock.orchestrator.ledger.contents import Contents
 from interlock.orchestrator.ledger.projections import PROJECTED
 from interlock.schemas.canonical import decode, encode
-from interlock.schemas.entries import ERASED, SEAL, ContentPruned, Entry, TaskErased
+from interlock.schemas.entries import ERASED, SEAL, ContentPruned, Entry, TaskEnded, TaskErased
 
 NAMES = "$"
 """Under the seal: the names of what is kept beside the entries, by field. No field is called so."""
@@ -25,7 +25,7 @@ Appended = tuple[int, int, int, str, str, bytes, bytes, dict[str, Any]]
 """An entry as it was appended: its number, epoch, time, task and kind, and the three parts of its fact."""
 
 _ENDS = (TaskErased.KIND, ContentPruned.KIND)
-_CIPHERS = 4096
+_CIPHERS = 8192
 _NONCES = 1 << 96
 
 
@@ -86,7 +86,7 @@ class Sealer:
             if self._every or kind in PROJECTED:
                 sealed.opened.append(Entry(*stored, b"" if gone else _opened(content, kept), gone))
         self._head = head
-        self._forget()
+        self._forget(batch)
         return sealed
 
     def _take_keys(self, batch: Sequence[Appended]) -> list[KeyRow]:
@@ -123,7 +123,11 @@ class Sealer:
         else:
             sealed.pruned.append(task)
 
-    def _forget(self) -> None:
+    def _forget(self, batch: Sequence[Appended]) -> None:
+        """A task that has ended needs its cipher no more, and of many others the longest known is looked up again."""
+        for entry in batch:
+            if entry[4] == TaskEnded.KIND:
+                self._ciphers.pop(entry[3], None)
         while len(self._ciphers) > _CIPHERS:
             del self._ciphers[next(iter(self._ciphers))]
 

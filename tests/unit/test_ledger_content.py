@@ -107,6 +107,29 @@ def test_a_sealer_that_remembers_nothing_stores_no_message_twice(place: Place) -
     reader.close()
 
 
+def test_a_task_that_is_looked_up_again_has_the_same_key(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of live tasks the newest are at hand, of those that have ended none."""
+    monkeypatch.setattr("interlock.orchestrator.ledger.sealer._CIPHERS", 1)
+    facts: list[tuple[str, e.Fact]] = [(task, call) for call in chain(3) for task in (TASK, OTHER)]
+    end = e.TaskEnded("success", "", {"x": 1})
+
+    async def write() -> None:
+        ledger = place.open()
+        ledger.open_epoch()
+        for task, fact in (*facts, (TASK, end), (TASK, facts[0][1])):
+            ledger.append(task, fact)
+            await ledger.flush()
+        for task, fact in ((OTHER, end), (OTHER, facts[0][1])):
+            ledger.append(task, fact)
+        await ledger.close()
+
+    on_loop(write())
+    reader = place.reader()
+    assert opened(reader) == opened(reader, OTHER) == [*chain(3), end, chain(3)[0]]
+    assert reader.verify() == 10
+    reader.close()
+
+
 def test_only_what_is_large_is_compressed() -> None:
     cipher = Cipher(bytes(range(64)))
     small, large = b"{" + b"a" * 1000, b"{" + b"a" * 10_000

@@ -26,7 +26,8 @@ def raw(value: Any) -> bytes:
 @dataclass(slots=True)
 class DispatchState:
     """One message's work until its reply. `waits`: it has something in the inbox and was not handed out again since; `suspended` names
-    the item for which its replica let go of it. `ended` are its tool calls in the order in which they ended."""
+    the item for which its replica let go of it. `ended` are its tool calls in the order in which they ended. `envelope` is there only while
+    stored entries are folded: most dispatches have ended by the last one, and `head` and `data` are made for those that have not."""
 
     id: str
     n: int
@@ -37,6 +38,7 @@ class DispatchState:
     attempt: str
     label: Label
     task: str
+    envelope: Any = None
     suspended: str = ""
     waits: bool = False
     lost: int = 0
@@ -140,6 +142,9 @@ def fold(id: str, entries: list[e.Entry]) -> TaskState:
     task = TaskState(id)
     for entry in entries:
         apply(task, entry.open(), entry.at)
+    for dispatch in task.dispatches.values():
+        dispatch.head, dispatch.data = _parts(dispatch.envelope)
+        dispatch.envelope = None
     return task
 
 
@@ -162,16 +167,14 @@ def said(fact: e.MessagePosted) -> str:
 
 
 def _sent(task: TaskState, fact: e.MessageSent, at: int) -> None:
-    head, data = _parts(fact.envelope)
-    dispatch = DispatchState(fact.dispatch, fact.n, fact.agent, fact.returns, head, data, fact.attempt, decode_label(fact.label), task.id)
+    label = decode_label(fact.label)
+    dispatch = DispatchState(fact.dispatch, fact.n, fact.agent, fact.returns, b"", b"", fact.attempt, label, task.id, fact.envelope)
     task.asks[fact.n] = task.dispatches[fact.dispatch] = dispatch
     task.commands = fact.n
 
 
-def _parts(envelope: Any) -> tuple[bytes, bytes]:
-    """Head and data of a stored envelope; of one on its way in nothing: whoever sends it has both at hand and puts them in."""
-    if not isinstance(envelope, dict):
-        return b"", b""
+def _parts(envelope: dict[str, Any]) -> tuple[bytes, bytes]:
+    """Head and data of a stored envelope."""
     return encode({key: value for key, value in envelope.items() if key != "data"}), encode(envelope["data"])
 
 

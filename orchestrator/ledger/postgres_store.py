@@ -25,8 +25,6 @@ from interlock.orchestrator.ledger.rows import (
     ENTRIES_OF,
     KEYS,
     LAST_ENTRY,
-    LIVE_TASKS,
-    OPEN_ITEMS,
     TABLES,
     Held,
     erased_rows,
@@ -40,6 +38,8 @@ from interlock.schemas.places import Database
 from interlock.tools import postgres
 
 SCHEMA = "interlock_ledger"
+_TASKS = "SELECT * FROM tasks WHERE task = ANY(%s)"
+_ITEMS = "SELECT * FROM inbox WHERE task = ANY(%s) AND decision = ''"
 WRITER = "interlock ledger"
 """The name of the writing connection, and what it begins with once its epoch is in it."""
 
@@ -96,8 +96,6 @@ class LedgerDatabase:
             with self._db.transaction():
                 ((self._epoch,),) = self._db.execute("UPDATE epoch SET epoch = epoch + 1 RETURNING epoch").fetchall()
                 found = self._db.execute(LAST_ENTRY, binary=True).fetchall()
-                self._rows.hold(TaskRow(*row) for row in self._db.execute(LIVE_TASKS))
-                self._rows.hold(InboxRow(*row) for row in self._db.execute(OPEN_ITEMS))
             self._db.execute("SELECT set_config('application_name', %s, false)", (self._name,))
         except postgres.LOST as problem:
             raise StorePaused(path=str(self._where), problem=postgres.sentence(problem)) from problem
@@ -162,10 +160,11 @@ class LedgerDatabase:
         unknown = self._rows.unknown(entries)
         with db.pipeline(), db.transaction():
             current = db.execute("SELECT epoch FROM epoch FOR UPDATE")
-            tasks = db.execute("SELECT * FROM tasks WHERE task = ANY(%s)", (unknown,)) if unknown else None
+            found = [db.execute(query, (unknown,)) for query in (_TASKS, _ITEMS) if unknown]
             self._check_epoch(current.fetchall())
-            if tasks is not None:
-                self._rows.hold(TaskRow(*row) for row in tasks.fetchall())
+            if found:
+                tasks, items = (cursor.fetchall() for cursor in found)
+                self._rows.hold([TaskRow(*row) for row in tasks], [InboxRow(*row) for row in items])
             if self._changed is None:
                 self._changed = self._rows.fold(entries)
             _insert(db, "entries", Stored, batch.entries)

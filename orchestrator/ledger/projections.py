@@ -180,8 +180,8 @@ def _ended(entry: e.Entry, fact: e.TaskEnded, known: Known) -> list[Row]:
 
 
 def _asked(entry: e.Entry, fact: e.ItemAsked, known: Known) -> list[Row]:
-    if fact.item in known.open or (known.task is not None and known.task.outcome):
-        return []
+    if known.task is None or known.task.outcome or fact.item in known.open:
+        return []  # an item is a live task's: who holds no row of the task need not look for items
     item = InboxRow(
         item=fact.item,
         seq=entry.seq,

@@ -181,6 +181,8 @@ class SqlReader:
         own = self.moment()
         try:
             return audit(own.walk(), own.rows if refold else None, signed, own.opener())
+        except own.unreadable as problem:
+            raise LedgerDamaged(seq=1, problem=f"the keys or contents of it or of those after it cannot be read ({problem})") from problem
         finally:
             own.close()
 

@@ -1,6 +1,7 @@
 """The rows beside the entries as a store on disk writes them: the tables' names, and the fold of one batch.
 
-A writer has the rows of live tasks and open items at hand, all that entries can change; a task that is not live is looked up.
+A writer has the rows of some live tasks and their open items at hand: all that entries can change. Those of another task are looked up when
+an entry of it comes, so a restart reads none, and tasks that only wait take no memory.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,13 +11,14 @@ from interlock.orchestrator.ledger.projections import PROJECTED, AppRow, Contrac
 from interlock.orchestrator.ledger.sealer import Sealed
 from interlock.schemas.entries import ERASED, SEAL, Entry
 
-LIVE_TASKS = "SELECT * FROM tasks WHERE outcome = ''"
-OPEN_ITEMS = "SELECT * FROM inbox WHERE decision = ''"
 ENTRIES_OF = "SELECT * FROM entries WHERE task = ? ORDER BY seq"
 DEEDS_OF = "SELECT deed, seq FROM deeds WHERE task = ?"
 DESTROY_KEY = "UPDATE keys SET secret = ? WHERE task = ?"
 DELETE_CONTENTS = "DELETE FROM contents WHERE task = ?"
 LAST_ENTRY = "SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1"
+
+ROWS_AT_MOST = 20_000
+"""With more at hand a writer forgets all: the next batches look up what they need."""
 
 
 def _or_update(key: str, *columns: str) -> str:
@@ -59,17 +61,22 @@ def _fields(entry: Entry) -> tuple[int, int, int, str, str, bytes, bytes]:
 
 
 class Held:
-    """The rows of live tasks and open items."""
+    """The rows of some live tasks, each with all its open items. Use it for one batch after another, each written before the next."""
 
     def __init__(self) -> None:
         self._tables = Tables()
 
-    def hold(self, rows: Iterable[Row]) -> None:
-        for row in rows:
-            self._tables.put(row)
+    def hold(self, tasks: Sequence[TaskRow], items: Sequence[InboxRow]) -> None:
+        """What was looked up: both, or a task would seem to have nothing open."""
+        for task in tasks:
+            self._tables.put(task)
+        for item in items:
+            self._tables.put(item)
 
     def unknown(self, entries: Sequence[Entry]) -> list[str]:
-        """The tasks whose rows have to be looked up before the fold."""
+        """The tasks whose rows and open items have to be looked up before the fold."""
+        if len(self._tables.rows) > ROWS_AT_MOST:
+            self._tables = Tables()
         return list({entry.task for entry in entries if not self._tables.holds(entry.task)})
 
     def fold(self, entries: Sequence[Entry]) -> list[Row]:

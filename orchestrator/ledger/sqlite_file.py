@@ -29,8 +29,6 @@ from interlock.orchestrator.ledger.rows import (
     ENTRIES_OF,
     KEYS,
     LAST_ENTRY,
-    LIVE_TASKS,
-    OPEN_ITEMS,
     TABLES,
     Held,
     erased_rows,
@@ -92,8 +90,6 @@ class LedgerFile:
             self._db.execute("BEGIN IMMEDIATE")
             ((self._epoch,),) = self._db.execute("UPDATE epoch SET epoch = epoch + 1 RETURNING epoch").fetchall()
             last = self._db.execute(LAST_ENTRY).fetchall()
-            self._rows.hold(TaskRow(*row) for row in self._db.execute(LIVE_TASKS))
-            self._rows.hold(InboxRow(*row) for row in self._db.execute(OPEN_ITEMS))
             self._db.execute("COMMIT")
         except sqlite3.Error as problem:
             raise self._refused(problem) from problem
@@ -173,15 +169,17 @@ class LedgerFile:
         entries = projected(batch)
         if not entries:
             return ()
-        self._rows.hold(TaskRow(*row) for row in self._of(self._rows.unknown(entries), "tasks"))
+        tasks = [TaskRow(*row) for row in self._of(self._rows.unknown(entries), "tasks")]
+        live = [row.task for row in tasks if not row.outcome]
+        self._rows.hold(tasks, [InboxRow(*row) for row in self._of(live, "inbox", " AND decision = ''")])
         return self._rows.fold(entries)
 
-    def _of(self, tasks: Sequence[str], table: str) -> Iterator[Any]:
-        """The rows of these tasks."""
+    def _of(self, tasks: Sequence[str], table: str, those: str = "") -> Iterator[Any]:
+        """The rows of these tasks, or `those` of them."""
         for start in range(0, len(tasks), _MOST_ROWS):
             some = tasks[start : start + _MOST_ROWS]
             size = _up_to_power(len(some))
-            yield from self._db.execute(_rows_of(table, size), [*some, *[None] * (size - len(some))]).fetchall()
+            yield from self._db.execute(_rows_of(table, size) + those, [*some, *[None] * (size - len(some))]).fetchall()
 
     def _insert(self, table: str, rows: Sequence[tuple[Any, ...]], then: str = "") -> None:
         start = 0

@@ -2,8 +2,10 @@
 
 from contextlib import closing
 
-from ledger_places import Place, accepted, asked, ended, on_loop, place, timer
+import pytest
+from ledger_places import Place, accepted, asked, decided, ended, on_loop, place, timer
 
+from interlock.orchestrator.ledger import rows
 from interlock.schemas import entries as e
 
 __all__ = ["place"]
@@ -45,6 +47,32 @@ def test_the_task_of_an_item_is_found_by_its_name(place: Place) -> None:
         ledger.append("t1", asked("i1"))
         await ledger.flush()
         assert (ledger.item_task("i1"), ledger.item_task("i2")) == ("t1", "")
+        await ledger.close()
+
+    on_loop(main())
+
+
+def test_a_writer_that_has_few_rows_at_hand_comes_to_the_same(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "ROWS_AT_MOST", 1)
+
+    async def main() -> None:
+        ledger = place.open()
+        ledger.open_epoch()
+        for n in range(4):
+            ledger.append(f"t{n}", accepted())
+            for item in "ab":
+                ledger.append(f"t{n}", asked(f"{item}{n}"))
+            await ledger.flush()
+        for n in range(4):
+            ledger.append(f"t{n}", decided(f"a{n}"))
+            await ledger.flush()
+        assert [row.state for row in ledger.reader.tasks()] == ["waiting"] * 4
+        ledger.append("t1", decided("b1"))
+        ledger.append("t2", ended())
+        await ledger.flush()
+        assert {row.task: row.state for row in ledger.reader.tasks()} == {"t0": "waiting", "t1": "running", "t2": "ended", "t3": "waiting"}
+        assert [row.item for row in ledger.reader.inbox()] == ["b0", "b3"]
+        assert ledger.reader.verify() == 18
         await ledger.close()
 
     on_loop(main())

@@ -8,7 +8,7 @@ import pytest
 from interlock import AgentContext, AgentFailed, App, Budget, Escalate, Message, Outcome, TaskFailed, WorkflowContext
 from interlock.actors.supervisor.core import Supervisor
 from interlock.schemas import entries as e
-from interlock.schemas.errors import AlreadyDecided, LetterOver, UnknownLetter
+from interlock.schemas.errors import AlreadyDecided, Erased, LetterOver, UnknownLetter
 from interlock.testing.simulation import Simulation, simulate
 
 
@@ -156,6 +156,9 @@ def test_where_nobody_decides_its_task_expires_and_the_letter_is_kept() -> None:
             await sim.bus.dead.retry(found["item"])
         with pytest.raises(UnknownLetter):
             await sim.bus.dead.show("itm_none")
+        await task.erase("asked to")
+        with pytest.raises(Erased, match="What tsk_bad said was erased for good"):
+            await sim.bus.dead.show(found["item"])
 
     simulate(main, app)
 

@@ -33,11 +33,12 @@ def opened(where: Database) -> PostgresLedger:
 
 
 def in_tables(where: Database, *words: bytes) -> list[bytes]:
-    """Which of these words are in the files of the server's tables."""
+    """Which of these words are in the files of the database's tables."""
     with psycopg.connect(where.url, autocommit=True) as db:
         db.execute("CHECKPOINT")
         ((folder,),) = db.execute("SHOW data_directory").fetchall()
-    files = [file.read_bytes() for file in (Path(folder) / "base").rglob("*") if file.is_file()]
+        ((number,),) = db.execute("SELECT oid FROM pg_database WHERE datname = current_database()").fetchall()
+    files = [file.read_bytes() for file in (Path(folder) / "base" / str(number)).iterdir()]
     return [word for word in words if any(word in file for file in files)]
 
 

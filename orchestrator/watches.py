@@ -34,11 +34,13 @@ class Watches:
         self._watches: dict[str, _Watch] = {}
 
     async def outcomes(self, driver: str, fresh: Sequence[str], got: Sequence[str], first: bool, seconds: float) -> dict[str, Wire] | None:
-        """The ends that `driver` has not got yet, by task; waits up to `seconds` where there is none. `first` opens the watch anew."""
+        """The ends that `driver` has not got yet, by task; waits up to `seconds` where there is none.
+        `first` opens a watch where there is none."""
         loop = asyncio.get_running_loop()
         if first:
             self._forget(loop.time())
-            self._watches[driver] = _Watch()
+            # Not a new one where there is one: a call that was made again may come late, and knows less than those after it.
+            self._watches.setdefault(driver, _Watch())
         watch = self._watches.get(driver)
         if watch is None:
             return None

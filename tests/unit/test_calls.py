@@ -7,6 +7,8 @@ import pytest
 
 from interlock.cluster.calls import Batcher, NeverCame, Silent, insist
 from interlock.gather import Gather
+from interlock.orchestrator.watches import Watches
+from interlock.schemas import entries as e
 from interlock.schemas.errors import LedgerStalled, Overloaded, StoreAway
 from interlock.testing.virtual_time import run
 
@@ -93,5 +95,33 @@ def test_who_waits_for_an_end_waits_through_a_ledger_that_is_away() -> None:
             two = asyncio.create_task(gather.outcome("2"))
             backend.first.set_exception(error)
             assert await asyncio.wait_for(asyncio.gather(one, two), 5) == [{"outcome": "success"}] * 2
+
+    run(main())
+
+
+class Live:
+    """An engine in which two tasks live."""
+
+    def __init__(self) -> None:
+        self.then: dict[str, list[Any]] = {"one": [], "two": []}
+
+    def is_live(self, task: str) -> bool:
+        return task in self.then
+
+    def when_ended(self, task: str, then: Any) -> None:
+        self.then[task].append(then)
+
+
+def test_a_first_call_that_comes_late_does_not_forget_what_those_after_it_have_named() -> None:
+    async def main() -> None:
+        engine = Live()
+        watches = Watches(engine, lambda task: None)  # type: ignore[arg-type]
+        newer = asyncio.create_task(watches.outcomes("drv", ["one", "two"], [], True, 20))
+        await asyncio.sleep(1)
+        late = asyncio.create_task(watches.outcomes("drv", ["one"], [], True, 20))  # made again, to the next orchestrator
+        assert await newer == {}
+        for then in engine.then["two"]:
+            then(e.TaskEnded("success", "", None, "", "", None, "trusted"))
+        assert [*(await late or {})] == ["two"]
 
     run(main())

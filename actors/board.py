@@ -12,6 +12,7 @@ import os
 import struct
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -162,13 +163,14 @@ def retire(directory: Path, incarnation: str) -> None:
     ago are removed: nobody asks for those any more."""
     ended, board = ended_path(directory, incarnation), board_path(directory, incarnation)
     ended.touch(mode=0o600)
-    if board.exists():
+    with suppress(FileNotFoundError):  # another warden, the one before on its way out, may do the same
         ended.write_bytes(_remains(board.read_bytes()))
         board.unlink()
     before = ended.stat().st_mtime - KEEP_ENDED_SECONDS
     for old in directory.glob(f"*{ENDED}"):
-        if old.stat().st_mtime < before:
-            old.unlink()
+        with suppress(FileNotFoundError):
+            if old.stat().st_mtime < before:
+                old.unlink()
 
 
 def _remains(data: bytes) -> bytes:

@@ -1,7 +1,6 @@
 """A task as its driver sees it: its events while it runs, its result, its record."""
 
 import getpass
-import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,13 +12,11 @@ from interlock.gather import Gather
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.entries import Entry, Fact
 from interlock.schemas.errors import AlreadyEnded, BadDeclaration, Erased, TaskFailed, UnknownTask
-from interlock.schemas.ids import fresh
+from interlock.schemas.ids import OWN, fresh
 from interlock.schemas.message import Message, contract_of
 from interlock.schemas.record import Outcome, RunRecord
 from interlock.schemas.times import rfc3339
 from interlock.schemas.words import clean
-
-_ID = re.compile(r"[0-9a-z][0-9a-z-]{0,63}")
 
 Res = TypeVar("Res", bound=Message)
 
@@ -136,7 +133,7 @@ def own_id(prefix: str, id: str | None) -> str:
     if id is None:
         return fresh(prefix)
     own = id.removeprefix(f"{prefix}_")
-    if not _ID.fullmatch(own):
+    if not OWN.fullmatch(own):
         raise BadDeclaration(
             what=f"{_NOUNS[prefix]} id {id!r}",
             problem="it is not lower-case letters, digits and hyphens, 64 at the most",

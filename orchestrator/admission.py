@@ -16,6 +16,7 @@ from interlock.schemas import entries as e
 from interlock.schemas.budget import SECONDS, STEPS, TOKENS, USD, Amount, asked_amounts, lowered, wire_amounts
 from interlock.schemas.canonical import Fragment, decode, encode
 from interlock.schemas.errors import (
+    BadTaskId,
     BudgetTooSmall,
     EntryRefused,
     Erased,
@@ -29,8 +30,9 @@ from interlock.schemas.errors import (
     UnknownTaskType,
 )
 from interlock.schemas.frames import CheckEntry, EntryChecked
+from interlock.schemas.ids import is_id
 from interlock.schemas.specs import WorkflowSpec
-from interlock.schemas.words import told
+from interlock.schemas.words import clean, told
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
@@ -92,7 +94,9 @@ class Admission:
             arrivals: list[_Arrival] = []
             try:
                 for number, submission in left:
-                    if submission.id in self._coming:
+                    if not is_id("tsk", submission.id):
+                        answers[number] = BadTaskId(id=clean(repr(submission.id), 100))
+                    elif submission.id in self._coming:
                         again.append((number, submission))
                     else:
                         answers[number] = self._arrive(number, submission, arrivals)

@@ -126,6 +126,11 @@ class LetterOver(Refused):
     template = "{item} waits for no decision any more: {why}. It is still kept; `interlock dead show {item}` prints it, and its message can be submitted as another task."
 
 
+class BadTaskId(Refused):
+    code = "bad_task_id"
+    template = "{id} is no task id: tsk_ and then lower-case letters, digits and hyphens, 64 at the most. Nothing was started; submit it under another id."
+
+
 class TaskConflict(Refused):
     code = "task_conflict"
     template = "Task {task} already exists with another request. The first one stands; submit under another id to start a second task."

@@ -4,6 +4,7 @@ A random id sorts by time of making: 48 bits of milliseconds, 80 bits of chance,
 """
 
 import hashlib
+import re
 import secrets
 import time
 from functools import lru_cache
@@ -19,6 +20,15 @@ def _base32(number: int, pairs: int) -> str:
 def fresh(prefix: str) -> str:
     """A new id such as `tsk_01jd…`: `prefix`, an underscore and 26 characters that sort by time."""
     return f"{prefix}_{_base32((time.time_ns() // 1_000_000 << 80) | secrets.randbits(80), 13)}"
+
+
+OWN = re.compile(r"[0-9a-z][0-9a-z-]{0,63}")
+"""What a client may call something of its own; a fresh id has such a name too."""
+
+
+def is_id(prefix: str, text: object) -> bool:
+    """Whether that is an id with this prefix, fresh or a client's own."""
+    return isinstance(text, str) and text.startswith(f"{prefix}_") and OWN.fullmatch(text, len(prefix) + 1) is not None
 
 
 def derived(prefix: str, *parts: str | int) -> str:

@@ -129,7 +129,8 @@ def _executed(argv: Sequence[str], output: str) -> int | None:
     if "unittest" in words:
         if re.search(r"^NO TESTS RAN.*\Z", output.rstrip(), re.MULTILINE):
             return 0  # the unittest of Python 3.12.1 counts what was skipped under `skipped` alone
-        return _sum(r"^Ran (\d+) tests?", output) - _sum(r"skipped=(\d+)", _last_line(output, "skipped="))
+        more = _sum(r"^Ran (\d+) tests?", output) - _sum(r"skipped=(\d+)", _last_line(output, "skipped="))
+        return more if more > 0 else _marks(output)
     if "cargo" in words:
         return _sum(r"^test result: .*?(\d+) passed", output) + _sum(r"^test result: .*?(\d+) failed", output)
     if "go" in words:
@@ -137,6 +138,12 @@ def _executed(argv: Sequence[str], output: str) -> int | None:
     known = (r"^Ran (\d+) tests?", r"^# tests (\d+)", r"^ℹ tests (\d+)", r"(\d+) (?:passed|passing)\b")
     found = [_sum(pattern, output) for pattern in known if re.search(pattern, output, re.MULTILINE)]
     return max(found, default=None)
+
+
+def _marks(output: str) -> int:
+    """How many tests unittest has marked as executed, a character each. What is skipped it counts among those that it ran or not, by its
+    version and by who skips (a test, its class, its module): where as many were skipped as ran, only the marks tell."""
+    return sum(len(line) - line.count("s") for line in re.findall(r"^[.sFExu]+$", output, re.MULTILINE))
 
 
 def _sum(pattern: str, text: str) -> int:

@@ -12,8 +12,9 @@ from typing import Any
 from interlock.actors.supervisor.journal import Journal, Order, Row, order_in
 from interlock.actors.supervisor.meters import Meters
 from interlock.schemas.budget import SECONDS, Amount, Amounts
-from interlock.schemas.errors import Fenced
+from interlock.schemas.errors import Fenced, Refused
 from interlock.schemas.ports import Clock, Grant, Reservation
+from interlock.schemas.words import clean, told
 
 _MICRO = 1_000_000
 # A timer may fire a hair early against the wall clock; it then waits again, at least this long.
@@ -77,7 +78,7 @@ class SupervisorBudgets:
 
     async def together(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Calls by their names, decided one after another and durable together: per call its result, or the error it would raise."""
-        orders = self._journal.firsts("order", [call[1] for call in calls if call[0] == "open"])
+        orders = self._journal.firsts("order", [call[1] for call in calls if call[0] == "open" and _can_be_kept(call[1])])
         done: list[Any] = []
         for call in calls:
             try:
@@ -97,11 +98,11 @@ class SupervisorBudgets:
         """Carry out one call in memory, and stage what has to be durable before anyone hears of it."""
         match name:
             case "open":
-                return self._open(orders.get(args[0]), *args)
+                return self._open(orders.get(args[0]) if _can_be_kept(args[0]) else None, *args)
             case "close":
                 return self._close(*args)
             case "reserve":
-                return [self._reserve(reservation) for reservation in args[0]]
+                return [self._grant(reservation) for reservation in args[0]]
             case "settle":
                 return self._journal.stage(*self.meters.settle(*args))
             case "forfeit":
@@ -115,6 +116,8 @@ class SupervisorBudgets:
     def _open(self, order: Row | None, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> None:
         if order is not None:
             raise Fenced(task=task, why=_why(order_in(order)))
+        if not _can_be_kept(task):
+            raise Refused(detail=f"A task cannot be called {clean(repr(task), 100)}; nothing was opened.")
         self._journal.stage(*self.meters.open(task, limits, accepted, epoch))
         self._watch(task)
 
@@ -127,6 +130,13 @@ class SupervisorBudgets:
         for task in self.meters.opened_before(epoch):
             if task not in known:
                 self._close(task)
+
+    def _grant(self, reservation: Reservation) -> Grant:
+        """There is an answer also for one that nobody can count: who hears none would not know what the others of his call hold."""
+        try:
+            return self._reserve(reservation)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            return Grant(reservation.id, 0, Refused(detail=f"This cannot be reserved ({told(error)}); nothing is held for it."))
 
     def _reserve(self, reservation: Reservation) -> Grant:
         grant, changes = self.meters.reserve(reservation)
@@ -180,3 +190,8 @@ class SupervisorBudgets:
 
 def _why(order: Order) -> str:
     return f"{order.what} by {order.by}: {order.why}"
+
+
+def _can_be_kept(task: object) -> bool:
+    """Whether the journal can take it as a name: what it cannot would fail with all that is committed together."""
+    return isinstance(task, str) and clean(task) == task

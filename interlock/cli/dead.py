@@ -1,5 +1,6 @@
 """Commands for dead letters: messages on which replica after replica has ended."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -9,8 +10,6 @@ from interlock.cli.connection import on_bus
 
 if TYPE_CHECKING:
     from interlock.bus import Bus
-
-_note = click.option("--note", default="", metavar="TEXT", help="A remark, for the record.")
 
 
 @click.group()
@@ -58,30 +57,34 @@ def show(bus: "Bus", item: str, as_json: bool) -> None:
         output.lines(f"  interlock dead retry {letter['item']}   or   interlock dead drop {letter['item']}")
 
 
-@dead.command()
-@click.argument("item", metavar="ID")
-@_note
-@output.json_option
-@on_bus
-def retry(bus: "Bus", item: str, note: str, as_json: bool) -> None:
+def _deciding(said: str) -> Callable[[Callable[["Bus", str, str], None]], click.Command]:
+    """Makes a command of what it does with the letter ID and a note; `said` is what has become of the letter then."""
+
+    def make(act: Callable[["Bus", str, str], None]) -> click.Command:
+        @dead.command(act.__name__, help=act.__doc__)
+        @click.argument("item", metavar="ID")
+        @click.option("--note", default="", metavar="TEXT", help="A remark, for the record.")
+        @output.json_option
+        @on_bus
+        def decide(bus: "Bus", item: str, note: str, as_json: bool) -> None:
+            act(bus, item, note)
+            if as_json:
+                output.as_json({"item": item, "decision": said})
+            else:
+                output.lines(f"{item} {said}.")
+
+        return decide
+
+    return make
+
+
+@_deciding("retried")
+def retry(bus: "Bus", item: str, note: str) -> None:
     """Hand the dead letter ID out again; what was recorded of it is not done twice."""
     bus.dead.retry(item, note)
-    _told(item, "retried", as_json)
 
 
-@dead.command()
-@click.argument("item", metavar="ID")
-@_note
-@output.json_option
-@on_bus
-def drop(bus: "Bus", item: str, note: str, as_json: bool) -> None:
+@_deciding("dropped")
+def drop(bus: "Bus", item: str, note: str) -> None:
     """Give the dead letter ID up: its workflow hears that the ask has failed, and may go another way."""
     bus.dead.drop(item, note)
-    _told(item, "dropped", as_json)
-
-
-def _told(item: str, what: str, as_json: bool) -> None:
-    if as_json:
-        output.as_json({"item": item, "decision": what})
-    else:
-        output.lines(f"{item} {what}.")

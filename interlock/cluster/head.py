@@ -129,8 +129,10 @@ def _hush() -> None:
     """Ray prints every process that ended into its driver's standard output, also those that a kill shall end, and has no switch for
     it: end the thread that does, as `ray.shutdown` will."""
     worker = ray._private.worker.global_worker
-    worker.threads_stopped.set()
-    worker.gcs_error_subscriber.close()  # type: ignore[attr-defined]
+    subscriber = getattr(worker, "gcs_error_subscriber", None)
+    if subscriber is not None:  # a driver on ray:// has none: what prints there is another process
+        worker.threads_stopped.set()
+        subscriber.close()
 
 
 @contextlib.contextmanager

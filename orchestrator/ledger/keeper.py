@@ -27,7 +27,7 @@ ANSWER_SECONDS = 5.0
 _LOG = logging.getLogger("interlock.checkpoints")
 
 
-class Place(Protocol):
+class Destination(Protocol):
     """Where checkpoints are copied to. `name` is for people and holds no secret."""
 
     name: str
@@ -36,7 +36,7 @@ class Place(Protocol):
         """Keep one more note there. Raises `OSError`."""
 
 
-class FilePlace:
+class FileDestination:
     """A history in a file, best on another disk or one that is only appended to."""
 
     def __init__(self, path: Path) -> None:
@@ -47,7 +47,7 @@ class FilePlace:
             append(self._path, note)
 
 
-class UrlPlace:
+class UrlDestination:
     """Whoever answers a POST of the note, as plain text, with success."""
 
     def __init__(self, url: str) -> None:
@@ -65,15 +65,15 @@ class UrlPlace:
             raise OSError(f"it answers no HTTP ({problem!r})") from problem
 
 
-def place_of(where: str) -> Place:
+def destination_of(where: str) -> Destination:
     """A path, or an http(s) URL."""
-    return UrlPlace(where) if where.startswith(("http://", "https://")) else FilePlace(Path(where))
+    return UrlDestination(where) if where.startswith(("http://", "https://")) else FileDestination(Path(where))
 
 
 class Copies:
     """One place, and how far it has got."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Destination) -> None:
         self.place = place
         self.problem = ""
         self.again = 0.0
@@ -98,7 +98,7 @@ class Copies:
 class Keeper:
     """Of one ledger in one epoch. `begin`, `committed` and `end` return at once; `turn` is the thread's one step."""
 
-    def __init__(self, signer: Signer, places: Sequence[Place] = (), now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, signer: Signer, places: Sequence[Destination] = (), now: Callable[[], float] = time.monotonic) -> None:
         self._signer = signer
         self._copies = [Copies(place) for place in places]
         self._now = now
@@ -114,7 +114,7 @@ class Keeper:
     @classmethod
     def beside(cls, folder: Path, reads: Callable[[], Reads], place: str = "") -> "Keeper":
         """For the ledger in that folder; `place` gets a copy of every checkpoint."""
-        return cls(Signer(folder, reads), [place_of(place)] if place else [])
+        return cls(Signer(folder, reads), [destination_of(place)] if place else [])
 
     def begin(self, seq: int) -> None:
         """The ledger was opened and ends at entry `seq`."""

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import psutil
@@ -58,7 +57,6 @@ def test_a_child_that_ignores_sigterm_goes_with_its_task(stage: Stage, tmp_path:
     assert receipt["verified"]
     assert receipt["unknown_effects"], "the tool call had no result: whether it took effect is not known"
     until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
-    assert subprocess.run(["pgrep", "-f", "signal.SIG_IGN.*open..child"], capture_output=True, check=False).stdout == b""
 
 
 def test_killing_twice_returns_the_first_receipt(stage: Stage, tmp_path: Path) -> None:

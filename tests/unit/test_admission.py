@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from interlock import App, AsyncBus, Message, Refused, WorkflowContext
+from interlock.orchestrator.admission import Submission
 from interlock.schemas.budget import asked_amounts
 from interlock.schemas.errors import BadDeclaration, InvalidMessage, TaskConflict
+from interlock.testing.simulation import Simulation, simulate
 
 
 class Request(Message, contract="a.request", version="1.0.0"):
@@ -40,6 +42,23 @@ def test_one_bad_submit_refuses_nobody_else() -> None:
     assert [type(error) for error in refused] == [TaskConflict, InvalidMessage, BadDeclaration, BadDeclaration]
     assert all(isinstance(error, Refused) for error in refused)
     assert outcome == "success"
+
+
+@pytest.mark.parametrize(
+    "id", ["good", "tsk_", "tsk_A", "tsk_\udcff", "tsk_a/b", "tsk_" + "a" * 65, "msg_a", "", "tsk_a\n", ["tsk_a"], None]
+)
+def test_a_name_that_is_none_is_refused_alone(id: Any) -> None:
+    """Whoever speaks to the bus without our client may call a task anything."""
+
+    async def main(sim: Simulation) -> None:
+        bad, good = (Submission(one, "w", "", b'{"n":1}', {}, "ann") for one in (id, "tsk_good"))
+        answers = await sim.ask("submit", [bad, good])
+        assert answers[0]["code"] == "bad_task_id"
+        assert answers[1] is None
+        assert await sim.bus.task("tsk_good").outcome() == "success"
+        assert "task.refused" not in {entry.kind for entry in sim.store.reader.all_entries()}
+
+    simulate(main, app)
 
 
 @pytest.mark.parametrize("limits", [{"tokens": True}, {"tokens": 1.5}, {"steps": None}, {"writes/": 1}, {"usd": "inf"}, {"seconds": "-1"}])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlock.actors.board import SLOTS, UNKNOWN, Board, View, board_path, read
+from interlock.actors.board import SLOTS, UNKNOWN, Board, View, board_path, ended_path, read, retire
 from interlock.actors.process import own_identity, ticks_now
 
 
@@ -106,3 +106,23 @@ def test_held_is_what_was_entered_and_not_left(tmp_path_factory: pytest.TempPath
         else:
             held[task].append(board.enter(task))
     assert {task for task in held if view(directory).holds(task)} == {task for task, slots in held.items() if slots}
+
+
+@pytest.mark.parametrize("gone", ["board", "old"])
+def test_two_wardens_may_put_the_same_board_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str) -> None:
+    """The one before, on its way out, has been quicker by a moment."""
+    Board.create(tmp_path, "pricing-1").enter("tsk_a")
+    old = ended_path(tmp_path, "old-1")
+    old.touch()
+    os.utime(old, (0, 0))
+    unlink = Path.unlink
+
+    def after_another(path: Path, missing_ok: bool = False) -> None:
+        if path == (old if gone == "old" else board_path(tmp_path, "pricing-1")):
+            unlink(path)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", after_another)
+    retire(tmp_path, "pricing-1")
+    assert not old.exists()
+    assert read(ended_path(tmp_path, "pricing-1")) is not None

@@ -12,7 +12,7 @@ import pytest
 from interlock.clock import SystemClock
 from interlock.orchestrator.ledger.chain import GENESIS, link
 from interlock.orchestrator.ledger.checkpoints import HISTORY_FILE, KEY_FILE, PUBLIC_FILE, TREE_FILE, Signer
-from interlock.orchestrator.ledger.keeper import EVERY_ENTRIES, Keeper, place_of
+from interlock.orchestrator.ledger.keeper import EVERY_ENTRIES, Keeper, destination_of
 from interlock.orchestrator.ledger.memory import Disk
 from interlock.orchestrator.ledger.merkle import leaf, root
 from interlock.orchestrator.ledger.notes import PublicKey, SigningKey, history
@@ -241,7 +241,7 @@ def test_a_place_out_of_order_gets_the_newest_later_and_holds_nothing_up(tmp_pat
 def test_a_restart_brings_the_newest_to_its_place_once(tmp_path: Path, ledger: Growing) -> None:
     copy = tmp_path / "copy.log"
     for new in (3, 2, 0):
-        keeper = Keeper(Signer(tmp_path, ledger.reader), [place_of(str(copy))])
+        keeper = Keeper(Signer(tmp_path, ledger.reader), [destination_of(str(copy))])
         keeper._seq = len(ledger.disk.log)
         keeper.turn([], 0)
         keeper.turn(ledger.more(new), 0, last=True)
@@ -280,7 +280,7 @@ def taking() -> Iterator[tuple[type[Taking], str]]:
 def test_a_url_takes_each_note_as_it_is(tmp_path: Path, ledger: Growing, taking: tuple[type[Taking], str]) -> None:
     handler, url = taking
     url = url.replace("user:secret@", "")
-    keeper = Keeper(Signer(tmp_path, ledger.reader), [place_of(url)])
+    keeper = Keeper(Signer(tmp_path, ledger.reader), [destination_of(url)])
     handler.answer = 503
     keeper.turn(ledger.more(2), 0, last=True)
     assert keeper.status()["problems"] == {"http://127.0.0.1": "it answered 503 Service Unavailable"}

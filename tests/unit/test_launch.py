@@ -64,3 +64,8 @@ def test_a_driver_ends_without_ray_s_wait_for_output_that_nobody_sees(monkeypatc
     monkeypatch.setattr("atexit.register", at_exit.append)
     assert head.connect("local", "shop")
     assert at_exit == [head.ray.shutdown]
+
+
+def test_a_driver_on_ray_s_client_has_nothing_to_hush(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head.ray._private.worker, "global_worker", object())
+    head._hush()

@@ -79,6 +79,13 @@ def test_a_failing_test_does_not(tmp_path: Path) -> None:
         assert "broken" in done.output
 
 
+def test_a_module_that_skips_itself_hides_none_that_passed(tmp_path: Path) -> None:
+    away = "import unittest\ndef setUpModule():\n    raise unittest.SkipTest('not here')\n\n" + PASSING.removeprefix("import unittest\n")
+    (tmp_path / "test_away.py").write_text(away)
+    assert executed(tmp_path, PASSING).passed
+    assert not executed(tmp_path, away).passed
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -126,6 +133,8 @@ class Saying(Sandbox):
         (["npm", "test"], "Tests:       4 passed, 4 total\n", True),
         (["make", "test"], "Ran 0 tests in 0.000s\n\nOK\n", False),
         (["make", "test"], "everything is fine\n", True),
+        (["python", "-m", "unittest"], ".s\nRan 1 test in 0.006s\n\nOK (skipped=1)\n", True),
+        (["python", "-m", "unittest"], "ss\nRan 2 tests in 0.006s\n\nOK (skipped=2)\n", False),
         (["python", "-m", "unittest"], "Ran 0 tests in 0.006s\n\nNO TESTS RAN (skipped=1)\n", False),
         (["python", "-m", "pytest"], "3 skipped in 0.01s\n", False),
         (["python", "-m", "pytest"], "2 passed, 1 skipped in 0.01s\n", True),

@@ -2,13 +2,14 @@
 
 import asyncio
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from interlock.actors.supervisor.budgets import SupervisorBudgets
 from interlock.actors.supervisor.journal import Change, MemoryJournal, Order, Row
 from interlock.schemas.budget import Amount
-from interlock.schemas.errors import BudgetExceeded, Fenced, StoreFailed
+from interlock.schemas.errors import BudgetExceeded, Fenced, Refused, StoreFailed
 from interlock.schemas.ports import Reservation
 from interlock.testing.virtual_time import VirtualClock, run
 
@@ -171,5 +172,30 @@ def test_who_has_an_order_is_not_opened() -> None:
             await bench.budgets.open("tsk_a", LIMITS, bench.clock.now())
         grants = await bench.budgets.reserve([reservation("e1", 1)])
         assert isinstance(grants[0].error, Fenced)
+
+    run(main())
+
+
+@pytest.mark.parametrize("name", ["\udcff", 7, None, ["tsk_a"]])
+def test_a_task_that_cannot_be_written_down_costs_nobody_else_anything(name: Any) -> None:
+    async def main() -> None:
+        bench = Bench()
+        bad, good = await bench.budgets.together([("open", name, LIMITS, 0), ("open", "tsk_a", LIMITS, bench.clock.now())])
+        assert isinstance(bad, Refused)
+        assert good is None
+        assert (await bench.restarted().budgets.used("tsk_a"))["tokens"] == (0, 0, 100)
+
+    run(main())
+
+
+def test_a_reservation_that_nobody_can_count_is_answered_as_those_beside_it_are() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.budgets.open("tsk_a", LIMITS, bench.clock.now())
+        nonsense: Any = {"tokens": []}
+        grants = await bench.budgets.reserve([reservation("e1", 10), Reservation("e2", "tsk_a", nonsense, {}), reservation("e3", 10)])
+        assert [(grant.id, grant.error is None) for grant in grants] == [("e1", True), ("e2", False), ("e3", True)]
+        assert isinstance(grants[1].error, Refused)
+        assert (await bench.budgets.used("tsk_a"))["tokens"] == (0, 20, 100)
 
     run(main())

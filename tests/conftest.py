@@ -2,15 +2,10 @@
 the system's binaries, with fsync as in production; without them those who need it are skipped."""
 
 import shutil
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from postgres_server import Server, binaries
 
 settings.register_profile("untimed", deadline=None)

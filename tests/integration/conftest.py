@@ -3,7 +3,6 @@
 No test leaves a bus other than whole: who was killed is replaced, and who comes after waits for that.
 """
 
-import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -20,8 +19,6 @@ from interlock.testing.scripted_model import ScriptedModel
 
 if TYPE_CHECKING:
     from stage import Stage
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -1,12 +1,12 @@
 """Every ledger that was kept of an earlier version is brought up to date, verified, folded and worked on by the code of today."""
 
 import asyncio
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from keep_ledger import keep, load, on_bus
 
 from interlock.orchestrator.ledger.folds import run_record
 from interlock.orchestrator.ledger.reader import Reader
@@ -17,10 +17,6 @@ from interlock.schemas.places import LEDGER_FILE
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 KEPT = sorted(path for path in FIXTURES.iterdir() if path.is_dir() and path.name.startswith("ledger-"))
-
-sys.path.insert(0, str(FIXTURES))
-
-from keep_ledger import keep, load, on_bus  # noqa: E402 - it lies among what it has made
 
 
 def holds(now: Any, then: Any, where: str = "") -> None:

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 
 import pytest
+import test_dead_letters as dead_letters
 from test_parking import Note, kinds, parked, play, submit
 
 from interlock.orchestrator import admission, parking
@@ -12,7 +13,7 @@ from interlock.schemas import entries as e
 from interlock.schemas.canonical import encode
 from interlock.schemas.errors import Overloaded
 from interlock.schemas.frames import CallEnded, Replied
-from interlock.testing.simulation import Simulation
+from interlock.testing.simulation import Simulation, simulate
 
 
 def test_many_that_wake_at_once_do_so_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,3 +104,20 @@ def test_stale_alarms_do_not_pile_up() -> None:
         assert len(parking._alarms) < 1010
 
     play(main)
+
+
+@pytest.mark.parametrize("retry", [True, False])
+def test_a_dead_letter_is_decided_while_its_task_is_parked(retry: bool) -> None:
+    async def main(sim: Simulation) -> None:
+        dead_letters.poison(sim, "tsk_bad")
+        task = await sim.bus.submit(dead_letters.flow, dead_letters.Go(name="bad"), id="bad")
+        found = await dead_letters.letter(sim)
+        sim.on_work = None
+        await asyncio.sleep(15)
+        assert task.id in sim.engine.parking
+        assert (await sim.bus.status())["dead_letters"] == 1
+        await (sim.bus.dead.retry if retry else sim.bus.dead.drop)(found["item"], "seen to", by="ann")
+        assert ("did bad" if retry else "ann dropped it (seen to)") in (await task.result()).said
+        assert (await sim.bus.status())["dead_letters"] == 0
+
+    simulate(main, dead_letters.app)

@@ -96,6 +96,8 @@ class Gather:
         named, self._fresh = self._fresh, []
         got, self._got = self._got, []
         first, self._first = self._first, False
+        loop = asyncio.get_running_loop()
+        until = loop.time() + WAIT_SECONDS
         try:
             ends = await self._backend.outcomes(self._driver, list(self._awaited) if first else named, got, first, WAIT_SECONDS)
         except (TryAgain, StoreAway):  # who waits for an end waits through this too
@@ -106,8 +108,10 @@ class Gather:
             awaited, self._awaited, self._fresh, self._first = self._awaited, {}, [], True
             _fail(awaited.values(), error)
             return False
+        # Where nothing came, all is named again: of two calls that were made again, to the next orchestrator, the one that stands may be
+        # the one that names less.
+        self._first = self._first or ends is None or (not ends and loop.time() >= until)
         if ends is None:
-            self._first = True
             return False
         self._settle(ends)
         return not ends

@@ -22,6 +22,7 @@ FORGET_SECONDS = 120.0
 @dataclass(slots=True)
 class _Watch:
     ends: dict[str, Wire] = field(default_factory=dict)
+    followed: set[str] = field(default_factory=set)
     waiting: "asyncio.Future[None] | None" = None
     last: float = 0.0
 
@@ -47,8 +48,11 @@ class Watches:
         watch.last = loop.time()
         for task in got:
             watch.ends.pop(task, None)
+            watch.followed.discard(task)
         for task in fresh:
-            self._follow(watch, task)
+            if task not in watch.followed:
+                watch.followed.add(task)
+                self._follow(watch, task)
         _relieve(watch)
         if not watch.ends:
             waiting = watch.waiting = loop.create_future()

@@ -125,3 +125,26 @@ def test_a_first_call_that_comes_late_does_not_forget_what_those_after_it_have_n
         assert [*(await late or {})] == ["two"]
 
     run(main())
+
+
+class Forgetful:
+    """The first call stands until its time is over; all others are answered with the ends of what they name."""
+
+    def __init__(self) -> None:
+        self.named: list[tuple[list[str], bool]] = []
+
+    async def outcomes(self, driver: str, fresh: list[str], got: list[str], first: bool, seconds: float) -> dict[str, Any]:
+        self.named.append((list(fresh), first))
+        if len(self.named) > 1:
+            return {task: {"outcome": "success"} for task in fresh}
+        await asyncio.sleep(seconds)
+        return {}
+
+
+def test_what_was_named_and_does_not_come_is_named_again() -> None:
+    async def main() -> None:
+        backend = Forgetful()
+        assert await Gather(backend).outcome("one") == {"outcome": "success"}  # type: ignore[arg-type]
+        assert backend.named == [(["one"], True), (["one"], True)]
+
+    run(main())

@@ -97,8 +97,24 @@ class Guarded(Message, contract="stage.guarded", version="1.0.0"):
     hang: bool = False
 
 
+class News(Message, contract="stage.news", version="1.0.0"):
+    text: str
+
+
 class Done(Message, contract="stage.done", version="1.0.0"):
     pid: int
+
+
+async def told_to_go(folder: Path) -> None:
+    """Wait for a file that says so; another one ends the process."""
+    if (folder / "poison").exists():
+        os._exit(3)
+    while not (folder / "go").exists():  # noqa: ASYNC110 - it waits for a file
+        await asyncio.sleep(0.05)
+
+
+async def listener(request: Guarded, ctx: WorkflowContext) -> News:
+    return News(text=f"{(await ctx.receive(News)).text} {(await ctx.receive(News)).text}")
 
 
 def make_app() -> App:
@@ -116,8 +132,7 @@ def make_app() -> App:
     @app.agent("waiting", version="1.0.0")
     async def waiting(request: Waiting, ctx: AgentContext) -> Done:
         note(request.folder, "started")
-        while not (Path(request.folder) / "go").exists():  # noqa: ASYNC110 - it waits for a file
-            await asyncio.sleep(0.05)
+        await told_to_go(Path(request.folder))
         return Done(pid=os.getpid())
 
     @app.tool(effect="write", system="host", repeat=Never(), timeout=600)
@@ -143,6 +158,8 @@ def make_app() -> App:
             "child": Child(folder=request.folder),
         }
         return await ctx.ask(asks[request.how], returns=Done)
+
+    app.workflow("listener", version="1.0.0", receives=(News,))(listener)
 
     def ends(request: Guarded) -> bool:
         while request.hang:

@@ -110,9 +110,8 @@ class LedgerDatabase:
         """The secrets of those of these tasks that have one. Raises `StoreFailed` or `StorePaused`. Nothing is under way: where the
         connection is lost another one will do."""
         with self._errors():
-            if self._db is None:
-                self._db = postgres.connect(self._where, self._name, SCHEMA)
-            return [KeyRow(*row) for row in self._db.execute("SELECT * FROM keys WHERE task = ANY(%s)", (list(tasks),), binary=True)]
+            db = self._connected()
+            return [KeyRow(*row) for row in db.execute("SELECT * FROM keys WHERE task = ANY(%s)", (list(tasks),), binary=True)]
 
     def commit(self, batch: Sealed) -> None:
         """Write the batch, all or nothing. Raises `StaleEpoch` or `StoreFailed`, and nothing may be written after either; or `StorePaused`,
@@ -130,14 +129,19 @@ class LedgerDatabase:
 
     def clean(self) -> None:
         """Write those tables anew that have had what was destroyed, if nobody reads them right now: else old rows stay in their files."""
-        if self._db is None:
-            return
         with self._errors():
-            self._db.execute("SET lock_timeout = '200ms'")
+            db = self._connected()
+            db.execute("SET lock_timeout = '200ms'")
             with suppress(psycopg.errors.LockNotAvailable):
-                self._db.execute("VACUUM (FULL) keys, inbox")
+                db.execute("VACUUM (FULL) keys, inbox")
                 self.traces = False
-            self._db.execute("SET lock_timeout = 0")
+            db.execute("SET lock_timeout = 0")
+
+    def _connected(self) -> postgres.Connection:
+        """A connection where nothing is under way that a lost one may have left open."""
+        if self._db is None:
+            self._db = postgres.connect(self._where, self._name, SCHEMA)
+        return self._db
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

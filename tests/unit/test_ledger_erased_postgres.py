@@ -95,15 +95,24 @@ def test_a_backup_under_way_delays_the_cleaning_and_nobody_else(where: Database,
     asyncio.run(main())
 
 
-def test_a_lookup_of_keys_on_a_lost_connection_is_made_again(where: Database) -> None:
+def test_what_a_lost_connection_has_not_done_is_done_on_another(where: Database) -> None:
     store = LedgerDatabase(where)
     store.take_epoch()
     with closing(psycopg.connect(where.url, autocommit=True)) as db:
         db.execute("INSERT INTO interlock_ledger.keys VALUES ('tsk_a', %b)", (bytes(64),))
-        assert store._db is not None
-        store._db.execute("SELECT 1")
-        db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'interlock ledger%'")
-    with pytest.raises(StorePaused):
-        store.secrets(["tsk_a"])
-    assert store.secrets(["tsk_a", "tsk_b"]) == [KeyRow("tsk_a", bytes(64))]
+
+        def lose() -> None:
+            db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'interlock ledger%'")
+
+        lose()
+        with pytest.raises(StorePaused):
+            store.secrets(["tsk_a"])
+        assert store.secrets(["tsk_a", "tsk_b"]) == [KeyRow("tsk_a", bytes(64))]
+        lose()
+        store.traces = True
+        with pytest.raises(StorePaused):
+            store.clean()
+        assert store.traces
+        store.clean()
+        assert not store.traces
     store.close()

@@ -6,7 +6,6 @@ is the last entry about it. Of its state nothing is kept but its name and when i
 wants something of it, and its workflow is replayed by a runner when there is an event for it.
 """
 
-import heapq
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from interlock.orchestrator.letters import DEAD
 from interlock.orchestrator.state import DispatchState, TaskState, fold
 from interlock.schemas import entries as e
+from interlock.schemas.alarms import Alarms
 from interlock.schemas.times import after
 
 if TYPE_CHECKING:
@@ -41,21 +41,20 @@ class Parking:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self.pace = ParkingPace()
-        self._wakes: dict[str, int] = {}
-        self._alarms: list[tuple[int, str]] = []  # a heap; what is not in `_wakes` at that time any more counts for nothing
+        self._parked = Alarms()
         self._waiting: set[str] = set()
         self._dead: dict[str, int] = {}
         self._owners: dict[str, str] = {}  # suspended dispatch → its parked task
         self._looking = False
 
     def __contains__(self, id: str) -> bool:
-        return id in self._wakes
+        return id in self._parked
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._wakes)
+        return iter(self._parked)
 
     def __len__(self) -> int:
-        return len(self._wakes)
+        return len(self._parked)
 
     @property
     def waiting(self) -> int:
@@ -138,21 +137,21 @@ class Parking:
         del engine.tasks[task.id]
 
     def _keep(self, id: str, fact: e.TaskParked) -> None:
-        self._wakes[id] = fact.wakes
+        self._parked.set(id, fact.wakes)
         if fact.items:
             self._waiting.add(id)
         if fact.dead:
             self._dead[id] = fact.dead
         self._owners.update(dict.fromkeys(fact.dispatches, id))
-        if fact.wakes:
-            self._set_alarm(id, fact.wakes)
+        if fact.wakes and fact.wakes == self._parked.first():
+            self._engine.timers.set("", _WAKE, fact.wakes, self._wake)
 
     # --- coming back -----------------------------------------------------------------------------------------------------
 
     def fetch(self, id: str) -> TaskState | None:
         """The parked task, in memory again, as its entries tell; none where there is no such task. Its workflow is replayed with its next
         event."""
-        if id not in self._wakes:
+        if id not in self._parked:
             return None
         engine = self._engine
         task = fold(id, engine.store.entries(id))
@@ -174,20 +173,11 @@ class Parking:
         return self.fetch(self._owners.get(dispatch, ""))
 
     def _forget(self, task: TaskState) -> None:
-        del self._wakes[task.id]
+        self._parked.drop(task.id)
         self._waiting.discard(task.id)
         self._dead.pop(task.id, None)
         for dispatch in task.dispatches:
             self._owners.pop(dispatch, None)
-
-    def _set_alarm(self, id: str, wakes: int) -> None:
-        if len(self._alarms) > 2 * len(self._wakes) + 1000:
-            self._alarms = [(at, one) for one, at in self._wakes.items() if at]
-            heapq.heapify(self._alarms)
-        else:
-            heapq.heappush(self._alarms, (wakes, id))
-        if self._alarms[0] == (wakes, id):
-            self._engine.timers.set("", _WAKE, wakes, self._wake)
 
     def _wake(self) -> None:
         """Fetch what is due: its timers run again, and are due at once."""
@@ -195,15 +185,10 @@ class Parking:
         if not engine.resumed:  # nothing happens before this orchestrator knows who holds what
             engine.timers.set("", _WAKE, after(now, WAKE_PAUSE), self._wake)
             return
-        for _ in range(WAKES_AT_ONCE):
-            if not self._alarms or self._alarms[0][0] > now:
-                break
-            wakes, id = heapq.heappop(self._alarms)
-            if self._wakes.get(id) == wakes:
-                engine.attempt(id, self._fetch_due, id)
-        if self._alarms:
-            at = self._alarms[0][0]
-            engine.timers.set("", _WAKE, max(at, after(now, WAKE_PAUSE)) if at <= now else at, self._wake)
+        for id in self._parked.due(now, WAKES_AT_ONCE):
+            engine.attempt(id, self._fetch_due, id)
+        if first := self._parked.first():
+            engine.timers.set("", _WAKE, first if first > now else after(now, WAKE_PAUSE), self._wake)
 
 
 def _wakes(task: TaskState) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 from interlock.actors.supervisor.journal import Journal, Order, Row, order_in
 from interlock.actors.supervisor.meters import Meters
+from interlock.schemas.alarms import Alarms
 from interlock.schemas.budget import SECONDS, Amount, Amounts
 from interlock.schemas.errors import Fenced, Refused
 from interlock.schemas.ports import Clock, Grant, Reservation
@@ -19,6 +20,8 @@ from interlock.schemas.words import clean, told
 _MICRO = 1_000_000
 # A timer may fire a hair early against the wall clock; it then waits again, at least this long.
 _LEAST_WAIT = 0.001
+# Each becomes an order at once, with a commit of its own; in between others are heard.
+_AT_ONCE = 10
 
 
 class SupervisorBudgets:
@@ -32,7 +35,8 @@ class SupervisorBudgets:
         self._clock = clock
         self._out_of_time = out_of_time
         self.meters = Meters()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._ends = Alarms()
+        self._timer: asyncio.TimerHandle | None = None  # for the first of them
 
     def apply(self, row: Row) -> None:
         """Take one row of the journal into the state, as it was when the row was written."""
@@ -49,9 +53,9 @@ class SupervisorBudgets:
             self._watch(task)
 
     def stop(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._ends = Alarms()
 
     async def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> None:
         await self._alone("open", task, limits, accepted, epoch)
@@ -169,23 +173,30 @@ class SupervisorBudgets:
 
     def _watch(self, task: str) -> None:
         seconds = self.meters.limit(task, SECONDS)
-        if seconds is None or task in self._timers:
-            return
-        left = (self.meters.accepted(task) + int(seconds * _MICRO) - self._clock.now()) / _MICRO
-        loop = asyncio.get_running_loop()
-        if left > 0:
-            self._timers[task] = loop.call_later(max(left, _LEAST_WAIT), self._ring, task)
-        else:
-            loop.call_soon(self._out_of_time, task, f"its limit on seconds is reached: {seconds} allowed")
-
-    def _ring(self, task: str) -> None:
-        self._timers.pop(task, None)
-        self._watch(task)
+        if seconds is not None and task not in self._ends:
+            ends = self.meters.accepted(task) + int(seconds * _MICRO)
+            self._ends.set(task, ends)
+            if self._ends.first() == ends:
+                self._arm()
 
     def _unwatch(self, task: str) -> None:
-        timer = self._timers.pop(task, None)
-        if timer is not None:
-            timer.cancel()
+        self._ends.drop(task)
+
+    def _arm(self) -> None:
+        """One timer for all, until the first of them has used up its seconds."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, first = None, self._ends.first()
+        if first:
+            left = (first - self._clock.now()) / _MICRO
+            self._timer = asyncio.get_running_loop().call_later(max(left, _LEAST_WAIT) if left > 0 else 0.0, self._ring)
+
+    def _ring(self) -> None:
+        loop = asyncio.get_running_loop()
+        for task in self._ends.due(self._clock.now(), _AT_ONCE):
+            self._ends.drop(task)
+            loop.call_soon(self._out_of_time, task, f"its limit on seconds is reached: {self.meters.limit(task, SECONDS)} allowed")
+        self._arm()
 
 
 def _why(order: Order) -> str:

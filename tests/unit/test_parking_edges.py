@@ -95,17 +95,6 @@ def test_tasks_that_are_parked_count_against_a_bound_of_their_own(monkeypatch: p
     play(main)
 
 
-def test_stale_alarms_do_not_pile_up() -> None:
-    async def main(sim: Simulation) -> None:
-        await parked(sim, "human")
-        parking = sim.engine.parking
-        for n in range(5000):
-            parking._set_alarm("tsk_other", 2**60 + n)
-        assert len(parking._alarms) < 1010
-
-    play(main)
-
-
 @pytest.mark.parametrize("retry", [True, False])
 def test_a_dead_letter_is_decided_while_its_task_is_parked(retry: bool) -> None:
     async def main(sim: Simulation) -> None:

@@ -219,10 +219,16 @@ class Assembly:
         found = self.peers.pop(name, None)
         if found is not None:
             found[1].end()  # it may live and only hang
+            self.announce_end(name, found[1])
         try:
             supervisor.pools.lost(name, why)
         except StorePaused:
             _LOG.warning("the supervisor cannot write down that %s is lost; his next incarnation finds out", name)
+
+    def announce_end(self, name: str, peer: LocalPeer) -> None:
+        """Tell the engine that a peer has ended, once it has: one that had nothing to do would be handed the next message."""
+        if peer.gone:
+            self.engine_cell.post(self.engine.peers.left, name)
 
     async def inquire(self, name: str, tasks: Sequence[str]) -> Inquest:
         """What a peer that is lost was doing, by its board: that is kept."""
@@ -271,7 +277,7 @@ class Assembly:
     def start_supervisor(self) -> None:
         """A new supervisor on the journal, in a cell of its own."""
         cell = self.supervisor_cell = Cell("supervisor")
-        world = World(LocalOrders(self), LocalHosts(self), self.processes(), LocalSpawner(self), self._leave, self._joined, self._left)
+        world = World(LocalOrders(self), LocalHosts(self), self.processes(), LocalSpawner(self), self._leave, self._joined)
         self.supervisor = Supervisor(self._journal, self.clock, world, self._pace)
         self._running = cell.start(self.supervisor.run())
         self._running.add_done_callback(self._supervisor_ended)
@@ -332,9 +338,6 @@ class Assembly:
             self.engine_cell.post(self.engine.peers.join, self.peers[name][0])
         else:
             self._lost(name, "it is not there")
-
-    def _left(self, name: str) -> None:
-        self.engine_cell.post(self.engine.peers.left, name)
 
     async def kill(self, task: str, by: str, why: str) -> Receipt:
         """Stop a task by the whole ladder. Raises `UnknownTask` or `AlreadyEnded`; where the journal is stalled, `OrderStands` once the

@@ -56,6 +56,8 @@ class LocalHosts:
         # Who could not be ended lives: what else it does goes on there, and must not be done by another at the same time.
         if found is None or found[1].gone:
             self._assembly.supervisor.pools.lost(incarnation, why)
+        if found is not None:
+            self._assembly.announce_end(incarnation, found[1])
 
 
 class LocalOrders:

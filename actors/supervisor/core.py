@@ -19,7 +19,7 @@ from interlock.schemas.ports import Clock, Hosts, Orders, Processes
 
 
 class World(NamedTuple):
-    """Whom the supervisor reaches. `leave`, `joined` and `left` are told to the engine: see `Pools`."""
+    """Whom the supervisor reaches. `leave` and `joined` are told to the engine: see `Pools`."""
 
     orders: Orders
     hosts: Hosts
@@ -27,7 +27,6 @@ class World(NamedTuple):
     spawner: Spawner
     leave: Callable[[str], Awaitable[None]]
     joined: Callable[[str, str], None]
-    left: Callable[[str], None]
 
 
 class Supervisor:
@@ -37,7 +36,7 @@ class Supervisor:
         self._journal = journal
         self.budgets = SupervisorBudgets(journal, clock, lambda task, why: self.ladder.out_of_time(task, why))
         self.ladder = Ladder(journal, self.budgets, world.orders, world.hosts, world.processes, clock, pace)
-        self.pools = Pools(journal, world.spawner, world.leave, world.joined, world.left, pool_pace)
+        self.pools = Pools(journal, world.spawner, world.leave, world.joined, pool_pace)
         for row in journal.rows():
             self.budgets.apply(row)
             self.ladder.apply(row)

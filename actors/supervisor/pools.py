@@ -63,7 +63,7 @@ class _Pool:
 
 class Pools:
     """All pools. Feed every old row to `apply`, then `run`. `leave(incarnation)` returns once the engine sends it nothing and it
-    has nothing; `joined(pool, incarnation)` is called for each that has become ready, `left(incarnation)` for each that is lost."""
+    has nothing; `joined(pool, incarnation)` is called for each that has become ready."""
 
     def __init__(
         self,
@@ -71,13 +71,12 @@ class Pools:
         spawner: Spawner,
         leave: Callable[[str], Awaitable[None]],
         joined: Callable[[str, str], None],
-        left: Callable[[str], None],
         pace: PoolPace | None = None,
     ) -> None:
         self._journal = journal
         self._spawner = spawner
         self._leave = leave
-        self._joined, self._left = joined, left
+        self._joined = joined
         self._pace = pace or PoolPace()
         self._pools: dict[str, _Pool] = {}
         self._members: dict[str, _Member] = {}
@@ -151,7 +150,6 @@ class Pools:
             return
         _LOG.warning("%s is lost: %s", incarnation, why)
         self._forget(incarnation)
-        self._left(incarnation)
         if member.state != "leaving":
             now = asyncio.get_running_loop().time()
             self._failed(member.pool, young=member.state == "starting" or now - member.since < self._pace.young)

@@ -84,7 +84,6 @@ class SupervisorActor:
                 _RaySpawner(self._config, self._handles, self._wardens),
                 self._leave,
                 self._joined,
-                self._left,
             )
             self._supervisor, self._stalled = Supervisor(journal, clock, world), None
             self._begun.set()
@@ -129,7 +128,7 @@ class SupervisorActor:
                         return
                     except PeerGone:
                         self._lose(incarnation, "its node has gone")
-                        return
+                        return await self._announce_end(incarnation)
                     except Unreachable:
                         await asyncio.sleep(WATCH_SECONDS)
 
@@ -163,10 +162,12 @@ class SupervisorActor:
     async def _leave(self, incarnation: str) -> None:
         await ask(self._orchestrator().leave, incarnation)
 
-    def _left(self, incarnation: str) -> None:
-        self._background(self._announce_loss(incarnation))
+    async def _bury(self, incarnation: str) -> None:
+        """End what may be left of it. The orchestrator hears that it has ended once that is seen: who hangs may write yet."""
+        if await self._end(incarnation):
+            await self._announce_end(incarnation)
 
-    async def _announce_loss(self, incarnation: str) -> None:
+    async def _announce_end(self, incarnation: str) -> None:
         with suppress(PeerGone, Unreachable, ValueError):  # an orchestrator that is not there asks for all peers when it is
             await ask(self._orchestrator().left, incarnation)
 
@@ -208,7 +209,7 @@ class SupervisorActor:
         """It has ended, or it hangs and is given up: then its process ends now, and so does whatever it left behind."""
         await self._here()
         self._lose(incarnation, why)
-        self._background(self._end(incarnation))
+        self._background(self._bury(incarnation))
 
     @answers
     async def inquire(self, incarnation: str, tasks: list[str]) -> tuple[dict[str, float], str]:

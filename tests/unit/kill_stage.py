@@ -120,7 +120,7 @@ class Stage:
         async def leave(incarnation: str) -> None:
             raise AssertionError
 
-        return World(self, self, self, self, leave, lambda pool, incarnation: None, lambda incarnation: None)
+        return World(self, self, self, self, leave, lambda pool, incarnation: None)
 
 
 class Life:

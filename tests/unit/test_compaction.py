@@ -55,7 +55,7 @@ class Place(Stage):
         async def leave(incarnation: str) -> None:
             return
 
-        return World(self, self, self, self, leave, lambda pool, incarnation: None, lambda incarnation: None)
+        return World(self, self, self, self, leave, lambda pool, incarnation: None)
 
 
 class Life:

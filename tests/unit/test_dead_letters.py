@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from interlock import AgentContext, AgentFailed, App, Budget, Escalate, Message, Outcome, TaskFailed, WorkflowContext
-from interlock.actors.supervisor.core import Supervisor
+from interlock.local_ports import LocalHosts
 from interlock.schemas import entries as e
 from interlock.schemas.errors import AlreadyDecided, Erased, LetterOver, UnknownLetter
 from interlock.testing.simulation import Simulation, simulate
@@ -55,17 +55,13 @@ def poison(sim: Simulation, *tasks: str) -> list[str]:
 
 
 def test_nothing_is_handed_to_replicas_that_ended_while_they_were_idle() -> None:
-    async def tell(supervisor: Supervisor, names: list[str]) -> None:
-        for name in names:
-            supervisor.pools.lost(name, "its process ended")
-
     async def main(sim: Simulation) -> None:
         await asyncio.sleep(1)
         idle = sim.living("replica")
         assert len(idle) == 2
         for name in idle:
             sim.crash_peer(name)
-        await sim.ask_supervisor(lambda supervisor: tell(supervisor, idle))  # as a warden does, or the end of a node
+            await LocalHosts(sim).lost(name, "its process ended")  # as a warden says
         task = await sim.bus.submit(flow, Go(name="good"), id="good")
         assert (await task.result()).said == "did good"
         facts = [event.fact async for event in task.events()]

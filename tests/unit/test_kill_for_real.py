@@ -68,9 +68,6 @@ class Everybody:
     async def leave(self, incarnation: str) -> None:
         raise AssertionError
 
-    def left(self, incarnation: str) -> None:
-        """Nobody hands anything out here."""
-
     def joined(self, pool: str, incarnation: str) -> None:
         raise AssertionError
 
@@ -78,7 +75,7 @@ class Everybody:
 async def stop_it(directory: Path, everybody: Everybody, processes: Processes) -> Receipt:
     clock = WallClock()
     journal = SqliteJournal(directory / "supervisor.db", clock, create=True)
-    world = World(everybody, everybody, processes, everybody, everybody.leave, everybody.joined, everybody.left)
+    world = World(everybody, everybody, processes, everybody, everybody.leave, everybody.joined)
     supervisor = Supervisor(journal, clock, world, Pace(grace=0.1))
     running = asyncio.create_task(supervisor.run())
     try:

@@ -21,7 +21,6 @@ class Ground:
         self.named: list[str] = []
         self.spawned: list[tuple[float, str]] = []
         self.joined: list[str] = []
-        self.left: list[str] = []
         self.ready = asyncio.Event()
         self.log: list[str] = []
         self.spawn_takes = 0.1
@@ -64,7 +63,7 @@ class Life:
 
     async def __aenter__(self) -> Pools:
         journal = MemoryJournal(VirtualClock(), self.ground.store)
-        pools = Pools(journal, self.ground, self.ground.leave, self.ground.join, self.ground.left.append)
+        pools = Pools(journal, self.ground, self.ground.leave, self.ground.join)
         for row in journal.rows():
             pools.apply(row)
         self.running = asyncio.create_task(pools.run())
@@ -158,7 +157,6 @@ def test_who_is_lost_is_replaced_once() -> None:
             pools.lost("pricing-1", "killed")
             pools.lost("never-9", "killed")
             assert pools.members("pricing") == ["pricing-2"]
-            assert ground.left == ["pricing-1"]
             await asyncio.sleep(0.2)
             assert pools.members("pricing") == ["pricing-2", "pricing-3"]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -201,3 +202,29 @@ def test_two_gateways_never_hold_one_reservation(monkeypatch: pytest.MonkeyPatch
 
 async def _no_price(call: Any) -> None:
     return None
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_the_orchestrator_hears_that_a_peer_has_ended_once_that_is_seen(seen: bool) -> None:
+    said: list[str] = []
+
+    class Left:
+        async def remote(self, name: str) -> list[Any]:
+            said.append(f"{name} has ended")
+            return [True, None]
+
+    async def end(name: str) -> bool:
+        said.append(f"{name} is to end")
+        return seen
+
+    async def main() -> None:
+        front = object.__new__(class_of(SupervisorActor))
+        front._tasks, front._handles, front._begun = set(), {}, asyncio.Event()
+        front._begun.set()
+        front._supervisor = SimpleNamespace(pools=SimpleNamespace(lost=lambda name, why: None))
+        front._orchestrator, front._end = lambda: SimpleNamespace(left=Left()), end
+        assert (await front.lost("doer-1", "it has not answered for 30 s"))[0]
+        await asyncio.sleep(1)
+        assert said == ["doer-1 is to end", *["doer-1 has ended"] * seen], "who hangs and cannot be ended may write yet"
+
+    run(main())

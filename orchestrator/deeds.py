@@ -256,9 +256,9 @@ class Deeds:
         engine.effects.settle(_probe_id(effect), {STEPS: 1})
         spec, task = self._spec(dispatch, effect), engine.tasks[dispatch.task]
         answer, value = frame.answer, Fragment(frame.value)
-        why = f"its probe cannot tell ({decode(frame.value)})"
+        why, found = "its probe cannot tell", f" ({decode(frame.value)})"
         if answer == "happened" and not Draft202012Validator(spec.returns, validate_formats=False).is_valid(decode(frame.value)):
-            answer, why = "cannot_tell", "its probe says that it did, with a result that is none of this tool"
+            answer, why, found = "cannot_tell", "its probe says that it did, with a result that is none of this tool", ""
         engine.record(task, e.EffectProbed(effect.id, dispatch.id, frame.attempt, effect.name, answer, value))
         if answer == "happened":
             fact = e.EffectEnded(effect.id, dispatch.id, frame.attempt, effect.name, True, value, 0.0)
@@ -267,15 +267,15 @@ class Deeds:
         elif answer == "not_happened":
             engine.effects.reserve(dispatch, effect, spec)
         else:
-            self._ask(dispatch, effect, spec, why)
+            self._ask(dispatch, effect, spec, why, found)
 
-    def _ask(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec, why: str) -> None:
-        """Only a human can say."""
+    def _ask(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec, why: str, found: str = "") -> None:
+        """Only a human can say. `why` stays on record for ever: what the tool `found` is said to the human alone."""
         engine = self._engine
         holder = effect.holder or (dispatch.replica.name if dispatch.replica is not None else "")
         said = (effect.id, dispatch.id, effect.granted or effect.attempt, effect.name, why, "ask", effect.deed, holder)
         engine.record(engine.tasks[dispatch.task], e.EffectUnknown(*said, digest(decode(effect.args))))
-        engine.inbox.ask_unknown(dispatch, effect, spec, why)
+        engine.inbox.ask_unknown(dispatch, effect, spec, why + found)
         engine.inbox.advance(dispatch)
 
 

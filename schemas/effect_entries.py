@@ -51,7 +51,8 @@ class EffectEnded(Fact):
 @dataclass(frozen=True, slots=True)
 class EffectUnknown(Fact):
     """Its holder is gone and no result came: whether it happened is not known. `then`: `repeat` (the system behind it does it once),
-    `probe`, `confirm` (repeat once nothing is left of `replica`), `ask` (a human), `none` where nobody waits for it any more."""
+    `probe`, `confirm` (repeat once nothing is left of `replica`), `ask` (a human), `none` where nobody waits for it any more.
+    `why` is a sentence of the bus itself: it outlives the task's content."""
 
     KIND: ClassVar[str] = "effect.unknown"
     CONTENT: ClassVar[tuple[str, ...]] = ("digest",)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_deeds import BUS, Orders, bill, facts, make
+from test_deeds import BUS, Orders, arm, bill, facts, make
 
-from interlock import App, Message, WorkflowContext
+from interlock import App, Finding, Keyed, Message, WorkflowContext
 from interlock.orchestrator.ledger.memory import MemoryLedger
 from interlock.schemas import entries as e
 from interlock.schemas.bus_entries import RETENTION_DAYS
@@ -239,3 +239,29 @@ def test_a_message_into_an_erased_task_is_told_that_it_is_over() -> None:
         assert WORD not in kept(sim)
 
     simulate(main, thinking(), PLAYBOOK)
+
+
+def test_what_a_probe_says_that_fails_goes_with_its_task(tmp_path: Path) -> None:
+    """A human is told it; what is never erased says only that it could not tell."""
+    orders = Orders(tmp_path / "orders.db")
+
+    async def broken(order: str) -> Finding:
+        """Look.
+
+        Args:
+            order: Whose.
+        """
+        raise LookupError(f"no row for {WORD}")
+
+    async def main(sim: Simulation) -> None:
+        arm(sim, orders, "replica", "after intent")
+        task = await bill(sim, "one")
+        await asyncio.sleep(20)
+        (item,) = await sim.bus.inbox.list()
+        assert "its probe cannot tell" in item["text"]
+        assert WORD in item["text"]
+        await task.erase("asked to")
+        assert isinstance(sim.store, MemoryLedger)
+        assert [entry.kind for entry in sim.store.disk.log if WORD.encode() in entry.data] == []
+
+    simulate(main, make(orders, Keyed("order", scope="bus", probe=broken)))

@@ -263,9 +263,8 @@ class Admission:
             self._closed.discard(id)
 
     async def settled(self, id: str) -> None:
-        """Wait until a task that may be coming in is accepted or refused."""
-        coming = self._coming.get(id)
-        if coming is not None:
+        """Wait until a task that may be coming in is accepted or refused, and the same submit again that waited behind it."""
+        while (coming := self._coming.get(id)) is not None:
             await asyncio.shield(coming)
 
     # --- the entry condition is user code: a runner evaluates it -----------------------------------------------------------

@@ -37,8 +37,7 @@ class Erasure:
         engine = self._engine
         async with self._turn:
             engine.check_ledger()
-            await engine.durable()
-            await engine.admission.settled(task)
+            await self._known(task)
             if engine.is_live(task):
                 raise TaskLive(task=task)
             entries = self._reads.entries(task)
@@ -54,6 +53,14 @@ class Erasure:
         fact, at = erased
         plain = sum(is_plain(entry) for entry in entries)
         return {"task": task, "at": rfc3339(at), "by": fact.by, "why": fact.why, "plain": plain, "traces": engine.store.traces}
+
+    async def _known(self, task: str) -> None:
+        """Nobody is coming in under this id, and all that there is of it can be read."""
+        while True:
+            await self._engine.admission.settled(task)
+            await self._engine.durable()
+            if task not in self._engine.admission.coming():
+                return
 
     async def prune(self, days: int, by: str, dry_run: bool) -> Wire:
         """Delete what the model calls of tasks said that ended more than `days` ago, durably: how many tasks, pieces and bytes, or how many

@@ -8,6 +8,7 @@ import pytest
 from test_deeds import BUS, Orders, arm, bill, facts, make
 
 from interlock import App, Finding, Keyed, Message, WorkflowContext
+from interlock.orchestrator.admission import Submission
 from interlock.orchestrator.ledger.memory import MemoryLedger
 from interlock.schemas import entries as e
 from interlock.schemas.bus_entries import RETENTION_DAYS
@@ -265,3 +266,37 @@ def test_what_a_probe_says_that_fails_goes_with_its_task(tmp_path: Path) -> None
         assert [entry.kind for entry in sim.store.disk.log if WORD.encode() in entry.data] == []
 
     simulate(main, make(orders, Keyed("order", scope="bus", probe=broken)))
+
+
+def test_no_task_comes_in_under_an_id_while_it_is_erased() -> None:
+    """A submit is refused, the same again waits behind it, and then somebody wants to erase what there is."""
+    willing = [False]
+
+    def may_come(request: Ask) -> bool:
+        return willing[0]
+
+    app = App("asking")
+
+    @app.workflow("sleep", version="1.0.0", entry=may_come)
+    async def sleep(request: Ask, ctx: WorkflowContext) -> Told:
+        await ctx.sleep(1000)
+        return Told(text=request.text)
+
+    async def submit(sim: Simulation) -> list[Any]:
+        return await sim.service.submit([Submission("tsk_one", "sleep", "1.0.0", Ask(text=WORD).model_dump_json().encode(), {}, "ann")])
+
+    async def main(sim: Simulation) -> None:
+        assert (await submit(sim))[0]["code"] == "entry_refused"
+        first, second = (asyncio.create_task(submit(sim)) for _ in range(2))
+        await asyncio.sleep(0)
+        erasing = asyncio.create_task(sim.service.erase("tsk_one", "ann", "asked to"))
+        checked = sim.engine.admission.checked
+        sim.engine.admission.checked = lambda frame: (checked(frame), willing.__setitem__(0, True))[0]  # type: ignore[method-assign]
+        assert (await first)[0]["code"] == "entry_refused"
+        assert await second == [None]
+        with pytest.raises(TaskLive):
+            await erasing
+        assert sim.engine.is_live("tsk_one")
+        assert sim.store.reader.verify() == len(sim.store.reader.all_entries())
+
+    simulate(main, app)

@@ -101,6 +101,9 @@ class LocalBudgets:
     async def close(self, task: str) -> None:
         await self._ask(lambda supervisor: supervisor.budgets.close(task))
 
+    async def called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
+        return await self._ask(lambda supervisor: supervisor.budgets.called_elsewhere(gateways))
+
     async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         await self._ask(lambda supervisor: supervisor.budgets.close_forgotten(epoch, kept))
 

@@ -17,6 +17,7 @@ from interlock.schemas.errors import BudgetExceeded, ModelFailed, from_wire
 from interlock.schemas.frames import CallEnded, CallModel, CancelCall
 from interlock.schemas.ids import traceparent
 from interlock.schemas.record import Outcome
+from interlock.schemas.specs import MODELS
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
@@ -33,6 +34,18 @@ class Calls:
         self.gateways: list[Channel] = []
         self._uncalled: list[tuple[DispatchState, EffectState]] = []  # model calls that wait for a gateway
         self._held: dict[str, Channel] = {}  # calls that gateways were making when this orchestrator came
+        self._lost: dict[str, str] = {}  # calls of gateways that have gone, which nobody has asked for since
+        self._resumed = False
+
+    async def resume(self) -> None:
+        """Every gateway has said what it is calling; what others were calling, who died while there was no orchestrator, the supervisor
+        knows by their reservations. Until then nothing is called."""
+        present = [channel.name for channel in self._engine.peers.channels.values() if channel.pool == MODELS]
+        found = await self._engine.budgets.called_elsewhere(present)
+        if not self._engine.detached:
+            self._lost = dict(found) | self._lost
+            self._resumed = True
+            self.call_waiting()
 
     def call(self, dispatch: DispatchState, effect: EffectState) -> None:
         """Have it made, as soon as there is a gateway."""
@@ -44,8 +57,11 @@ class Calls:
             return
         running = self._held.get(f"{effect.id}#{effect.number}")
         gateway = running or min((one for one in self.gateways if one.open), key=lambda one: one.load, default=None)
-        if gateway is None or not self._engine.resumed:  # until every gateway has said what it is calling, nothing is called
+        if gateway is None or not self._resumed:
             self._uncalled.append((dispatch, effect))
+            return
+        if running is None and (lost := self._lost.pop(f"{effect.id}#{effect.number}", "")):
+            self._cut_off(dispatch, effect, lost)
             return
         if running is None and self._engine.stalls(self.call_waiting):
             self._uncalled.append((dispatch, effect))
@@ -99,14 +115,16 @@ class Calls:
         """A gateway has died: its calls in flight are spent, and are made once more."""
         if gateway in self.gateways:
             self.gateways.remove(gateway)
+        self._lost.update((call, gateway.name) for call, holder in self._held.items() if holder is gateway)
         self._held = {call: holder for call, holder in self._held.items() if holder is not gateway}
         for dispatch in list(self._engine.dispatches.live.values()):
             for effect in [one for one in dispatch.effects.values() if one.gateway is gateway]:
-                self._cut_off(dispatch, effect, gateway)
+                self._lost.pop(f"{effect.id}#{effect.number}", None)
+                self._cut_off(dispatch, effect, gateway.name)
 
-    def _cut_off(self, dispatch: DispatchState, effect: EffectState, gateway: Channel) -> None:
+    def _cut_off(self, dispatch: DispatchState, effect: EffectState, gateway: str) -> None:
         effect.status = "reserving"  # who asks meanwhile attaches: the second call begins once it is durable that the first one was lost
-        self._engine.background(self._charge(dispatch, effect, gateway.name), dispatch.task)
+        self._engine.background(self._charge(dispatch, effect, gateway), dispatch.task)
 
     async def _charge(self, dispatch: DispatchState, effect: EffectState, gateway: str) -> None:
         engine = self._engine

@@ -181,6 +181,9 @@ class Budgets(Protocol):
     async def close(self, task: str) -> None:
         """The task has its outcome; its meters may be forgotten."""
 
+    async def called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
+        """Model calls (`effect#number`) that are reserved and not settled at other gateways than these, and at which."""
+
     async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         """Close what orchestrators before this epoch have opened, but for these tasks and those that an order stands against."""
 

@@ -74,6 +74,10 @@ class SupervisorBudgets:
     async def close(self, task: str) -> None:
         await self._alone("close", task)
 
+    async def called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = await self._alone("called_elsewhere", gateways)
+        return found
+
     async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         await self._alone("close_forgotten", epoch, kept)
 
@@ -111,6 +115,8 @@ class SupervisorBudgets:
                 return self._journal.stage(*self.meters.settle(*args))
             case "forfeit":
                 return self._forfeit(*args)
+            case "called_elsewhere":
+                return self._called_elsewhere(*args)
             case "close_forgotten":
                 return self._close_forgotten(*args)
             case "used":
@@ -128,6 +134,11 @@ class SupervisorBudgets:
     def _close(self, task: str) -> None:
         self._unwatch(task)
         self._journal.stage(*self.meters.close(task))
+
+    def _called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
+        known = frozenset(gateways)
+        held = ((call, place.partition("/")[0]) for call, _, place in (id.partition("@") for id in self.meters.unsettled()) if place)
+        return [(call, gateway) for call, gateway in held if gateway not in known]
 
     def _close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         known = frozenset(kept)

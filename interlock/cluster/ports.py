@@ -68,6 +68,9 @@ class RayBudgets:
     async def close(self, task: str) -> None:
         await self._patient("close", task)
 
+    async def called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
+        return [(call, gateway) for call, gateway in await self._patient("called_elsewhere", list(gateways))]
+
     async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         await self._patient("close_forgotten", epoch, list(kept))
 

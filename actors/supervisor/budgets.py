@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from interlock.actors.supervisor.journal import Journal, Order, Row, order_in
+from interlock.actors.supervisor.journal import Journal, Order, Row, can_be_kept, order_in
 from interlock.actors.supervisor.meters import Meters
 from interlock.schemas.alarms import Alarms
 from interlock.schemas.budget import SECONDS, Amount, Amounts
@@ -86,7 +86,7 @@ class SupervisorBudgets:
 
     async def together(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Calls by their names, decided one after another and durable together: per call its result, or the error it would raise."""
-        orders = self._journal.firsts("order", [call[1] for call in calls if call[0] == "open" and _can_be_kept(call[1])])
+        orders = self._journal.firsts("order", [call[1] for call in calls if call[0] == "open"])
         done: list[Any] = []
         for call in calls:
             try:
@@ -106,7 +106,7 @@ class SupervisorBudgets:
         """Carry out one call in memory, and stage what has to be durable before anyone hears of it."""
         match name:
             case "open":
-                return self._open(orders.get(args[0]) if _can_be_kept(args[0]) else None, *args)
+                return self._open(orders.get(args[0]) if can_be_kept(args[0]) else None, *args)
             case "close":
                 return self._close(*args)
             case "reserve":
@@ -126,7 +126,7 @@ class SupervisorBudgets:
     def _open(self, order: Row | None, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> None:
         if order is not None:
             raise Fenced(task=task, why=_why(order_in(order)))
-        if not _can_be_kept(task):
+        if not can_be_kept(task):
             raise Refused(detail=f"A task cannot be called {clean(repr(task), 100)}; nothing was opened.")
         self._journal.stage(*self.meters.open(task, limits, accepted, epoch))
         self._watch(task)
@@ -212,8 +212,3 @@ class SupervisorBudgets:
 
 def _why(order: Order) -> str:
     return f"{order.what} by {order.by}: {order.why}"
-
-
-def _can_be_kept(task: object) -> bool:
-    """Whether the journal can take it as a name: what it cannot would fail with all that is committed together."""
-    return isinstance(task, str) and clean(task) == task

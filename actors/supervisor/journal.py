@@ -3,7 +3,8 @@
 A change counts once it is here: a reservation is granted, a kill is valid. One commit is one transaction, synced to disk;
 everything that became due in the same moment shares it. A journal has one owner, the supervisor's latest incarnation: an
 earlier one that still lives is refused. Others may add orders only, so a kill needs no living actor. Where a commit fails its incarnation
-is over, for its memory is ahead of the journal: with `StorePaused` the next one goes on as soon as it can open the journal.
+is over, for its memory is ahead of the journal; where a read fails too, for what it was read for is not done. With `StorePaused` the next
+one goes on as soon as it can open the journal.
 """
 
 import asyncio
@@ -76,6 +77,11 @@ def order_in(row: Row) -> Order:
     return Order(**row.data)
 
 
+def can_be_kept(task: object) -> bool:
+    """Whether a journal can take it as a name: what it cannot would fail with all that is committed together."""
+    return isinstance(task, str) and clean(task) == task and "\0" not in task
+
+
 class Journal:
     """What every journal does: collect changes and commit them together. `incarnation` counts the openings, from 1."""
 
@@ -109,7 +115,7 @@ class Journal:
         await asyncio.shield(self._flushed)
 
     async def failure(self) -> None:
-        """Returns never: raises what a commit failed with, once one has."""
+        """Returns never: raises what a commit or a read failed with, once one has."""
         await self._failed.wait()
         self._check()
 
@@ -123,7 +129,11 @@ class Journal:
 
     def firsts(self, kind: str, tasks: Sequence[str]) -> dict[str, Row]:
         """The first row of that kind about each of these tasks, where there is one."""
-        raise NotImplementedError
+        kept = [task for task in tasks if can_be_kept(task)]
+        if not kept:
+            return {}
+        with self._failing():
+            return self._firsts(kind, kept)
 
     def foreign(self) -> list[Row]:
         """Orders that another process has written since the last call (or since the opening)."""
@@ -137,6 +147,9 @@ class Journal:
 
     def close(self) -> None:
         """Give the store back; what is staged and was not waited for is dropped."""
+
+    def _firsts(self, kind: str, tasks: Sequence[str]) -> dict[str, Row]:
+        raise NotImplementedError
 
     def _erase(self, kinds: Sequence[str], tasks: Sequence[str]) -> None:
         raise NotImplementedError
@@ -194,7 +207,7 @@ class MemoryJournal(Journal):
     def rows(self) -> Iterator[Row]:
         return iter([row for row in self.store if row.seq <= self._opened_with])
 
-    def firsts(self, kind: str, tasks: Sequence[str]) -> dict[str, Row]:
+    def _firsts(self, kind: str, tasks: Sequence[str]) -> dict[str, Row]:
         return {task: rows[0] for task in tasks if (rows := self._found.get((kind, task)))}
 
     def foreign(self) -> list[Row]:

@@ -87,9 +87,7 @@ class PostgresJournal(Journal):
         query = f"{_SELECT} WHERE seq <= %s ORDER BY seq"
         return iter([_row(columns) for columns in self._read(query, self._opened_with)])
 
-    def firsts(self, kind: str, tasks: Sequence[str]) -> dict[str, Row]:
-        if not tasks:
-            return {}
+    def _firsts(self, kind: str, tasks: Sequence[str]) -> dict[str, Row]:
         # From the last to the first: of many about one task the first stays.
         found = [_row(columns) for columns in self._read(_FIRSTS, kind, list(tasks))]
         return {row.task: row for row in found}

@@ -66,9 +66,7 @@ class SqliteJournal(Journal):
             for columns in self._db.execute(f"{_SELECT} WHERE seq <= ? ORDER BY seq", (self._seen,)):
                 yield _row(columns)
 
-    def firsts(self, kind: str, tasks: Sequence[str]) -> dict[str, Row]:
-        if not tasks:
-            return {}
+    def _firsts(self, kind: str, tasks: Sequence[str]) -> dict[str, Row]:
         with _store_errors(self._path):
             # From the last to the first: of many about one task the first stays.
             found = [_row(columns) for columns in self._db.execute(_FIND, (kind, encode(list(tasks)).decode()))]

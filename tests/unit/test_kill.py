@@ -1,6 +1,7 @@
 """The kill ladder on virtual time: it ends, it is verified only with evidence, and it survives the supervisor."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -8,10 +9,10 @@ import pytest
 from kill_stage import TASK, Host, Life, Stage, how, kill
 
 from interlock.actors.supervisor.core import Supervisor
-from interlock.actors.supervisor.journal import Change, MemoryJournal, Order
+from interlock.actors.supervisor.journal import Change, MemoryJournal, Order, Row
 from interlock.actors.supervisor.receipt import text
 from interlock.actors.supervisor.sqlite_journal import SqliteJournal, write_order
-from interlock.schemas.errors import Fenced, StoreFailed, SupervisorGone
+from interlock.schemas.errors import Fenced, StoreFailed, StorePaused, SupervisorGone
 from interlock.schemas.ports import Reservation
 from interlock.schemas.record import Receipt
 from interlock.testing.virtual_time import run
@@ -226,6 +227,35 @@ def test_seconds_that_run_out_are_an_order() -> None:
     assert receipt.verified
     assert receipt.by == "supervisor"
     assert [what for _, _, what in stage.told] == ["budget"]
+
+
+class Hiccup(MemoryJournal):
+    """Its store fails once to be read."""
+
+    broken = False
+
+    def _firsts(self, kind: str, tasks: Sequence[str]) -> dict[str, Row]:
+        if self.broken:
+            self.broken = False
+            raise StorePaused(path="supervisor.db", problem="disk I/O error")
+        return super()._firsts(kind, tasks)
+
+
+def test_seconds_that_run_out_while_the_journal_cannot_be_read_run_out_with_the_next_incarnation() -> None:
+    async def main() -> None:
+        stage = Stage()
+        journal = Hiccup(stage.clock, stage.store)
+        life = Life(stage, journal)
+        async with life as supervisor:
+            await supervisor.budgets.open(TASK, {"seconds": 10}, stage.clock.now())
+            journal.broken = True
+            with pytest.raises(StorePaused):
+                await life.running
+        async with Life(stage):
+            await asyncio.sleep(1)
+            assert [(task, what) for _, task, what in stage.told] == [(TASK, "budget")]
+
+    run(main())
 
 
 def test_an_order_from_outside_is_obeyed(tmp_path: Path) -> None:

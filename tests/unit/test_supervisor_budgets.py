@@ -176,7 +176,7 @@ def test_who_has_an_order_is_not_opened() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("name", ["\udcff", 7, None, ["tsk_a"]])
+@pytest.mark.parametrize("name", ["\udcff", "tsk\0", 7, None, ["tsk_a"]])
 def test_a_task_that_cannot_be_written_down_costs_nobody_else_anything(name: Any) -> None:
     async def main() -> None:
         bench = Bench()

@@ -133,7 +133,7 @@ class Admission:
 
     async def _take(self, arrivals: "Sequence[_Arrival]") -> list[tuple[int, InterlockError]]:
         """Open the budgets, then record the tasks; those that are refused."""
-        refused = []
+        refused, in_vain = [], []
         try:
             opened = await asyncio.gather(*map(self._open, arrivals), return_exceptions=True)
             for arrival, error in zip(arrivals, opened, strict=True):
@@ -143,6 +143,9 @@ class Admission:
                     self._record(arrival)
                 except _REFUSALS as problem:
                     refused.append((arrival.number, self._refused(arrival.submission, problem, known_type=True)))
+                    if error is None:
+                        in_vain.append(arrival.submission.id)
+            await asyncio.gather(*map(self._engine.budgets.close, in_vain))
             if len(refused) < len(arrivals):
                 await self._engine.durable()
         finally:

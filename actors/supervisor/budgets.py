@@ -128,8 +128,11 @@ class SupervisorBudgets:
             raise Fenced(task=task, why=_why(order_in(order)))
         if not can_be_kept(task):
             raise Refused(detail=f"A task cannot be called {clean(repr(task), 100)}; nothing was opened.")
-        self._journal.stage(*self.meters.open(task, limits, accepted, epoch))
-        self._watch(task)
+        changes = self.meters.open(task, limits, accepted, epoch)
+        self._journal.stage(*changes)
+        if changes:
+            self._unwatch(task)  # its seconds may count from another moment now
+            self._watch(task)
 
     def _close(self, task: str) -> None:
         self._unwatch(task)

@@ -60,11 +60,15 @@ class Meters:
         self._owner: dict[str, str] = {}
 
     def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> list[Change]:
-        """The first one stands; a later orchestrator that accepts the task takes it over as it is."""
-        known = self._tasks.get(task)
-        if known is not None and (known.closed or epoch <= known.epoch):
-            return []
-        return self._decide(Change("open", task, {"limits": _bounded(limits), "accepted": accepted, "epoch": epoch}))
+        """A task begins, or begins again: what nobody has reserved anything of was never accepted, for its answer was lost, so the last
+        one stands. Once something was reserved only a later orchestrator may take it over, with what was used of it."""
+        known, bounded = self._tasks.get(task), _bounded(limits)
+        if known is not None:
+            later = epoch > known.epoch
+            anew = epoch == known.epoch and not known.held and (known.limits, known.accepted) != (bounded, accepted)
+            if known.closed or not (later or anew):
+                return []
+        return self._decide(Change("open", task, {"limits": bounded, "accepted": accepted, "epoch": epoch}))
 
     def reserve(self, asked: Reservation) -> tuple[Grant, list[Change]]:
         """Hold `base` plus as many units as fit; a refusal holds nothing. The first answer stands for a repeated id, until the task
@@ -173,8 +177,9 @@ class Meters:
                 limits = _bounded(data["limits"])
                 if len(self._limits) >= _LIMITS_KEPT:
                     self._limits.clear()
-                opened = self._tasks.setdefault(task, _Task(self._limits.setdefault(repr(limits), limits), data["accepted"]))
-                opened.epoch = data.get("epoch", 0)
+                limits = self._limits.setdefault(repr(limits), limits)
+                opened = self._tasks.setdefault(task, _Task(limits, data["accepted"]))
+                opened.limits, opened.accepted, opened.epoch = limits, data["accepted"], data.get("epoch", 0)
             case "reserve":
                 self._hold(task, data["id"], _Held(data["units"], parse_amounts(data["amounts"])))
             case "settle":

@@ -129,6 +129,7 @@ def test_one_submit_that_cannot_be_written_down_fails_alone() -> None:
         assert "nothing that can be recorded" in second["message"]
         await asyncio.sleep(1)
         assert "tsk_b" not in sim.engine.tasks
+        assert not await sim.engine.budgets.used("tsk_b")
         assert [row["outcome"] for row in await sim.bus.tasks()] == ["success"]
 
     simulate(main, make())

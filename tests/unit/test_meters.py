@@ -115,7 +115,7 @@ commands = st.lists(
         st.tuples(st.just("reserve"), st.sampled_from("abcdefgh"), amounts, amounts, st.integers(0, 9), st.integers(0, 3)),
         st.tuples(st.just("settle"), st.sampled_from("abcdefgh"), st.integers(0, 100), st.booleans()),
         st.tuples(st.just("close")),
-        st.tuples(st.just("open")),
+        st.tuples(st.just("open"), st.integers(0, 100), st.integers(1, 2)),
     ),
     max_size=40,
 )
@@ -125,7 +125,8 @@ def play(meters: Meters, journal: MemoryJournal, script: list[Any], overrun: boo
     """Run the commands; a settlement uses a share of what is held (or, with `overrun`, sometimes more)."""
     for name, *args in script:
         if name == "open":
-            journal.append(*meters.open("tsk_a", LIMITS, 1))
+            tokens, epoch = args if overrun else (args[0], 0)
+            journal.append(*meters.open("tsk_a", {**LIMITS, "tokens": tokens}, 1, epoch))
         elif name == "close" and overrun:
             journal.append(*meters.close("tsk_a"))
         elif name == "reserve":
@@ -194,6 +195,15 @@ def test_absurd_limits_and_amounts_stop_nobody_else(limit: str) -> None:
     with pytest.raises(Refused):
         meters.settle("eff_tsk_b", {"tokens": 2**64})
     assert meters.used("tsk_b")["usd"] == (0, Decimal("0.100000001"), 5)
+
+
+def test_a_later_orchestrator_takes_a_budget_over_with_its_own_limits_and_what_was_used() -> None:
+    meters = opened({"steps": 20})
+    meters.reserve(reservation("e1", {"steps": 4}))
+    assert meters.open("tsk_a", {"steps": 5}, 2) == []
+    meters.open("tsk_a", {"steps": 5}, 2, 1)
+    assert (meters.used("tsk_a")["steps"], meters.accepted("tsk_a")) == ((0, 4, 5), 2)
+    assert meters.reserve(reservation("e2", {"steps": 2}))[0].error is not None
 
 
 def test_what_a_gateway_that_is_gone_held_is_used_and_said_the_same_however_often_asked() -> None:

@@ -93,12 +93,32 @@ def test_seconds_run_out_once_and_on_time() -> None:
     async def main() -> None:
         bench = Bench()
         await bench.budgets.open("tsk_a", LIMITS, bench.clock.now())
+        await bench.budgets.reserve([reservation("e1", 1)])
         await asyncio.sleep(20)
         await bench.budgets.open("tsk_a", LIMITS, bench.clock.now())
         assert (await bench.budgets.used("tsk_a"))["seconds"] == (Decimal(20), 0, Decimal(60))
         await asyncio.sleep(1_000)
         assert [task for task, _ in bench.rung] == ["tsk_a"]
         assert bench.rung[0][1] == pytest.approx(60, abs=0.01)
+
+    run(main())
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_who_comes_again_before_anything_was_reserved_gets_the_limits_and_the_seconds_of_then(restart: bool) -> None:
+    """The first opening was durable, and its answer lost: that task was never accepted."""
+
+    async def main() -> None:
+        bench = Bench()
+        await bench.budgets.open("tsk_a", LIMITS, bench.clock.now(), 1)
+        await asyncio.sleep(20)
+        bench = bench.restarted() if restart else bench
+        await bench.budgets.open("tsk_a", {**LIMITS, "tokens": 50}, bench.clock.now(), 1)
+        assert (await bench.budgets.used("tsk_a"))["tokens"] == (0, 0, 50)
+        assert await bench.restarted().budgets.used("tsk_a") == await bench.budgets.used("tsk_a")
+        bench = bench.restarted()
+        await asyncio.sleep(1_000)
+        assert bench.rung == [("tsk_a", pytest.approx(80, abs=0.01))]
 
     run(main())
 

@@ -1,6 +1,7 @@
 """The supervisor's Ray front at its edges: one bad call harms no other, and who is gone is not introduced."""
 
 import asyncio
+from inspect import unwrap
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,6 @@ import pytest
 from interlock.actors.supervisor.budgets import SupervisorBudgets
 from interlock.actors.supervisor.journal import Change, MemoryJournal, Order, Row
 from interlock.clock import SystemClock
-from interlock.cluster import supervisor as module
 from interlock.cluster.config import BusConfig
 from interlock.cluster.gateway import gateway
 from interlock.cluster.ports import RayBudgets, budget_calls
@@ -90,9 +90,10 @@ def test_who_is_gone_before_it_was_introduced_is_lost_and_nothing_breaks(orchest
 
 def test_a_journal_that_takes_nothing_ends_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next incarnation begins in the same one, and meanwhile everybody hears why there is none."""
-    monkeypatch.setattr(module, "WATCH_SECONDS", 0.001)
-    monkeypatch.setattr(module, "begin", lambda name: None)
-    monkeypatch.setattr(module.os, "_exit", lambda code: None)
+    names = unwrap(class_of(SupervisorActor)._live).__globals__  # Ray, once it has run, has made the class anew, with names of its own
+    monkeypatch.setitem(names, "WATCH_SECONDS", 0.001)
+    monkeypatch.setitem(names, "begin", lambda name: None)
+    monkeypatch.setattr(names["os"], "_exit", lambda code: None)
     clock, store, full = SystemClock(), list[Row](), ["no space left"]
 
     class Full(MemoryJournal):
@@ -102,7 +103,7 @@ def test_a_journal_that_takes_nothing_ends_no_process(tmp_path: Path, monkeypatc
             super()._write(changes)
 
     async def main() -> None:
-        monkeypatch.setattr(module, "open_journal", lambda *_: Full(clock, store))
+        monkeypatch.setitem(names, "open_journal", lambda *_: Full(clock, store))
         monkeypatch.setattr(class_of(SupervisorActor), "_watch", lambda self: asyncio.sleep(0))
         front = class_of(SupervisorActor)(BusConfig("test", str(tmp_path), str(tmp_path), "", ModelSettings()))
 

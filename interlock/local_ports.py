@@ -101,6 +101,12 @@ class LocalBudgets:
     async def close(self, task: str) -> None:
         await self._ask(lambda supervisor: supervisor.budgets.close(task))
 
+    async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
+        await self._ask(lambda supervisor: supervisor.budgets.overran(endpoint, model, answered, allowed))
+
+    async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
+        return await self._ask(lambda supervisor: supervisor.budgets.overrun(endpoint, model))
+
     async def called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
         return await self._ask(lambda supervisor: supervisor.budgets.called_elsewhere(gateways))
 

@@ -181,6 +181,12 @@ class Budgets(Protocol):
     async def close(self, task: str) -> None:
         """The task has its outcome; its meters may be forgotten."""
 
+    async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
+        """An endpoint has answered with more tokens than it was allowed; remembered for ever, the first time of each model."""
+
+    async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
+        """What is remembered of that: the tokens of the answer, and those that were allowed."""
+
     async def called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
         """Model calls (`effect#number`) that are reserved and not settled at other gateways than these, and at which."""
 

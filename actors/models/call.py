@@ -37,7 +37,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What every call at a gateway uses. `overran`: per model the first answer above its cap, and that cap."""
+    """What every call at a gateway uses. `overran`: per model the first answer above its cap, and that cap, or none: what the supervisor
+    remembered when this gateway first called the model, and what it has seen itself."""
 
     budgets: Budgets
     wire: Wire
@@ -45,7 +46,7 @@ class Desk:
     rng: random.Random
     sleep: Callable[[float], Coroutine[Any, Any, None]]
     incarnation: str = ""
-    overran: dict[str, tuple[int, int]] = field(default_factory=dict)
+    overran: dict[str, tuple[int, int] | None] = field(default_factory=dict)
 
 
 class _Held(NamedTuple):
@@ -132,7 +133,8 @@ class Call:
                 await self._wait(failed, deadline)
             else:
                 if answer.usage is not None and answer.usage[1] > held.output:
-                    self._desk.overran.setdefault(self.frame.model, (answer.usage[1], held.output))
+                    self._desk.overran[self.frame.model] = (answer.usage[1], held.output)
+                    await self._desk.budgets.overran(self._endpoint.shown, self.frame.model, answer.usage[1], held.output)
                 await self._settle(*(answer.usage or (held.input, held.output)), reported=answer.usage is not None)
                 return answer
 
@@ -146,7 +148,11 @@ class Call:
 
     async def _check_cap_is_kept(self) -> None:
         """An endpoint that once answered with more than it was allowed has no upper bound: what is limited is not sent to it again."""
-        overran = self._desk.overran.get(self.frame.model)
+        known, model = self._desk.overran, self.frame.model
+        if model not in known:
+            remembered = await self._desk.budgets.overrun(self._endpoint.shown, model)
+            known[model] = known.get(model) or remembered
+        overran = known[model]
         if overran is None:
             return
         used = await self._desk.budgets.used(self.frame.task)

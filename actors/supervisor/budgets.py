@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from interlock.actors.supervisor.journal import Journal, Order, Row, can_be_kept, order_in
+from interlock.actors.supervisor.journal import Change, Journal, Order, Row, can_be_kept, order_in
 from interlock.actors.supervisor.meters import Meters
 from interlock.schemas.alarms import Alarms
 from interlock.schemas.budget import SECONDS, Amount, Amounts
@@ -35,6 +35,7 @@ class SupervisorBudgets:
         self._clock = clock
         self._out_of_time = out_of_time
         self.meters = Meters()
+        self._overruns: dict[tuple[str, str], tuple[int, int]] = {}
         self._ends = Alarms()
         self._timer: asyncio.TimerHandle | None = None  # for the first of them
 
@@ -44,6 +45,8 @@ class SupervisorBudgets:
             self.fence(order_in(row))
         elif row.kind == "receipt":
             self.meters.release(row.task)
+        elif row.kind == "overrun":
+            self._overruns[row.data["endpoint"], row.data["model"]] = (row.data["answered"], row.data["allowed"])
         else:
             self.meters.apply(row.kind, row.task, row.data)
 
@@ -73,6 +76,12 @@ class SupervisorBudgets:
 
     async def close(self, task: str) -> None:
         await self._alone("close", task)
+
+    async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
+        await self._alone("overran", endpoint, model, answered, allowed)
+
+    async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
+        return self._overruns.get((endpoint, model))
 
     async def called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = await self._alone("called_elsewhere", gateways)
@@ -115,6 +124,10 @@ class SupervisorBudgets:
                 return self._journal.stage(*self.meters.settle(*args))
             case "forfeit":
                 return self._forfeit(*args)
+            case "overran":
+                return self._overran(*args)
+            case "overrun":
+                return self._overruns.get((args[0], args[1]))
             case "called_elsewhere":
                 return self._called_elsewhere(*args)
             case "close_forgotten":
@@ -137,6 +150,12 @@ class SupervisorBudgets:
     def _close(self, task: str) -> None:
         self._unwatch(task)
         self._journal.stage(*self.meters.close(task))
+
+    def _overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
+        if (endpoint, model) not in self._overruns:
+            data = {"endpoint": endpoint, "model": model, "answered": answered, "allowed": allowed}
+            self._journal.stage(Change("overrun", "", data))
+            self._overruns[endpoint, model] = (answered, allowed)
 
     def _called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
         known = frozenset(gateways)

@@ -68,6 +68,13 @@ class RayBudgets:
     async def close(self, task: str) -> None:
         await self._patient("close", task)
 
+    async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
+        await self._patient("overran", endpoint, model, answered, allowed)
+
+    async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
+        known = await self._patient("overrun", endpoint, model)
+        return (known[0], known[1]) if known else None
+
     async def called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
         return [(call, gateway) for call, gateway in await self._patient("called_elsewhere", list(gateways))]
 

@@ -7,6 +7,8 @@ import pytest
 from test_models import CHEAP, HELLO, Bench, call, run
 
 from interlock.actors.models.wire import Answer, ChatCompletions, Endpoint, read_answer
+from interlock.actors.supervisor.budgets import SupervisorBudgets
+from interlock.actors.supervisor.journal import MemoryJournal
 
 
 def test_openai_is_told_by_one_name_and_others_by_both() -> None:
@@ -31,6 +33,29 @@ def test_an_endpoint_that_overran_its_cap_gets_nothing_limited_again(
             assert "answered with 60 tokens where 50 were allowed" in error["message"]
 
     run(HELLO, scenario, limits=limits, price=CHEAP)
+
+
+def test_the_next_gateway_and_the_next_supervisor_know_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(one: Bench) -> None:
+        async def overrun(self: ChatCompletions, request: dict[str, Any], seconds: float) -> Answer:
+            return Answer(b"{}", {}, (10, 60, 0))
+
+        monkeypatch.setattr(ChatCompletions, "call", overrun)
+        assert (await one.record(call(max_completion_tokens=50)))["error"] is None
+        one.gateway._desk.overran.clear()  # a new process
+        error = (await one.record(call(number=2, max_completion_tokens=50)))["error"]
+        assert error["code"] == "unbounded_call"
+        endpoint = one.gateway._desk.wire.endpoint.shown
+        await one.budgets.overran(endpoint, call().model, 99, 1)
+        store = one.budgets._journal.store  # type: ignore[attr-defined]
+        assert [row.kind for row in store].count("overrun") == 1
+        heir = SupervisorBudgets(MemoryJournal(one.clock, store), one.clock, lambda task, why: None)
+        for row in store:
+            heir.apply(row)
+        assert await heir.overrun(endpoint, call().model) == (60, 50)
+        assert await heir.overrun(endpoint, "another") is None
+
+    run(HELLO, scenario, price=CHEAP)
 
 
 @pytest.mark.parametrize("usage", [2**64, True, 2**33])

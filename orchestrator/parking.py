@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from interlock.orchestrator.letters import DEAD
-from interlock.orchestrator.state import DispatchState, TaskState, fold
+from interlock.orchestrator.state import DispatchState, EffectState, TaskState, fold
 from interlock.schemas import entries as e
 from interlock.schemas.alarms import Alarms
 from interlock.schemas.times import after
@@ -111,7 +111,7 @@ class Parking:
             bool(dispatch.suspended)
             and dispatch.replica is None
             and not self._engine.dispatches.is_letting_go(dispatch.id, dispatch.attempt)
-            and all(effect.status in ("asked", "ended") and not effect.to_settle for effect in dispatch.effects.values())
+            and all(_is_at_rest(effect) for effect in dispatch.effects.values())
         )
 
     def _park(self, task: TaskState) -> None:
@@ -189,6 +189,12 @@ class Parking:
             engine.attempt(id, self._fetch_due, id)
         if first := self._parked.first():
             engine.timers.set("", _WAKE, first if first > now else after(now, WAKE_PAUSE), self._wake)
+
+
+def _is_at_rest(effect: EffectState) -> bool:
+    """Whether nothing of it is under way, now that no replica has it. A read that was granted stays so for ever: its end is nobody's any
+    more, and whoever gets the dispatch next reads again."""
+    return (effect.status in ("asked", "ended") or (effect.kind, effect.status) == ("read", "granted")) and not effect.to_settle
 
 
 def _wakes(task: TaskState) -> int:

@@ -5,8 +5,9 @@ import dataclasses
 
 import pytest
 import test_dead_letters as dead_letters
-from test_parking import Note, kinds, parked, play, submit
+from test_parking import Go, Gone, Note, kinds, parked, play, submit
 
+from interlock import AgentContext, App, Escalate, Never, WorkflowContext
 from interlock.orchestrator import admission, parking
 from interlock.orchestrator.parking import ParkingPace
 from interlock.schemas import entries as e
@@ -30,6 +31,47 @@ def test_many_that_wake_at_once_do_so_a_few_at_a_time(monkeypatch: pytest.Monkey
         assert len(sim.engine.parking) == 0
 
     play(main)
+
+
+def test_a_read_that_was_under_way_when_its_dispatch_was_suspended_keeps_nobody_in_memory() -> None:
+    app = App("waits")
+
+    @app.tool(effect="irreversible", system="world", repeat=Never())
+    async def pay(amount: int) -> str:
+        """Pay.
+
+        Args:
+            amount: How much.
+        """
+        return f"paid {amount}"
+
+    @app.tool(effect="read")
+    async def look(what: str) -> str:
+        """Look.
+
+        Args:
+            what: At what.
+        """
+        await asyncio.sleep(2)
+        return f"{what} seen, "
+
+    @app.agent("payer", version="1.0.0", tools=[pay, look])
+    async def payer(request: Note, ctx: AgentContext) -> Gone:
+        return Gone(said="".join(await asyncio.gather(ctx.call(look, what="x"), ctx.call(pay, amount=7))))
+
+    @app.workflow("flow", version="1.0.0", escalate=Escalate(to="ops", seconds=3600))
+    async def flow(request: Go, ctx: WorkflowContext) -> Gone:
+        return await ctx.ask(Note(text="pay"), returns=Gone)
+
+    async def main(sim: Simulation) -> None:
+        task = await parked(sim, "pay")
+        (item,) = await sim.bus.inbox.list()
+        await sim.bus.inbox.approve(item["item"], by="ann")
+        assert (await task.result()).said == "x seen, paid 7"
+        steps = [row for row in sim.rows if row.kind == "settle"]
+        assert len(steps) == 2
+
+    simulate(main, app)
 
 
 def test_a_long_history_is_parked_later() -> None:

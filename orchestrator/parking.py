@@ -6,6 +6,7 @@ is the last entry about it. Of its state nothing is kept but its name and when i
 wants something of it, and its workflow is replayed by a runner when there is an event for it.
 """
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,9 +20,11 @@ from interlock.schemas.times import after
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
 
-WAKES_AT_ONCE, WAKE_PAUSE = 20, 0.05
-"""How many are fetched in one turn of the event loop when many wake at one time, and the seconds to the next ones: in between, what came
+WAKE_SECONDS, WAKE_PAUSE = 0.02, 0.05
+"""How long one turn of the event loop fetches when many wake at one time, and when the next one does after its begin: in between, what came
 back is worked on and parked again, so that they are never all in memory."""
+UNREADABLE_SECONDS = 60.0
+"""When a task is fetched again whose entries could not be read."""
 
 _LOOK, _WAKE = "parking", "wakes"
 
@@ -166,7 +169,11 @@ class Parking:
         return task
 
     def _fetch_due(self, id: str) -> None:
-        self.fetch(id)
+        try:
+            self.fetch(id)
+        finally:
+            if id in self._parked:  # without its entries it can be given no end either: it wakes once they are whole again
+                self._parked.set(id, after(self._engine.clock.now(), UNREADABLE_SECONDS))
 
     def fetch_owner(self, dispatch: str) -> TaskState | None:
         """The parked task that this dispatch belongs to, in memory again."""
@@ -185,8 +192,10 @@ class Parking:
         if not engine.resumed:  # nothing happens before this orchestrator knows who holds what
             engine.timers.set("", _WAKE, after(now, WAKE_PAUSE), self._wake)
             return
-        for id in self._parked.due(now, WAKES_AT_ONCE):
-            engine.attempt(id, self._fetch_due, id)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + WAKE_SECONDS
+        while loop.time() < until and (due := self._parked.due(now, 1)):
+            engine.attempt(due[0], self._fetch_due, due[0])
         if first := self._parked.first():
             engine.timers.set("", _WAKE, first if first > now else after(now, WAKE_PAUSE), self._wake)
 

@@ -12,23 +12,48 @@ from interlock.orchestrator import admission, parking
 from interlock.orchestrator.parking import ParkingPace
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import encode
-from interlock.schemas.errors import Overloaded
+from interlock.schemas.errors import LedgerDamaged, Overloaded
 from interlock.schemas.frames import CallEnded, Replied
 from interlock.testing.simulation import Simulation, simulate
 
 
 def test_many_that_wake_at_once_do_so_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parking, "WAKES_AT_ONCE", 2)
     monkeypatch.setattr(parking, "WAKE_PAUSE", 1.0)
 
     async def main(sim: Simulation) -> None:
         tasks = [await submit(sim, "sleep", f"t{n}") for n in range(7)]
         await asyncio.sleep(20)
         assert len(sim.engine.parking) == 7
+        entries = type(sim.store).entries
+
+        def slow(task: str) -> list[e.Entry]:
+            asyncio.get_running_loop()._now += parking.WAKE_SECONDS / 2  # type: ignore[attr-defined]
+            return entries(sim.store, task)
+
+        sim.store.entries = slow  # type: ignore[method-assign]
         await asyncio.sleep(600 - 20 + 0.5)
         assert len(sim.engine.parking) == 5
         assert {await task.outcome() for task in tasks} == {"success"}
         assert len(sim.engine.parking) == 0
+
+    play(main)
+
+
+def test_a_task_whose_entries_cannot_be_read_when_it_is_due_wakes_once_they_can() -> None:
+    async def main(sim: Simulation) -> None:
+        task = await parked(sim, "sleep")
+        entries = type(sim.store).entries
+
+        def damaged(id: str) -> list[e.Entry]:
+            raise LedgerDamaged(seq=1, problem="its key cannot be read")
+
+        sim.store.entries = damaged  # type: ignore[method-assign]
+        await asyncio.sleep(600)
+        assert task.id in sim.engine.parking
+        sim.store.entries = lambda id: entries(sim.store, id)  # type: ignore[method-assign]
+        await asyncio.sleep(parking.UNREADABLE_SECONDS)
+        assert "timer.fired" in kinds(sim)
+        assert (await task.result()).said.startswith("slept until")
 
     play(main)
 

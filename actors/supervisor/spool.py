@@ -5,6 +5,8 @@ that it has its name.
 """
 
 import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from interlock.actors.supervisor.journal import Order
@@ -20,15 +22,16 @@ def put(spool: Path, order: Order) -> Path:
     if file.exists():
         return file
     spool.mkdir(mode=0o700, exist_ok=True)
-    draft = spool / f".{order.id}.{os.getpid()}"
+    descriptor, draft = tempfile.mkstemp(prefix=f".{order.id}.", dir=spool)
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
+        with os.fdopen(descriptor, "wb") as output:
             output.write(encode(order._asdict()))
             output.flush()
             os.fsync(output.fileno())
-        draft.replace(file)
+        with suppress(FileExistsError):
+            os.link(draft, file)
     finally:
-        draft.unlink(missing_ok=True)
+        os.unlink(draft)
     for folder in (spool, spool.parent):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from interlock.actors.supervisor.spool import SPOOL
+from interlock.actors.supervisor.journal import Order
+from interlock.actors.supervisor.spool import SPOOL, put, waiting
 from interlock.cluster import backend
 from interlock.cluster.calls import Silent
 from interlock.schemas.errors import OrderNotKept, OrderStands, StoreAway, StoreFailed, StorePaused
@@ -50,6 +52,24 @@ def test_the_order_stands(ends: dict[str, Exception], tmp_path: Path, monkeypatc
     (file,) = (tmp_path / SPOOL).iterdir()
     assert stands.value.path == str(file)
     assert json.loads(file.read_text())["task"] == "tsk_a"
+
+
+def test_two_kills_of_one_task_at_one_moment_keep_the_first_and_both_hear_that_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, orders = os.fsync, [Order.made("tsk_a", "kill", by, "enough", 1) for by in ("ann", "bob")]
+    kept: list[Path] = []
+
+    def meanwhile(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+        kept.append(put(tmp_path / SPOOL, orders[0]))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    kept.append(put(tmp_path / SPOOL, orders[1]))
+    assert kept[0] == kept[1]
+    assert waiting(tmp_path / SPOOL) == {kept[0]: orders[0]}
+    assert list((tmp_path / SPOOL).iterdir()) == [kept[0]]
 
 
 def test_where_nothing_can_be_written_it_is_said_that_nobody_will_remember(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

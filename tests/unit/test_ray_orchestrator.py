@@ -1,13 +1,13 @@
 """The orchestrator's Ray front at its edges: a ledger that cannot be opened for now is waited for, and said to be."""
 
 import asyncio
+from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from interlock.clock import SystemClock
-from interlock.cluster import orchestrator as module
 from interlock.cluster.config import BusConfig
 from interlock.cluster.orchestrator import OrchestratorActor
 from interlock.orchestrator.ledger.memory import MemoryLedger
@@ -72,10 +72,12 @@ def test_what_does_not_pass_ends_the_process(tmp_path: Path, monkeypatch: pytest
 
 
 def started(folder: Path, monkeypatch: pytest.MonkeyPatch, open_it: Any, exits: list[int]) -> Any:
-    monkeypatch.setattr(module, "EXIT_SECONDS", 0.001)
-    monkeypatch.setattr(module, "begin", lambda name: None)
-    monkeypatch.setattr(module, "open_ledger", open_it)
-    monkeypatch.setattr(module.os, "_exit", exits.append)
-    monkeypatch.setattr(module.ray, "get_actor", lambda *_, **__: Supervisor())
     actor: Any = OrchestratorActor
-    return actor.__ray_metadata__.modified_class(BusConfig("test", str(folder), str(folder), "", ModelSettings()))
+    front = actor.__ray_metadata__.modified_class
+    names = unwrap(front._start).__globals__  # Ray, once it has run, has made the class anew, with names of its own
+    monkeypatch.setitem(names, "EXIT_SECONDS", 0.001)
+    monkeypatch.setitem(names, "begin", lambda name: None)
+    monkeypatch.setitem(names, "open_ledger", open_it)
+    monkeypatch.setattr(names["os"], "_exit", exits.append)
+    monkeypatch.setattr(names["ray"], "get_actor", lambda *_, **__: Supervisor())
+    return front(BusConfig("test", str(folder), str(folder), "", ModelSettings()))

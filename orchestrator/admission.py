@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 LIVE_AT_MOST = 100_000
 """Tasks that are in memory."""
 OPEN_AT_MOST = 1_000_000
-"""Those that are parked as well: each takes a few hundred bytes here and at the supervisor."""
+"""Those that are parked as well: each takes about four kilobytes in all actors together."""
 RETRY_AFTER_SECONDS = 5
 TOKENS_AT_LEAST = 100
 """No model call with its instructions and an answer is smaller."""

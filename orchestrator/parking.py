@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
 
 WAKE_SECONDS, WAKE_PAUSE = 0.02, 0.05
-"""How long one turn of the event loop fetches when many wake at one time, and when the next one does after its begin: in between, what came
-back is worked on and parked again, so that they are never all in memory."""
+"""How long one turn of the event loop fetches when many wake at one time, and when the next one does after its begin."""
+AWAKE_AT_MOST = 1000
+"""Of those that woke: how many may have work that is not done yet. Others stay parked meanwhile, so that they are never all in memory."""
 UNREADABLE_SECONDS = 60.0
 """When a task is fetched again whose entries could not be read."""
 
@@ -49,6 +50,7 @@ class Parking:
         self._dead: dict[str, int] = {}
         self._owners: dict[str, str] = {}  # suspended dispatch → its parked task
         self._looking = False
+        self._awake: set[str] = set()  # they woke, and had something to do when one looked last
 
     def __contains__(self, id: str) -> bool:
         return id in self._parked
@@ -103,7 +105,7 @@ class Parking:
             now - task.moved >= replay
             and not (wakes and wakes - now < replay)
             and not task.outcome
-            and (task.diverged or task.rested >= task.events)
+            and _is_resting(task)
             and not self._engine.suspects.is_one(task.id)
             and all(map(self._is_idle, task.dispatches.values()))
         )
@@ -194,10 +196,17 @@ class Parking:
             return
         loop = asyncio.get_running_loop()
         until = loop.time() + WAKE_SECONDS
-        while loop.time() < until and (due := self._parked.due(now, 1)):
+        self._awake = {id for id in self._awake if (task := engine.tasks.get(id)) and not _is_resting(task)}
+        while len(self._awake) < AWAKE_AT_MOST and loop.time() < until and (due := self._parked.due(now, 1)):
             engine.attempt(due[0], self._fetch_due, due[0])
+            self._awake.add(due[0])
         if first := self._parked.first():
             engine.timers.set("", _WAKE, first if first > now else after(now, WAKE_PAUSE), self._wake)
+
+
+def _is_resting(task: TaskState) -> bool:
+    """Whether its workflow has nothing to do before something else happens."""
+    return task.diverged or task.rested >= task.events
 
 
 def _is_at_rest(effect: EffectState) -> bool:

@@ -17,7 +17,8 @@ from interlock.schemas.frames import CallEnded, Replied
 from interlock.testing.simulation import Simulation, simulate
 
 
-def test_many_that_wake_at_once_do_so_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("why", ["the loop has other work", "they have not done theirs"])
+def test_many_that_wake_at_once_do_so_a_few_at_a_time(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parking, "WAKE_PAUSE", 1.0)
 
     async def main(sim: Simulation) -> None:
@@ -30,7 +31,10 @@ def test_many_that_wake_at_once_do_so_a_few_at_a_time(monkeypatch: pytest.Monkey
             asyncio.get_running_loop()._now += parking.WAKE_SECONDS / 2  # type: ignore[attr-defined]
             return entries(sim.store, task)
 
-        sim.store.entries = slow  # type: ignore[method-assign]
+        if why == "the loop has other work":
+            sim.store.entries = slow  # type: ignore[method-assign]
+        else:
+            monkeypatch.setattr(parking, "AWAKE_AT_MOST", 2)
         await asyncio.sleep(600 - 20 + 0.5)
         assert len(sim.engine.parking) == 5
         assert {await task.outcome() for task in tasks} == {"success"}

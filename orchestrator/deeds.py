@@ -152,8 +152,8 @@ class Deeds:
     def _answer(self, dispatch: DispatchState, effect: EffectState, known: Deed) -> None:
         """It was done before: the first result, also where the arguments were others then, which is said. Where that was erased with its
         task only this is known, that it is done."""
-        engine, first = self._engine, self._result(known)
-        differ = digest(decode(effect.args)) != known.digest
+        engine, first, settled = self._engine, self._result(known), self._engine.store.entry(known.seq).open()
+        differ = isinstance(settled, e.DeedSettled) and digest(decode(effect.args)) != settled.digest
         ok, value = True, first.value
         if isinstance(value, e.Gone):
             ok, value, differ = False, ResultErased(tool=effect.name, task=known.task).to_wire(), False

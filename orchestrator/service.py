@@ -12,8 +12,8 @@ from interlock.orchestrator.engine import Engine
 from interlock.orchestrator.erasure import Erasure
 from interlock.orchestrator.ledger.folds import run_record
 from interlock.orchestrator.ledger.keeper import Keeper
-from interlock.orchestrator.ledger.projections import InboxRow
 from interlock.orchestrator.ledger.reader import Reads
+from interlock.orchestrator.ledger.shown import ItemShown
 from interlock.orchestrator.letters import DEAD
 from interlock.orchestrator.posts import Post
 from interlock.orchestrator.state import TaskState
@@ -127,7 +127,7 @@ class Service:
             raise LetterOver(item=item, why=f"{row.task} has ended as {task.outcome if task is not None else 'another'}")
         await self._engine.decide(item, approve=retry, by=by, note=note)
 
-    def _letter(self, item: str) -> InboxRow:
+    def _letter(self, item: str) -> ItemShown:
         row = self._reads.item(item)
         if row is None or row.kind != DEAD:
             raise UnknownLetter(item=item)

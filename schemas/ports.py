@@ -61,7 +61,7 @@ def stall_to_wire(stalled: Stall | None) -> dict[str, str]:
 
 class Deed(Protocol):
     """A write as it is remembered. `state`: `done` (the entry before number `seq` has its result, or an earlier one of `task`), `unknown`
-    (`attempt` of `dispatch`, granted at `holder`, may have done it) or `open`. `digest` is of its arguments."""
+    (`attempt` of `dispatch`, granted at `holder`, may have done it) or `open`."""
 
     @property
     def seq(self) -> int: ...
@@ -73,8 +73,6 @@ class Deed(Protocol):
     def dispatch(self) -> str: ...
     @property
     def attempt(self) -> str: ...
-    @property
-    def digest(self) -> str: ...
     @property
     def holder(self) -> str: ...
     @property

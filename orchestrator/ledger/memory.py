@@ -18,10 +18,10 @@ from interlock.orchestrator.ledger.notes import Checkpoint
 from interlock.orchestrator.ledger.opener import Opener
 from interlock.orchestrator.ledger.projections import PROJECTED, AppRow, ContractRow, DeedRow, InboxRow, Row, Tables, TaskRow
 from interlock.orchestrator.ledger.reader import Prunable
-from interlock.orchestrator.ledger.rows import erased_rows
 from interlock.orchestrator.ledger.sealer import Appended, Sealed, Sealer
+from interlock.orchestrator.ledger.shown import ItemShown, TaskShown, items_shown, tasks_shown
 from interlock.orchestrator.ledger.writer import Opened, Writer
-from interlock.schemas.entries import Entry, TaskParked
+from interlock.schemas.entries import Entry, Fact, TaskParked
 from interlock.schemas.errors import InterlockError, StaleEpoch, StorePaused
 from interlock.schemas.ports import Clock, Stall
 from interlock.schemas.record import State
@@ -63,9 +63,6 @@ class Disk:
             self.contents.pop(task, None)
         for task in batch.erased:
             self.keys[task] = NO_SECRET
-            deeds = {row.deed: row.seq for row in self._rows(DeedRow) if row.task == task}
-            for row in erased_rows(self._by_task[task], deeds):
-                self.tables.put(row)
         for task in (*batch.erased, *batch.pruned):
             opened = self._by_task[task] = self.opener().all(self._by_task[task])
             for entry in opened:
@@ -75,12 +72,13 @@ class Disk:
         """What opens entries as they are stored."""
         return Opener(self.keys.get, lambda task, name: self.contents.get(task, {}).get(name))
 
-    def tasks(self, limit: int = 100, state: State | None = None) -> list[TaskRow]:
+    def tasks(self, limit: int = 100, state: State | None = None) -> list[TaskShown]:
         found = [row for row in self._rows(TaskRow) if state is None or row.state == state.value]
-        return sorted(found, key=lambda row: -row.seq)[:limit]
+        return tasks_shown(sorted(found, key=lambda row: -row.seq)[:limit], self._facts)
 
-    def task(self, id: str) -> TaskRow | None:
-        return self.tables.known(id).task
+    def task(self, id: str) -> TaskShown | None:
+        row = self.tables.known(id).task
+        return tasks_shown([row], self._facts)[0] if row is not None else None
 
     def live_tasks(self) -> list[str]:
         return [row.task for row in sorted(self._rows(TaskRow), key=lambda row: row.seq) if not row.outcome]
@@ -89,12 +87,13 @@ class Disk:
         last = [self._by_task[task][-1] for task in self.live_tasks()]
         return sorted((entry for entry in last if entry.kind == TaskParked.KIND), key=lambda entry: entry.seq)
 
-    def inbox(self, open_only: bool = True) -> list[InboxRow]:
+    def inbox(self, open_only: bool = True) -> list[ItemShown]:
         found = [row for row in self._rows(InboxRow) if not (open_only and row.decision)]
-        return sorted(found, key=lambda row: row.seq)
+        return items_shown(sorted(found, key=lambda row: row.seq), self._facts)
 
-    def item(self, id: str) -> InboxRow | None:
-        return next((row for row in self._rows(InboxRow) if row.item == id), None)
+    def item(self, id: str) -> ItemShown | None:
+        row = self.tables.rows.get((InboxRow, id, ""))
+        return items_shown([row], self._facts)[0] if isinstance(row, InboxRow) else None
 
     def entries(self, task: str, after: int = 0) -> list[Entry]:
         found = self._by_task.get(task, [])
@@ -129,6 +128,9 @@ class Disk:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _facts(self, numbers: Sequence[int]) -> dict[int, Fact]:
+        return {seq: self.log[seq - 1].open() for seq in numbers}
 
     def _rows(self, kind: type[R]) -> list[R]:
         return [row for row in self.tables.rows.values() if isinstance(row, kind)]

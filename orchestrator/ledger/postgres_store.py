@@ -19,20 +19,16 @@ from interlock.orchestrator.ledger.projections import InboxRow, Row, TaskRow
 from interlock.orchestrator.ledger.reader import check_layout
 from interlock.orchestrator.ledger.rows import (
     CONTENTS,
-    DEEDS_OF,
     DELETE_CONTENTS,
     DESTROY_KEY,
-    ENTRIES_OF,
     KEYS,
     LAST_ENTRY,
     TABLES,
     Held,
-    erased_rows,
     projected,
 )
 from interlock.orchestrator.ledger.sealer import Sealed, Stored
 from interlock.orchestrator.ledger.writer import Opened
-from interlock.schemas.entries import Entry
 from interlock.schemas.errors import LedgerUnreachable, NoLedger, StaleEpoch, StoreFailed, StorePaused
 from interlock.schemas.places import Database
 from interlock.tools import postgres
@@ -176,16 +172,9 @@ class LedgerDatabase:
             _insert(db, CONTENTS[0], ContentRow, batch.contents, CONTENTS[1])
             _put(db, self._changed)
             for task in batch.erased:
-                self._erase(db, task)
-            for task in batch.pruned:
+                db.execute(_sql(DESTROY_KEY), (NO_SECRET, task))
+            for task in (*batch.erased, *batch.pruned):
                 db.execute(_sql(DELETE_CONTENTS), (task,))
-
-    def _erase(self, db: postgres.Connection, task: str) -> None:
-        """Destroy the task's key, and what else says what was under it."""
-        db.execute(_sql(DESTROY_KEY), (NO_SECRET, task))
-        db.execute(_sql(DELETE_CONTENTS), (task,))
-        stored = [Entry(*row) for row in db.execute(_sql(ENTRIES_OF), (task,), binary=True)]
-        _put(db, erased_rows(stored, dict(db.execute(_sql(DEEDS_OF), (task,)).fetchall())))
 
     def _check_epoch(self, found: list[Any]) -> None:
         ((epoch,),) = found

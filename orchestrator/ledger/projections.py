@@ -2,7 +2,8 @@
 
 `project` is pure: it reads an entry and what is known of its task and returns the rows that change. Stores write these rows in the
 entry's own transaction; `refold` computes them from the entries alone, so that stored rows can be proved equal to the fold. Kinds that
-are not in `PROJECTED` (all of the hot path) change no row and are never opened.
+are not in `PROJECTED` (all of the hot path) change no row and are never opened. No row has content: what was said is read from the entry
+whose number is in the row (`shown.py`), and an erased task's rows stay as they are.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,36 +19,36 @@ WITHDRAWN = "withdrawn"
 
 
 class TaskRow(NamedTuple):
-    """One task. `seq` is the entry that accepted it; times are microseconds since the epoch."""
+    """One task. `seq` is the entry that accepted it, `reason_seq` the one that says why it ended so (0: none does); times are microseconds
+    since the epoch."""
 
     task: str
     seq: int
     type: str
     state: str
     outcome: str
-    reason: str
     accepted_at: int
     ended_at: int | None
+    reason_seq: int
 
 
 class InboxRow(NamedTuple):
-    """Something asked of a human; open while `decision` is empty. `details` is JSON text."""
+    """Something asked of a human, in entry `seq`; open while `decision` is empty. `note_seq` is the entry with a note on the decision, 0
+    where there is none."""
 
     item: str
     seq: int
     task: str
     kind: str
     to: str
-    text: str
-    details: str
     n: int
     dispatch: str
     asked_at: int
     expires: int
     decision: str
     by: str
-    note: str
     decided_at: int | None
+    note_seq: int
 
 
 class ContractRow(NamedTuple):
@@ -73,8 +74,7 @@ class AppRow(NamedTuple):
 
 class DeedRow(NamedTuple):
     """What is known of a write under its key, or of the last one to its resource. `state`: `done` (`seq` is the entry after the one with
-    the result), `unknown` (nobody knows whether it happened; `attempt` at `holder` was granted it), `open` (there is nothing to know).
-    `digest` is of its arguments."""
+    the result), `unknown` (nobody knows whether it happened; `attempt` at `holder` was granted it), `open` (there is nothing to know)."""
 
     deed: str
     seq: int
@@ -83,7 +83,6 @@ class DeedRow(NamedTuple):
     dispatch: str
     attempt: str
     tool: str
-    digest: str
     holder: str
     state: str
 
@@ -163,7 +162,7 @@ def refold(entries: Iterable[e.Entry]) -> dict[Key, Row]:
 def _accepted(entry: e.Entry, fact: e.TaskAccepted, known: Known) -> list[Row]:
     if known.task is not None:
         return []
-    return [TaskRow(entry.task, entry.seq, fact.type, State.RUNNING.value, "", "", entry.at, None)]
+    return [TaskRow(entry.task, entry.seq, fact.type, State.RUNNING.value, "", entry.at, None, 0)]
 
 
 def _diverged(entry: e.Entry, fact: e.TaskDiverged, known: Known) -> list[Row]:
@@ -175,7 +174,8 @@ def _diverged(entry: e.Entry, fact: e.TaskDiverged, known: Known) -> list[Row]:
 def _ended(entry: e.Entry, fact: e.TaskEnded, known: Known) -> list[Row]:
     if known.task is None or known.task.outcome:
         return []
-    ended = known.task._replace(state=State.ENDED.value, outcome=fact.outcome, reason=_kept(fact.reason), ended_at=entry.at)
+    said = entry.seq if fact.reason else 0
+    ended = known.task._replace(state=State.ENDED.value, outcome=fact.outcome, ended_at=entry.at, reason_seq=said)
     return [ended, *(_withdrawn(item, entry.at) for item in known.open.values())]
 
 
@@ -188,16 +188,14 @@ def _asked(entry: e.Entry, fact: e.ItemAsked, known: Known) -> list[Row]:
         task=entry.task,
         kind=fact.kind,
         to=_kept(fact.to),
-        text=_kept(fact.text),
-        details=encode(fact.details).decode(),
         n=fact.n,
         dispatch=fact.dispatch,
         asked_at=entry.at,
         expires=fact.expires,
         decision="",
         by="",
-        note="",
         decided_at=None,
+        note_seq=0,
     )
     return [item, *_standing(known.task, waits=True)]
 
@@ -206,7 +204,8 @@ def _decided(entry: e.Entry, fact: e.ItemDecided, known: Known) -> list[Row]:
     item = known.open.get(fact.item)
     if item is None:
         return []
-    decided = item._replace(decision=fact.decision, by=_kept(fact.by), note=_kept(fact.note), decided_at=entry.at)
+    said = entry.seq if fact.note else 0
+    decided = item._replace(decision=fact.decision, by=_kept(fact.by), decided_at=entry.at, note_seq=said)
     again = item.kind == "diverged" and fact.decision == "approved"
     return [decided, *_standing(known.task, waits=len(known.open) > 1, again=again)]
 
@@ -247,12 +246,12 @@ def _kept(text: str) -> str:
 def _unknown(entry: e.Entry, fact: e.EffectUnknown, known: Known) -> list[Row]:
     if not fact.deed:
         return []
-    said = (fact.effect, fact.dispatch, fact.attempt, fact.tool, fact.digest, fact.replica, "unknown")
+    said = (fact.effect, fact.dispatch, fact.attempt, fact.tool, fact.replica, "unknown")
     return [DeedRow(fact.deed, entry.seq, entry.task, *said)]
 
 
 def _settled(entry: e.Entry, fact: e.DeedSettled, known: Known) -> list[Row]:
-    said = (fact.effect, fact.dispatch, fact.attempt, fact.tool, fact.digest, "", "done" if fact.done else "open")
+    said = (fact.effect, fact.dispatch, fact.attempt, fact.tool, "", "done" if fact.done else "open")
     return [DeedRow(fact.deed, entry.seq, entry.task, *said)]
 
 

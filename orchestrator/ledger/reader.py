@@ -8,14 +8,15 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import quote
 
 from interlock.orchestrator.ledger.audit import audit
 from interlock.orchestrator.ledger.notes import Checkpoint
 from interlock.orchestrator.ledger.opener import Opener
 from interlock.orchestrator.ledger.projections import AppRow, ContractRow, DeedRow, InboxRow, Row, TaskRow
-from interlock.schemas.entries import Entry, TaskParked
+from interlock.orchestrator.ledger.shown import ItemShown, TaskShown, items_shown, tasks_shown
+from interlock.schemas.entries import Entry, Fact, TaskParked
 from interlock.schemas.errors import LedgerDamaged, NoLedger, StoreAway
 from interlock.schemas.record import State
 from interlock.tools import sqlite
@@ -25,11 +26,14 @@ APPLICATION_ID = 0x494C434B
 
 SCHEMA_VERSION = 3
 
+T = TypeVar("T")
+
 _PAGE = 1000
 _NONE: Mapping[str, bytes] = {}
 
-_TASKS_AT_ONCE = 100
-_THESE = f"({','.join('?' * _TASKS_AT_ONCE)})"
+_MANY = 100
+_THESE = f"({','.join('?' * _MANY)})"
+_ENTRIES = f"SELECT * FROM entries WHERE seq IN {_THESE}"
 _ENTRIES_OF = f"SELECT * FROM entries WHERE task IN {_THESE} ORDER BY seq"
 _KEYS_OF = f"SELECT * FROM keys WHERE task IN {_THESE}"
 
@@ -56,10 +60,10 @@ class Prunable(NamedTuple):
 class Reads(Protocol):
     """What can be asked of a ledger; the same answers from memory and from a file."""
 
-    def tasks(self, limit: int = 100, state: State | None = None) -> list[TaskRow]:
+    def tasks(self, limit: int = 100, state: State | None = None) -> list[TaskShown]:
         """The latest tasks first, those in `state` or all."""
 
-    def task(self, id: str) -> TaskRow | None: ...
+    def task(self, id: str) -> TaskShown | None: ...
 
     def live_tasks(self) -> list[str]:
         """Tasks without an outcome, in order of acceptance."""
@@ -67,10 +71,10 @@ class Reads(Protocol):
     def parked(self) -> list[Entry]:
         """The last entries of those live tasks that are parked, oldest first: each is a `task.parked`."""
 
-    def inbox(self, open_only: bool = True) -> list[InboxRow]:
+    def inbox(self, open_only: bool = True) -> list[ItemShown]:
         """What waits for a human, or all that ever did, oldest first."""
 
-    def item(self, id: str) -> InboxRow | None: ...
+    def item(self, id: str) -> ItemShown | None: ...
 
     def entries(self, task: str, after: int = 0) -> list[Entry]:
         """A task's entries with a number above `after`, in order (`""`: those of the bus itself)."""
@@ -109,16 +113,16 @@ class SqlReader:
     unreadable: ClassVar[type[Exception]]
     """What a query raises where the stored bytes make no sense."""
 
-    def tasks(self, limit: int = 100, state: State | None = None) -> list[TaskRow]:
+    def tasks(self, limit: int = 100, state: State | None = None) -> list[TaskShown]:
         if state is None:
             found = self.all("SELECT * FROM tasks ORDER BY seq DESC LIMIT ?", limit)
         else:
             found = self.all("SELECT * FROM tasks WHERE state = ? ORDER BY seq DESC LIMIT ?", state.value, limit)
-        return [TaskRow(*row) for row in found]
+        return tasks_shown([TaskRow(*row) for row in found], self._facts)
 
-    def task(self, id: str) -> TaskRow | None:
+    def task(self, id: str) -> TaskShown | None:
         found = self.all("SELECT * FROM tasks WHERE task = ?", id)
-        return TaskRow(*found[0]) if found else None
+        return tasks_shown([TaskRow(*found[0])], self._facts)[0] if found else None
 
     def live_tasks(self) -> list[str]:
         return [task for (task,) in self.all("SELECT task FROM tasks WHERE outcome = '' ORDER BY seq")]
@@ -126,13 +130,13 @@ class SqlReader:
     def parked(self) -> list[Entry]:
         return [Entry(*row) for row in self.all(_PARKED, TaskParked.KIND)]
 
-    def inbox(self, open_only: bool = True) -> list[InboxRow]:
+    def inbox(self, open_only: bool = True) -> list[ItemShown]:
         which = "WHERE decision = ''" if open_only else ""
-        return [InboxRow(*row) for row in self.all(f"SELECT * FROM inbox {which} ORDER BY seq")]
+        return items_shown([InboxRow(*row) for row in self.all(f"SELECT * FROM inbox {which} ORDER BY seq")], self._facts)
 
-    def item(self, id: str) -> InboxRow | None:
+    def item(self, id: str) -> ItemShown | None:
         found = self.all("SELECT * FROM inbox WHERE item = ?", id)
-        return InboxRow(*found[0]) if found else None
+        return items_shown([InboxRow(*found[0])], self._facts)[0] if found else None
 
     def entries(self, task: str, after: int = 0) -> list[Entry]:
         found = self.all("SELECT * FROM entries WHERE task = ? AND seq > ? ORDER BY seq", task, after)
@@ -140,12 +144,22 @@ class SqlReader:
 
     def entries_of(self, tasks: Sequence[str]) -> dict[str, list[Entry]]:
         found: dict[str, list[Entry]] = {}
-        for start in range(0, len(tasks), _TASKS_AT_ONCE):
-            some = [*tasks[start : start + _TASKS_AT_ONCE], *[None] * (start + _TASKS_AT_ONCE - len(tasks))]
+        for some in _by_many(tasks):
             opener = self.opener(dict(self.all(_KEYS_OF, *some)))
             for row in self.all(_ENTRIES_OF, *some):
                 entry = opener.open(Entry(*row))
                 found.setdefault(entry.task, []).append(entry)
+        return found
+
+    def _facts(self, numbers: Sequence[int]) -> dict[int, Fact]:
+        found: dict[int, Fact] = {}
+        for some in _by_many(numbers):
+            stored = [Entry(*row) for row in self.all(_ENTRIES, *some)]
+            secrets: dict[str, bytes] = {}
+            for tasks in _by_many(list(dict.fromkeys(entry.task for entry in stored))):
+                secrets.update(self.all(_KEYS_OF, *tasks))
+            opener = self.opener(secrets)
+            found.update((entry.seq, opener.open(entry).open()) for entry in stored)
         return found
 
     def all_entries(self, after: int = 0, limit: int = _PAGE) -> list[Entry]:
@@ -213,8 +227,9 @@ class SqlReader:
         """All rows beside the entries. Raises `LedgerDamaged` where they cannot be read."""
         try:
             tasks = [TaskRow(*row) for row in self.all("SELECT * FROM tasks")]
+            items = [InboxRow(*row) for row in self.all("SELECT * FROM inbox")]
             deeds = [DeedRow(*row) for row in self.all("SELECT * FROM deeds")]
-            return [*tasks, *self.inbox(open_only=False), *self.contracts(), *self.apps(), *deeds]
+            return [*tasks, *items, *self.contracts(), *self.apps(), *deeds]
         except self.unreadable as problem:
             raise LedgerDamaged(seq=1, problem=f"what it and those after it come to cannot be read ({problem})") from problem
 
@@ -232,6 +247,13 @@ class SqlReader:
 
     def close(self) -> None:
         raise NotImplementedError
+
+
+def _by_many(those: Sequence[T]) -> Iterator[list[T | None]]:
+    """So many at a time, and none in the places that are left over: one statement for any number."""
+    for start in range(0, len(those), _MANY):
+        some = those[start : start + _MANY]
+        yield [*some, *[None] * (_MANY - len(some))]
 
 
 class Reader(SqlReader):

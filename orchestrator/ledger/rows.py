@@ -4,15 +4,13 @@ A writer has the rows of some live tasks and their open items at hand: all that 
 an entry of it comes, so a restart reads none, and tasks that only wait take no memory.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from interlock.orchestrator.ledger.projections import PROJECTED, AppRow, ContractRow, DeedRow, InboxRow, Key, Row, Tables, TaskRow, key_of
 from interlock.orchestrator.ledger.sealer import Sealed
-from interlock.schemas.entries import ERASED, SEAL, Entry
+from interlock.schemas.entries import Entry
 
-ENTRIES_OF = "SELECT * FROM entries WHERE task = ? ORDER BY seq"
-DEEDS_OF = "SELECT deed, seq FROM deeds WHERE task = ?"
 DESTROY_KEY = "UPDATE keys SET secret = ? WHERE task = ?"
 DELETE_CONTENTS = "DELETE FROM contents WHERE task = ?"
 LAST_ENTRY = "SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1"
@@ -28,7 +26,7 @@ def _or_update(key: str, *columns: str) -> str:
 
 
 TABLES: dict[type[Any], tuple[str, str]] = {
-    TaskRow: ("tasks", _or_update("task", "state", "outcome", "reason", "ended_at")),
+    TaskRow: ("tasks", _or_update("task", "state", "outcome", "ended_at", "reason_seq")),
     InboxRow: ("inbox", _or_update("item", *(f'"{column}"' for column in InboxRow._fields[1:]))),
     ContractRow: ("contracts", _or_update("contract, version", "seq", "schema", '"by"')),
     AppRow: ("apps", _or_update("app, version", "seq", "spec", '"by"', "at")),
@@ -43,21 +41,6 @@ KEYS, CONTENTS = ("keys", ""), ("contents", " ON CONFLICT (task, name) DO NOTHIN
 def projected(batch: Sealed) -> list[Entry]:
     """Those entries of the batch that may change a row."""
     return [entry for entry in batch.opened if entry.kind in PROJECTED]
-
-
-def erased_rows(stored: Iterable[Entry], deeds: Mapping[str, int]) -> list[Row]:
-    """The rows of a task as its entries tell them without their content. `deeds`: those that it was the last to write, with their numbers;
-    what another task has written since is not touched."""
-    tables = Tables()
-    for entry in stored:
-        if entry.kind in PROJECTED:
-            sealed = SEAL in entry.data
-            tables.fold(Entry(*_fields(entry), b"" if sealed else None, ERASED if sealed else ""))
-    return [row for row in tables.rows.values() if not isinstance(row, DeedRow) or deeds.get(row.deed) == row.seq]
-
-
-def _fields(entry: Entry) -> tuple[int, int, int, str, str, bytes, bytes]:
-    return entry.seq, entry.epoch, entry.at, entry.task, entry.kind, entry.data, entry.hash
 
 
 class Held:

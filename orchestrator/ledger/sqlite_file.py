@@ -23,20 +23,16 @@ from interlock.orchestrator.ledger.projections import InboxRow, Row, TaskRow
 from interlock.orchestrator.ledger.reader import open_file
 from interlock.orchestrator.ledger.rows import (
     CONTENTS,
-    DEEDS_OF,
     DELETE_CONTENTS,
     DESTROY_KEY,
-    ENTRIES_OF,
     KEYS,
     LAST_ENTRY,
     TABLES,
     Held,
-    erased_rows,
     projected,
 )
 from interlock.orchestrator.ledger.sealer import Sealed
 from interlock.orchestrator.ledger.writer import Opened
-from interlock.schemas.entries import Entry
 from interlock.schemas.errors import InterlockError, LedgerExists, StaleEpoch, StoreFailed, StorePaused
 from interlock.tools import sqlite
 
@@ -119,8 +115,8 @@ class LedgerFile:
                 self._changed = self._project(batch)
             self._put(self._changed)
             for task in batch.erased:
-                self._erase(task)
-            for task in batch.pruned:
+                self._db.execute(DESTROY_KEY, (NO_SECRET, task))
+            for task in (*batch.erased, *batch.pruned):
                 self._db.execute(DELETE_CONTENTS, (task,))
             self._db.execute("COMMIT")
         except sqlite3.Error as problem:
@@ -152,13 +148,6 @@ class LedgerFile:
         except sqlite3.Error:
             kind = StoreFailed
         return kind(path=str(self._path), problem=str(problem))
-
-    def _erase(self, task: str) -> None:
-        """Destroy the task's key, and what else says what was under it."""
-        self._db.execute(DESTROY_KEY, (NO_SECRET, task))
-        self._db.execute(DELETE_CONTENTS, (task,))
-        stored = [Entry(*row) for row in self._db.execute(ENTRIES_OF, (task,))]
-        self._put(erased_rows(stored, dict(self._db.execute(DEEDS_OF, (task,)).fetchall())))
 
     def _put(self, rows: Sequence[Row]) -> None:
         for kind, (table, then) in TABLES.items() if rows else ():

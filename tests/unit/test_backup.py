@@ -164,7 +164,7 @@ def test_a_damaged_ledger_is_not_backed_up(place: Made, tmp_path: Path) -> None:
     old, home = place("sqlite", "old")
     fill(old, home, tasks=3)
     with closing(sqlite3.connect(str(old))) as db, db:
-        db.execute("UPDATE tasks SET reason = 'other'")
+        db.execute("UPDATE tasks SET outcome = 'other'")
     with pytest.raises(LedgerDamaged):
         save(old, home, tmp_path / "backup")
     assert [one.name for one in tmp_path.iterdir()] == ["old"]

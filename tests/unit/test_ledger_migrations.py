@@ -43,7 +43,8 @@ def test_a_file_from_before_migrations_is_taken_over_as_it_is(tmp_path: Path) ->
     reader = Reader(old)
     assert (reader.verify(), [row.task for row in reader.tasks()]) == (2, ["tsk_a"])
     reader.close()
-    assert before < layout(old)
+    changed = {statement for statement in before if statement.startswith(("CREATE TABLE tasks ", "CREATE TABLE inbox "))}
+    assert before - layout(old) == changed, "what was said is no longer in rows"
     make_file(tmp_path / "new.db")
     with closing(sqlite3.connect(old)) as db, closing(sqlite3.connect(tmp_path / "new.db")) as fresh:
         for table in ("entries", "tasks", "inbox", "contracts", "apps", "epoch", "alembic_version"):

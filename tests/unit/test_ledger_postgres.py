@@ -236,6 +236,24 @@ def test_a_text_with_a_nul_is_kept_on_every_store(where: Database) -> None:
     assert verified(where) == 3
 
 
+def test_rows_from_before_there_were_keys_name_the_entries_that_say_what_they_said(
+    postgres_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = postgres_server.database()
+    with monkeypatch.context() as before:
+        before.setattr("interlock.orchestrator.ledger.migrations.SCHEMA_VERSION", 2)
+        prepare(where)
+    said = ["{}", '{"item":"itm_b","note":"no \\u0000"}', '{"item":"itm_a","note":"yes"}', '{"item":"itm_a"}', "{}"]
+    for seq, (kind, data) in enumerate(zip(["item.asked", *3 * ["item.decided"], "task.ended"], said, strict=True), 1):
+        sql(where, f"INSERT INTO {SCHEMA}.entries VALUES ({seq}, 1, 1, 'tsk_a', '{kind}', convert_to('{data}', 'UTF8'), '')")
+    sql(where, f"INSERT INTO {SCHEMA}.tasks VALUES ('tsk_a', 0, 'x', 'ended', 'failed', 'so', 1, 2)")
+    sql(where, f"INSERT INTO {SCHEMA}.tasks VALUES ('tsk_b', 9, 'x', 'running', '', '', 1, NULL)")
+    sql(where, f"INSERT INTO {SCHEMA}.inbox VALUES ('itm_a', 1, 'tsk_a', 'question', '', '', '', 0, '', 1, 1, 'approved', '', 'yes', 2)")
+    prepare(where)
+    assert sql(where, f"SELECT task, reason_seq FROM {SCHEMA}.tasks ORDER BY task").fetchall() == [("tsk_a", 5), ("tsk_b", 0)]
+    assert sql(where, f"SELECT note_seq FROM {SCHEMA}.inbox").fetchall() == [(3,)]
+
+
 def test_a_ledger_with_a_bus_on_it_is_not_started_twice(where: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stores, "_GONE_SECONDS", 0.2)
     first = LedgerDatabase(where)

@@ -49,8 +49,8 @@ def write(path: Path, many: int) -> None:
 
 
 def rows_of(reader: Reads) -> dict[Key, Row]:
-    rows: list[Row] = [*reader.tasks(1_000_000), *reader.inbox(open_only=False), *reader.contracts(), *reader.apps()]
-    return {key_of(row): row for row in rows}
+    assert isinstance(reader, Reader)
+    return {key_of(row): row for row in reader.rows()}
 
 
 def test_only_create_makes_a_file_and_only_where_none_is(tmp_path: Path) -> None:

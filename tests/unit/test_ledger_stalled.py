@@ -132,7 +132,7 @@ def test_what_passes_costs_time_and_nothing_else(tmp_path: Path, fault: Any, why
     entries = reader.all_entries()
     assert [entry.seq for entry in entries] == list(range(1, 9))
     assert reader.verify() == 8
-    assert {key_of(row): row for row in reader.tasks()} == refold(entries)
+    assert {key_of(row): row for row in reader.rows()} == refold(entries)
     reader.close()
 
 

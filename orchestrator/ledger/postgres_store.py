@@ -129,7 +129,7 @@ class LedgerDatabase:
             db = self._connected()
             db.execute("SET lock_timeout = '200ms'")
             with suppress(psycopg.errors.LockNotAvailable):
-                db.execute("VACUUM (FULL) keys, inbox")
+                db.execute("VACUUM (FULL) keys")
                 self.traces = False
             db.execute("SET lock_timeout = 0")
 

@@ -74,7 +74,7 @@ class LedgerFile:
         self._db = open_file(path, "rw")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA secure_delete = ON")
-        self.traces = False
+        self.traces = True  # who wrote before may have died between an erasure and the emptying of the log
         self._epoch = 0
         self._rows = Held()
         self._changed: Sequence[Row] | None = None

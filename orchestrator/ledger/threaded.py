@@ -139,6 +139,7 @@ class ThreadedLedger(Writer):
     def _work(self) -> None:
         """The writer thread: until the end, commit whatever waits."""
         try:
+            self._clean()
             while not self._closed.is_set():
                 self._wait()
                 self._woken = False  # first of all: what is appended from here on wakes us again

@@ -13,6 +13,7 @@ from test_ledger_content import OTHER, SECRET, TASK, called, story
 from interlock.orchestrator.ledger.cipher import NO_SECRET
 from interlock.orchestrator.ledger.reader import Reader
 from interlock.orchestrator.ledger.sqlite import SqliteLedger
+from interlock.orchestrator.ledger.sqlite_file import LedgerFile
 from interlock.schemas import entries as e
 from interlock.schemas.errors import LedgerDamaged
 
@@ -194,3 +195,34 @@ def test_a_key_that_was_put_back_is_found(tmp_path: Path) -> None:
     asyncio.run(write())
     with closing(Reader(path)) as reader, pytest.raises(LedgerDamaged):
         reader.verify()
+
+
+def test_what_a_crash_after_an_erasure_left_in_the_log_goes_when_the_ledger_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.db"
+
+    async def erase_and_die() -> tuple[SqliteLedger, bytes]:
+        ledger = opened(path)
+        for task, fact in story(TASK):
+            ledger.append(task, fact)
+        await ledger.flush()
+        secret = secrets_of(path)[TASK]
+        monkeypatch.setattr(LedgerFile, "clean", lambda self: None)
+        ledger.append(TASK, e.TaskErased("ann", "asked to"))
+        await ledger.flush()
+        return ledger, secret
+
+    async def main() -> None:
+        dead, secret = await erase_and_die()
+        assert secret in on_disk(path)
+        monkeypatch.undo()
+        heir = opened(path)
+        async with asyncio.timeout(10):
+            while heir.traces:  # noqa: ASYNC110 - the writer thread looks in its own time
+                await asyncio.sleep(0.01)
+        assert secret not in on_disk(path)
+        await heir.close()
+        dead.abandon()
+
+    asyncio.run(main())

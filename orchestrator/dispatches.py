@@ -344,7 +344,7 @@ class Dispatches:
 
     def resume(self, dispatch: DispatchState) -> None:
         """A new orchestrator has heard from every peer: what nobody works on, and nothing waits for, is handed out again."""
-        if dispatch.replica is not None or dispatch.suspended or self.live.get(dispatch.id) is not dispatch:
+        if dispatch.replica is not None or (dispatch.suspended and not dispatch.writing) or self.live.get(dispatch.id) is not dispatch:
             return
         if not dispatch.agent:
             self.fail(dispatch, self._refusal(dispatch))

@@ -77,8 +77,9 @@ class Inbox:
 
     def advance(self, dispatch: DispatchState) -> None:
         """A dispatch with something in the inbox is suspended while any of it is open, and handed out again once nothing is. A granted
-        write runs to its end first: whoever let go in the middle would not know whether it happened."""
-        if not dispatch.waits or (dispatch.writing and dispatch.replica is not None):
+        write runs to its end first: whoever let go in the middle would not know whether it happened. One whose replica nobody knows any
+        more, after a restart, is made out first: see `Dispatches.resume`."""
+        if not dispatch.waits or dispatch.writing:
             return
         engine, task = self._engine, self._engine.tasks[dispatch.task]
         waits_for = next((item.id for item in task.open_items if item.dispatch == dispatch.id), "")

@@ -298,17 +298,18 @@ def test_two_unknown_deeds_of_one_dispatch_are_both_decided_before_it_goes_on() 
     simulate(main, make(outside, Never(), both=True))
 
 
-def test_an_orchestrator_that_dies_between_an_unknown_deed_and_its_question_is_asked_all_the_same() -> None:
+@pytest.mark.parametrize(("kind", "count"), [("effect.unknown", 2), ("item.asked", 1)])
+def test_an_orchestrator_that_dies_between_unknown_deeds_and_their_questions_is_asked_all_the_same(kind: str, count: int) -> None:
     outside = Outside()
 
     async def main(sim: Simulation) -> None:
         task = await begin(sim)
         await hit(sim, 0.8)
-        unknown, died = [], asyncio.Event()
+        seen, died = [], asyncio.Event()
 
         def strike(entry: Any) -> None:
-            unknown.extend([entry] if entry.kind == "effect.unknown" else [])
-            if len(unknown) == 2 and not died.is_set():
+            seen.extend([entry] if entry.kind == kind else [])
+            if len(seen) == count and not died.is_set():
                 died.set()
                 sim.faults = Faults(delay=1.0, longest=1.0)
                 sim.crash_engine()

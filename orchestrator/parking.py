@@ -149,7 +149,7 @@ class Parking:
             self._dead[id] = fact.dead
         self._owners.update(dict.fromkeys(fact.dispatches, id))
         if fact.wakes and fact.wakes == self._parked.first():
-            self._engine.timers.set("", _WAKE, fact.wakes, self._wake)
+            self._set_timer(self._engine.clock.now())
 
     # --- coming back -----------------------------------------------------------------------------------------------------
 
@@ -200,8 +200,12 @@ class Parking:
         while len(self._awake) < AWAKE_AT_MOST and loop.time() < until and (due := self._parked.due(now, 1)):
             engine.attempt(due[0], self._fetch_due, due[0])
             self._awake.add(due[0])
-        if first := self._parked.first():
-            engine.timers.set("", _WAKE, first if first > now else after(now, WAKE_PAUSE), self._wake)
+        if self._parked.first():
+            self._set_timer(now)
+
+    def _set_timer(self, now: int) -> None:
+        """One timer for all, until the first of them is due; what is due already has its next turn after a pause."""
+        self._engine.timers.set("", _WAKE, after(now, self._parked.pause(now) or WAKE_PAUSE), self._wake)
 
 
 def _is_resting(task: TaskState) -> bool:

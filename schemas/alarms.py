@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 _STALE_AT_LEAST = 1000
 
+LOOK_SECONDS = 60.0
+"""A clock may be wrong for a while. Whoever was waiting by it then looks at it again after so long, and nobody waits by the error."""
+
 
 class Alarms:
     """Names, each with one moment (microseconds; 0: with none)."""
@@ -45,6 +48,10 @@ class Alarms:
         while self._heap and self._at.get(self._heap[0][1]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else 0
+
+    def pause(self, now: int) -> float:
+        """The seconds until something is due or the clock is to be looked at again; 0 where something is due."""
+        return min(max(0.0, (self.first() - now) / 1e6), LOOK_SECONDS)
 
     def due(self, now: int, at_most: int) -> list[str]:
         """Some names whose moment has come, the first first. They stay known, without a moment."""

@@ -219,10 +219,10 @@ class SupervisorBudgets:
         """One timer for all, until the first of them has used up its seconds."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, first = None, self._ends.first()
-        if first:
-            left = (first - self._clock.now()) / _MICRO
-            self._timer = asyncio.get_running_loop().call_later(max(left, _LEAST_WAIT) if left > 0 else 0.0, self._ring)
+        self._timer = None
+        if self._ends.first():
+            pause = self._ends.pause(self._clock.now())
+            self._timer = asyncio.get_running_loop().call_later(max(pause, _LEAST_WAIT) if pause else 0.0, self._ring)
 
     def _ring(self) -> None:
         loop = asyncio.get_running_loop()

@@ -11,10 +11,27 @@ from interlock import AgentContext, App, Escalate, Never, WorkflowContext
 from interlock.orchestrator import admission, parking
 from interlock.orchestrator.parking import ParkingPace
 from interlock.schemas import entries as e
+from interlock.schemas.alarms import LOOK_SECONDS
 from interlock.schemas.canonical import encode
 from interlock.schemas.errors import LedgerDamaged, Overloaded
 from interlock.schemas.frames import CallEnded, Replied
 from interlock.testing.simulation import Simulation, simulate
+from interlock.testing.virtual_time import VirtualClock
+
+
+def test_a_clock_that_is_wrong_when_somebody_is_due_keeps_nobody_waiting_by_its_error() -> None:
+    async def main(sim: Simulation) -> None:
+        began = asyncio.get_running_loop().time()
+        task = await parked(sim, "sleep")
+        await asyncio.sleep(began + 595 - asyncio.get_running_loop().time())
+        assert isinstance(sim.clock, VirtualClock)
+        sim.clock._start -= 3_600_000_000
+        await asyncio.sleep(10)
+        sim.clock._start += 3_600_000_000
+        await task.result()
+        assert asyncio.get_running_loop().time() - began < 1200 + 2 * LOOK_SECONDS
+
+    play(main)
 
 
 @pytest.mark.parametrize("why", ["the loop has other work", "they have not done theirs"])

@@ -123,6 +123,20 @@ def test_who_comes_again_before_anything_was_reserved_gets_the_limits_and_the_se
     run(main())
 
 
+def test_a_clock_that_was_wrong_for_a_moment_gives_nobody_an_hour_more() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.budgets.open("tsk_a", LIMITS, bench.clock.now())
+        await asyncio.sleep(59)
+        bench.clock._start -= 3_600_000_000
+        await asyncio.sleep(2)
+        bench.clock._start += 3_600_000_000
+        await asyncio.sleep(60)
+        assert [task for task, _ in bench.rung] == ["tsk_a"]
+
+    run(main())
+
+
 def test_the_clock_runs_while_the_supervisor_is_dead() -> None:
     async def main() -> None:
         bench = Bench()

@@ -44,6 +44,7 @@ class Disk:
         self.contents: dict[str, dict[bytes, bytes]] = {}
         self._by_task: dict[str, list[Entry]] = {}
         self._drawn = 0
+        self._pruned: set[str] = set()
 
     def random(self, size: int) -> bytes:
         """So many bytes that never came before."""
@@ -52,6 +53,10 @@ class Disk:
 
     def write(self, batch: Sealed) -> None:
         self.keys.update(batch.keys)
+        gone = (*batch.erased, *batch.pruned)
+        for task in gone:
+            self.contents.pop(task, None)
+        self._pruned.update(batch.pruned)
         for task, name, data in batch.contents:
             self.contents.setdefault(task, {}).setdefault(name, data)
         for entry in batch.opened:
@@ -59,11 +64,9 @@ class Disk:
             self._by_task.setdefault(entry.task, []).append(entry)
             if entry.kind in PROJECTED:
                 self.tables.fold(entry)
-        for task in (*batch.erased, *batch.pruned):
-            self.contents.pop(task, None)
         for task in batch.erased:
             self.keys[task] = NO_SECRET
-        for task in (*batch.erased, *batch.pruned):
+        for task in {*gone, *(row.task for row in batch.contents if row.task in self._pruned)}:  # the same pieces may be there again
             opened = self._by_task[task] = self.opener().all(self._by_task[task])
             for entry in opened:
                 self.log[entry.seq - 1] = entry

@@ -169,12 +169,12 @@ class LedgerDatabase:
                 self._changed = self._rows.fold(entries)
             _insert(db, "entries", Stored, batch.entries)
             _insert(db, KEYS[0], KeyRow, batch.keys)
-            _insert(db, CONTENTS[0], ContentRow, batch.contents, CONTENTS[1])
-            _put(db, self._changed)
             for task in batch.erased:
                 db.execute(_sql(DESTROY_KEY), (NO_SECRET, task))
             for task in (*batch.erased, *batch.pruned):
                 db.execute(_sql(DELETE_CONTENTS), (task,))
+            _insert(db, CONTENTS[0], ContentRow, batch.contents, CONTENTS[1])
+            _put(db, self._changed)
 
     def _check_epoch(self, found: list[Any]) -> None:
         ((epoch,),) = found

@@ -42,8 +42,8 @@ class Stored(NamedTuple):
 
 
 class Sealed(NamedTuple):
-    """A batch as it is to be stored. `opened` are those of its entries that may change a row, to be read; `keys` are new; what is left of
-    `erased` tasks is to be destroyed, and what is kept by name of `pruned` ones deleted."""
+    """A batch as it is to be stored. `opened` are those of its entries that may change a row, to be read; `keys` are new. First the keys of
+    `erased` tasks are to be destroyed, and what is kept by name of them and of `pruned` ones deleted: `contents` came after that."""
 
     entries: list[Stored]
     opened: list[Entry]
@@ -117,6 +117,9 @@ class Sealer:
         return cipher.seal(content, self._nonce.to_bytes(12))
 
     def _note_end(self, task: str, kind: str, sealed: Sealed) -> None:
+        """What came before it is gone with all that was stored: neither is it stored, nor taken for stored."""
+        sealed.contents[:] = [row for row in sealed.contents if row.task != task]
+        self._contents = Contents()
         if kind == TaskErased.KIND:
             self._ciphers[task] = None
             sealed.erased.append(task)

@@ -110,14 +110,14 @@ class LedgerFile:
                 raise StaleEpoch(epoch=self._epoch, current=epoch)
             self._insert("entries", batch.entries)
             self._insert(KEYS[0], batch.keys)
-            self._insert(CONTENTS[0], batch.contents, CONTENTS[1])
-            if self._changed is None:
-                self._changed = self._project(batch)
-            self._put(self._changed)
             for task in batch.erased:
                 self._db.execute(DESTROY_KEY, (NO_SECRET, task))
             for task in (*batch.erased, *batch.pruned):
                 self._db.execute(DELETE_CONTENTS, (task,))
+            self._insert(CONTENTS[0], batch.contents, CONTENTS[1])
+            if self._changed is None:
+                self._changed = self._project(batch)
+            self._put(self._changed)
             self._db.execute("COMMIT")
         except sqlite3.Error as problem:
             raise self._refused(problem) from problem

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from interlock.orchestrator.ledger.memory import Disk, MemoryLedger
@@ -107,6 +107,15 @@ def _said(entry: e.Entry) -> tuple[Any, ...]:
     return entry.seq, entry.epoch, entry.at, entry.task, entry.kind, entry.open()
 
 
+def _around_a_prune(*between: str) -> list[Any]:
+    """Calls before and after it, the same and others."""
+    calls = [("tsk_a", _called(number)) for number in (1, 2)]
+    return [*calls, *between, ("tsk_a", e.ContentPruned("ann", 184)), calls[0], *between, ("tsk_a", _called(0))]
+
+
+@example(_around_a_prune())
+@example(_around_a_prune("flush"))
+@example(_around_a_prune("reopen"))
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
 def test_rows_equal_the_fold_of_the_entries_and_both_stores_agree(steps: list[Any]) -> None:

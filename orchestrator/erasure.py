@@ -6,6 +6,7 @@ says so without it being done. A task that is live keeps all that it needs.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from interlock.orchestrator.ledger.reader import Reads
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
 
 Wire = dict[str, Any]
+
+CLEAN_SECONDS, _LOOK_SECONDS = 3.0, 0.02
+"""How long who erases waits for the traces to go."""
 
 _DAY = 86_400_000_000
 _AT_ONCE = 20
@@ -47,12 +51,20 @@ class Erasure:
                 with engine.admission.closed_to(task):
                     engine.record(None, e.TaskErased(by, why), task_id=task)
                     await engine.durable()
+                await self._cleaned()
                 entries = self._reads.entries(task)
         erased = erased_by(entries)
         assert erased is not None
         fact, at = erased
         plain = sum(is_plain(entry) for entry in entries)
         return {"task": task, "at": rfc3339(at), "by": fact.by, "why": fact.why, "plain": plain, "traces": engine.store.traces}
+
+    async def _cleaned(self) -> None:
+        """The store has removed the traces, where nobody is in its way."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLEAN_SECONDS):
+                while self._engine.store.traces:  # noqa: ASYNC110 - the writer's thread announces nothing
+                    await asyncio.sleep(_LOOK_SECONDS)
 
     async def _known(self, task: str) -> None:
         """Nobody is coming in under this id, and all that there is of it can be read."""

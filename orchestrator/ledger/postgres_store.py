@@ -36,6 +36,9 @@ from interlock.tools import postgres
 SCHEMA = "interlock_ledger"
 _TASKS = "SELECT * FROM tasks WHERE task = ANY(%s)"
 _ITEMS = "SELECT * FROM inbox WHERE task = ANY(%s) AND decision = ''"
+_READING = b"""
+SELECT FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid() LIMIT 1
+"""
 WRITER = "interlock ledger"
 """The name of the writing connection, and what it begins with once its epoch is in it."""
 
@@ -121,13 +124,16 @@ class LedgerDatabase:
                 self._write(self._db, batch)
         self._last = (batch.entries[-1][0], batch.entries[-1][6])
         self._changed = None
-        self.traces = self.traces or bool(batch.erased or batch.pruned)
+        self.traces = self.traces or bool(batch.erased)
 
     def clean(self) -> None:
-        """Write those tables anew that have had what was destroyed, if nobody reads them right now: else old rows stay in their files."""
+        """Write the keys anew, if nobody reads right now: a row that is only dead stays in its file, and one that somebody who began before
+        may still see is copied."""
         with self._errors():
             db = self._connected()
-            db.execute("SET lock_timeout = '200ms'")
+            if db.execute(_READING).fetchall():
+                return
+            db.execute("SET lock_timeout = '50ms'")
             with suppress(psycopg.errors.LockNotAvailable):
                 db.execute("VACUUM (FULL) keys")
                 self.traces = False

@@ -85,6 +85,7 @@ class ThreadedLedger(Writer):
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._woken = False
         self._closed = threading.Event()
+        self._next_cleaning = 0.0
         self._committing: _Commit | None = None
         self._since = (0.0, 0)  # when that began, by both clocks: asked for only where it stalls
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
@@ -160,7 +161,9 @@ class ThreadedLedger(Writer):
             self._wake.get(timeout=_CLEAN_SECONDS if self._store.traces else None)
 
     def _clean(self) -> None:
-        if self._store.traces and not self._closed.is_set():
+        """After what it concerns was acknowledged, and then now and then: it may have to wait, and others wait for this thread."""
+        if self._store.traces and not self._closed.is_set() and time.monotonic() >= self._next_cleaning:
+            self._next_cleaning = time.monotonic() + _CLEAN_SECONDS
             with suppress(StorePaused):
                 self._store.clean()
 
@@ -170,7 +173,8 @@ class ThreadedLedger(Writer):
         if sealed is not None:
             if self.keeper is not None:
                 self.keeper.committed([stored[-1] for stored in sealed.entries])
-            self._clean()
+            if sealed.erased:
+                self._next_cleaning = 0.0
             told = sealed.opened if self._on_durable is not None else ()
             self._loop.call_soon_threadsafe(self._settled, batch[-1][0], told)
 

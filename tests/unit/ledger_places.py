@@ -33,6 +33,13 @@ def unexpected(failure: InterlockError) -> None:
     raise AssertionError(failure)
 
 
+async def cleaned(ledger: Writer) -> None:
+    """Wait until the writer's thread has removed what was destroyed, in its own time."""
+    async with asyncio.timeout(20):
+        while ledger.traces:  # noqa: ASYNC110 - it announces nothing
+            await asyncio.sleep(0.01)
+
+
 class Place(Protocol):
     """Where a ledger is kept, however often it is opened."""
 

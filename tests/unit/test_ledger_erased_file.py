@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ledger_places import Ticking, unexpected
+from ledger_places import Ticking, cleaned, unexpected
 from test_ledger_content import OTHER, SECRET, TASK, called, story
 
 from interlock.orchestrator.ledger.cipher import NO_SECRET
@@ -56,7 +56,7 @@ def test_an_erased_key_and_what_it_kept_are_in_no_file_any_more(tmp_path: Path) 
         assert all(piece in on_disk(path) for piece in (secret, *kept))
         ledger.append(TASK, e.TaskErased("ann", "asked to"))
         await ledger.flush()
-        assert not ledger.traces
+        await cleaned(ledger)
         assert not [piece for piece in (secret, *kept) if piece in on_disk(path)]
         ledger.append(TASK, called(9, [SECRET], SECRET))
         await ledger.close()
@@ -105,9 +105,7 @@ def test_traces_that_a_reader_keeps_go_when_it_has_read(tmp_path: Path, monkeypa
             await ledger.flush()
             assert ledger.stalled is None, "nobody waits for that reader"
             assert ledger.traces
-        async with asyncio.timeout(10):
-            while ledger.traces:  # noqa: ASYNC110 - the writer thread looks in its own time
-                await asyncio.sleep(0.01)
+        await cleaned(ledger)
         assert secret not in on_disk(path)
         await ledger.close()
 
@@ -218,9 +216,7 @@ def test_what_a_crash_after_an_erasure_left_in_the_log_goes_when_the_ledger_is_o
         assert secret in on_disk(path)
         monkeypatch.undo()
         heir = opened(path)
-        async with asyncio.timeout(10):
-            while heir.traces:  # noqa: ASYNC110 - the writer thread looks in its own time
-                await asyncio.sleep(0.01)
+        await cleaned(heir)
         assert secret not in on_disk(path)
         await heir.close()
         dead.abandon()

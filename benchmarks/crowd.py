@@ -1,11 +1,14 @@
 """What the benchmarks about many tasks share: submitting a crowd, a look at the processes of the bus, and the death of its orchestrator."""
 
 import asyncio
+import json
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -17,6 +20,15 @@ from interlock.schemas.places import LEDGER_FILE
 
 AT_ONCE, PATIENCE = 400, 900
 ORCHESTRATOR = "OrchestratorActor"
+
+
+def published(measure: Callable[[int], Coroutine[Any, Any, dict[str, Any]]], tasks: int, file: Path) -> dict[str, Any]:
+    """Measure with so many tasks, or as many as the command line says; print the figures and write them down."""
+    results = asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else tasks))
+    text = json.dumps(results, indent=2)
+    file.write_text(text + "\n")
+    print(text)
+    return results
 
 
 async def submit(bus: AsyncBus, tasks: int, how: Callable[[int], str]) -> float:

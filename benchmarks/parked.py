@@ -4,7 +4,6 @@ the orchestrator is ended with SIGKILL. 100,000 take some minutes.
 """
 
 import asyncio
-import json
 import sys
 import time
 from pathlib import Path
@@ -60,9 +59,7 @@ async def _answer_one(bus: AsyncBus) -> float:
 
 
 def main() -> int:
-    results = asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else TASKS))
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    print(json.dumps(results, indent=2))
+    results = crowd.published(measure, TASKS, RESULTS)
     if results["added_mb"] > MOST_MB:
         print(f"Above the mark: parked tasks, {TASKS:,} of them, shall add at most {MOST_MB:g} MB.", file=sys.stderr)
         return 1

@@ -198,6 +198,7 @@ class Engine:
         """Stop at once and for ever, as a crash would: nothing is sent, nothing is recorded, nobody is told."""
         self.detached = True
         self.timers.cancel_all()
+        self.admission.detach()
         self.peers.detach()
 
     # --- recording -----------------------------------------------------------------------------------------------------------

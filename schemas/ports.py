@@ -52,11 +52,11 @@ class Stall(NamedTuple):
     why: str
 
 
-def stall_to_wire(stalled: Stall | None) -> dict[str, str]:
-    """As a status shows it."""
+def stall_to_wire(stalled: Stall | None, state: str = "stalled") -> dict[str, str]:
+    """As a status shows it; `state` where it is less than a stall."""
     if stalled is None:
         return {"state": "ok", "since": "", "problem": ""}
-    return {"state": "stalled", "since": rfc3339(stalled.since), "problem": stalled.why}
+    return {"state": state, "since": rfc3339(stalled.since), "problem": stalled.why}
 
 
 class Deed(Protocol):

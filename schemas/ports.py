@@ -185,8 +185,8 @@ class Budgets(Protocol):
     async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
         """What is remembered of that: the tokens of the answer, and those that were allowed."""
 
-    async def called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
-        """Model calls (`effect#number`) that are reserved and not settled at other gateways than these, and at which."""
+    async def called_at(self, task: str, call: str) -> list[str]:
+        """The gateways that have reserved for this model call (`effect#number`) of a task, settled or not."""
 
     async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         """Close what orchestrators before this epoch have opened, but for these tasks and those that an order stands against."""

@@ -83,9 +83,13 @@ class ClusterBackend:
         rows: list[Wire] = await self._call("tasks", limit, state)
         return rows
 
-    async def inbox(self, open_only: bool) -> list[Wire]:
-        rows: list[Wire] = await self._call("inbox", open_only)
+    async def inbox(self, open_only: bool, limit: int, after: str, kind: str, task: str) -> list[Wire]:
+        rows: list[Wire] = await self._call("inbox", open_only, limit, after, kind, task)
         return rows
+
+    async def inbox_count(self, open_only: bool, after: str, kind: str) -> int:
+        count: int = await self._call("inbox_count", open_only, after, kind)
+        return count
 
     async def decide(self, item: str, approve: bool, by: str, note: str) -> None:
         await self._call("decide", item, approve, by, note)

@@ -71,8 +71,11 @@ class Reads(Protocol):
     def parked(self) -> list[Entry]:
         """The last entries of those live tasks that are parked, oldest first: each is a `task.parked`."""
 
-    def inbox(self, open_only: bool = True) -> list[ItemShown]:
-        """What waits for a human, or all that ever did, oldest first."""
+    def inbox(self, open_only: bool = True, limit: int = 100, *, kind: str = "", task: str = "", after: int = 0) -> list[ItemShown]:
+        """What waits for a human, or all that ever did, whoever waits longest first; of one kind or task, or asked after entry `after`."""
+
+    def inbox_count(self, open_only: bool = True, *, kind: str = "", after: int = 0) -> int:
+        """How many there are of them."""
 
     def item(self, id: str) -> ItemShown | None: ...
 
@@ -130,9 +133,14 @@ class SqlReader:
     def parked(self) -> list[Entry]:
         return [Entry(*row) for row in self.all(_PARKED, TaskParked.KIND)]
 
-    def inbox(self, open_only: bool = True) -> list[ItemShown]:
-        which = "WHERE decision = ''" if open_only else ""
-        return items_shown([InboxRow(*row) for row in self.all(f"SELECT * FROM inbox {which} ORDER BY seq")], self._facts)
+    def inbox(self, open_only: bool = True, limit: int = 100, *, kind: str = "", task: str = "", after: int = 0) -> list[ItemShown]:
+        which, values = _of_inbox(open_only, kind, task, after)
+        found = self.all(f"SELECT * FROM inbox WHERE {which} ORDER BY seq LIMIT ?", *values, limit)
+        return items_shown([InboxRow(*row) for row in found], self._facts)
+
+    def inbox_count(self, open_only: bool = True, *, kind: str = "", after: int = 0) -> int:
+        which, values = _of_inbox(open_only, kind, "", after)
+        return int(self.all(f"SELECT count(*) FROM inbox WHERE {which}", *values)[0][0])
 
     def item(self, id: str) -> ItemShown | None:
         found = self.all("SELECT * FROM inbox WHERE item = ?", id)
@@ -247,6 +255,12 @@ class SqlReader:
 
     def close(self) -> None:
         raise NotImplementedError
+
+
+def _of_inbox(open_only: bool, kind: str, task: str, after: int) -> tuple[str, list[Any]]:
+    """The condition on rows of the inbox, and its values."""
+    wanted = {"seq > ?": after} | ({"kind = ?": kind} if kind else {}) | ({"task = ?": task} if task else {})
+    return " AND ".join(["decision = ''"] * open_only + [*wanted]), [*wanted.values()]
 
 
 def _by_many(those: Sequence[T]) -> Iterator[list[T | None]]:

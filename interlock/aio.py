@@ -165,7 +165,8 @@ class AsyncBus:
     async def prune(self, *, days: int = RETENTION_DAYS, dry_run: bool = False, by: str | None = None) -> Wire:
         """Delete what model calls said of tasks that ended more than `days` ago, 30 at least; with `dry_run` only count it.
 
-        Durable on return. Returns `tasks`, `pieces` and `bytes`. What tasks said otherwise stays, and so does the record of calls: when,
+        Durable on return. Returns `tasks`, `pieces` and `bytes`, and as of `Task.erase` whether there are `traces`; in a PostgreSQL they go
+        when their room is `reused`. What tasks said otherwise stays, and so does the record of calls: when,
         which model, at what cost. Raises `RetentionTooShort`.
         """
         return await self._backend.prune(days, clean(by or principal()), dry_run)

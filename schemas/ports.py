@@ -99,6 +99,9 @@ class Store(Protocol):
     def traces(self) -> bool:
         """Whether what was erased can still be found in the store's files by who searches them; it passes by itself."""
 
+    def free_room(self) -> bool:
+        """See to it that the room of what was pruned is soon used again. Whether what was pruned lies there until it is."""
+
     def append(self, task: str, fact: Fact, then: Callable[[], None] | None = None) -> int:
         """Put one entry at the end and return its time (microseconds); `then` runs on the event loop, in order, once it is durable."""
 

@@ -1,5 +1,6 @@
 """The ledger in a PostgreSQL database: the store, and the reader that answers from it beside a running bus."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from interlock.orchestrator.ledger.covers import CoveredRow, uncovered
 from interlock.orchestrator.ledger.keeper import Keeper
 from interlock.orchestrator.ledger.postgres_store import SCHEMA, LedgerDatabase, open_database
 from interlock.orchestrator.ledger.reader import SqlReader
+from interlock.orchestrator.ledger.room import Room
 from interlock.orchestrator.ledger.threaded import ThreadedLedger
 from interlock.schemas.entries import Entry
 from interlock.schemas.errors import InterlockError, NoLedger, StoreAway
@@ -45,7 +47,16 @@ class PostgresLedger(ThreadedLedger):
         with ExitStack() as opened:
             self._reads = opened.enter_context(closing(DatabaseReader(where)))
             super().__init__(str(where), clock, self._reads, LedgerDatabase(where), on_failure, on_durable, keeper)
+            self.room = Room(where, SCHEMA)
             opened.pop_all()
+
+    def free_room(self) -> bool:
+        self.room.free()
+        return True
+
+    async def _release(self) -> None:
+        await asyncio.to_thread(self.room.close)
+        await super()._release()
 
     def health(self) -> Stall | None:
         since, why = self._reads.trouble

@@ -222,6 +222,55 @@ def test_a_transaction_of_somebody_else_delays_no_cleaning(where: Database) -> N
     asyncio.run(main())
 
 
+def test_the_room_of_what_was_pruned_is_free_again(where: Database) -> None:
+    """At the end of a table's file it leaves the file; elsewhere the next rows overwrite it."""
+
+    async def main() -> None:
+        ledger = opened(where)
+        await told(ledger, TASK)
+        ((piece,),) = sql(where, "SELECT data FROM contents ORDER BY length(data) DESC LIMIT 1")
+        assert in_tables(where, bytes(piece)) == [piece]
+        ledger.append(TASK, e.ContentPruned("ann", 184))
+        await ledger.flush()
+        async with asyncio.timeout(20):
+            while sql(where, "SELECT pg_relation_size('contents')") != [(0,)]:
+                assert ledger.free_room()
+                await asyncio.sleep(0.01)
+        assert in_tables(where, bytes(piece)) == []
+        await ledger.close()
+        assert not ledger.room.busy
+
+    asyncio.run(main())
+    assert verified(where) == 13
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_nobody_waits_for_the_room(where: Database, away: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A table that somebody has locked would keep it waiting for ever, and a server may go."""
+
+    async def main() -> None:
+        ledger = opened(where)
+        with psycopg.connect(where.url) as other:
+            other.execute("LOCK TABLE interlock_ledger.contents")
+            ledger.free_room()
+            ledger.free_room()
+            waits = "SELECT pid FROM pg_stat_activity WHERE application_name = 'interlock room' AND wait_event = 'relation'"
+            async with asyncio.timeout(20):
+                while not sql(where, waits):  # noqa: ASYNC110 - a server announces nothing
+                    await asyncio.sleep(0.01)
+                if away:
+                    sql(where, f"SELECT pg_terminate_backend(pid) FROM ({waits}) AS found")
+                    while ledger.room.busy:  # noqa: ASYNC110 - nor does its thread
+                        await asyncio.sleep(0.01)
+            await ledger.close()
+        assert not ledger.room.busy
+        ledger.free_room()
+        assert not ledger.room.busy
+
+    asyncio.run(main())
+    assert ("the server frees it later" in caplog.text) == away
+
+
 def test_keys_from_before_there_were_covers_are_put_under_them(postgres_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     where = postgres_server.database()
     with monkeypatch.context() as before:

@@ -211,7 +211,7 @@ class Driver:
         """Ask what waits for a human, and answer after so many seconds and once it has left memory; or `erase` it unanswered then."""
         task = await self.submit(order, "question")
         await asyncio.sleep(after)
-        while not erase and not await self._parked(task):
+        while not erase and not await self._parked(task):  # noqa: ASYNC110 - whom it asks may be away
             await asyncio.sleep(0.2)
         if erase:
             await self.erase(task)

@@ -98,8 +98,8 @@ class LocalBudgets:
     async def forfeit(self, task: str, id: str) -> Amounts:
         return await self._ask(lambda supervisor: supervisor.budgets.forfeit(task, id))
 
-    async def close(self, task: str) -> None:
-        await self._ask(lambda supervisor: supervisor.budgets.close(task))
+    async def close(self, tasks: Sequence[str]) -> None:
+        await self._ask(lambda supervisor: supervisor.budgets.close(tasks))
 
     async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
         await self._ask(lambda supervisor: supervisor.budgets.overran(endpoint, model, answered, allowed))
@@ -107,8 +107,8 @@ class LocalBudgets:
     async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
         return await self._ask(lambda supervisor: supervisor.budgets.overrun(endpoint, model))
 
-    async def called_at(self, task: str, call: str) -> list[str]:
-        return await self._ask(lambda supervisor: supervisor.budgets.called_at(task, call))
+    async def called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
+        return await self._ask(lambda supervisor: supervisor.budgets.called_elsewhere(gateways))
 
     async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         await self._ask(lambda supervisor: supervisor.budgets.close_forgotten(epoch, kept))

@@ -5,7 +5,7 @@ Nothing is promised before `task.accepted` is durable; a submit that is repeated
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -84,23 +84,26 @@ class Admission:
         self._coming: dict[str, asyncio.Future[None]] = {}
         self._checks: dict[str, tuple[Channel, asyncio.Future[EntryChecked | None]]] = {}
         self._closed: set[str] = set()  # ids that are just being erased
-        self._in_doubt: dict[str, asyncio.Task[None]] = {}  # refused ones whose budget may be open all the same, being closed
 
     async def submit(self, submissions: Sequence[Submission]) -> list[InterlockError | None]:
         """Accept tasks together, durably; per submission none, or why it is refused. A refusal of a known type is recorded."""
         answers: list[InterlockError | None] = [None] * len(submissions)
-        left = [*enumerate(submissions)]
+        left: list[tuple[int, Submission]] = []
+        for number, submission in enumerate(submissions):
+            if is_id("tsk", submission.id):
+                left.append((number, submission))
+            else:
+                answers[number] = BadTaskId(id=clean(repr(submission.id), 100))
         while left:
             again = []
             arrivals: list[_Arrival] = []
+            fresh = self._unheard_of(submission.id for _, submission in left)
             try:
                 for number, submission in left:
-                    if not is_id("tsk", submission.id):
-                        answers[number] = BadTaskId(id=clean(repr(submission.id), 100))
-                    elif submission.id in self._coming:
+                    if submission.id in self._coming:
                         again.append((number, submission))
                     else:
-                        answers[number] = self._arrive(number, submission, arrivals)
+                        answers[number] = self._arrive(number, submission, submission.id in fresh, arrivals)
             except BaseException:
                 self._settle(arrivals)
                 raise
@@ -111,11 +114,19 @@ class Admission:
             left = again
         return answers
 
-    def _arrive(self, number: int, submission: Submission, arrivals: "list[_Arrival]") -> InterlockError | None:
+    def _unheard_of(self, ids: Iterable[str]) -> set[str]:
+        """Those ids of which the ledger says nothing, looked up together; where that cannot be read each is looked up by itself."""
+        asked = [id for id in ids if id not in self._engine.tasks]
+        try:
+            return set(asked) - self._engine.store.entries_of(asked).keys() if len(asked) > 1 else set()
+        except InterlockError:
+            return set()
+
+    def _arrive(self, number: int, submission: Submission, fresh: bool, arrivals: "list[_Arrival]") -> InterlockError | None:
         """Add a submission to those that may come in, but for one whose task was accepted before; why it may not."""
         spec = None
         try:
-            if self._known(submission):
+            if self._known(submission, fresh):
                 return None
             self._engine.check_ledger()
             spec = self._spec(submission)
@@ -144,11 +155,10 @@ class Admission:
                     self._record(arrival)
                 except _REFUSALS as problem:
                     refused.append((arrival.number, self._refused(arrival.submission, problem, known_type=True)))
-                    if isinstance(problem, StorePaused):
-                        self._doubt(arrival.submission.id)
-                    elif error is None:
+                    if error is None:
                         in_vain.append(arrival.submission.id)
-            await asyncio.gather(*map(self._engine.budgets.close, in_vain))
+            if in_vain:
+                await self._engine.budgets.close(in_vain)
             if len(refused) < len(arrivals):
                 await self._engine.durable()
         finally:
@@ -168,25 +178,7 @@ class Admission:
 
     def _open_budget(self, arrival: "_Arrival") -> Awaitable[None]:
         engine = self._engine
-        if (closing := self._in_doubt.pop(arrival.submission.id, None)) is not None:
-            closing.cancel()  # what it has asked for comes before this
         return engine.budgets.open(arrival.submission.id, arrival.limits, engine.clock.now(), engine.store.epoch)
-
-    def _doubt(self, id: str) -> None:
-        """The journal may have kept a budget and failed to say so: it is closed as soon as the journal goes on, if no retry takes it
-        before."""
-        closing = self._in_doubt[id] = asyncio.ensure_future(self._close(id))
-        self._engine.background(closing)
-
-    def detach(self) -> None:
-        """This engine counts as dead: the next one closes what it has opened in vain."""
-        for closing in self._in_doubt.values():
-            closing.cancel()
-
-    async def _close(self, id: str) -> None:
-        await self._engine.budgets.close(id)
-        if self._in_doubt.get(id) is asyncio.current_task():
-            del self._in_doubt[id]
 
     def _refused(self, submission: Submission, error: Exception, *, known_type: bool) -> InterlockError:
         """What the driver is told; recorded where it was more than a wrong name."""
@@ -204,11 +196,12 @@ class Admission:
         # One that cannot be written down must not fail those beside it.
         return Refused(detail=f"This submit is nothing that can be recorded ({told(error)}). Nothing was started; correct it.")
 
-    def _known(self, submission: Submission) -> bool:
-        """Whether this task was accepted before; `TaskConflict` where it was another one, `Erased` where nobody can say."""
+    def _known(self, submission: Submission, fresh: bool) -> bool:
+        """Whether this task was accepted before; `TaskConflict` where it was another one, `Erased` where nobody can say. `fresh`: the
+        ledger is known to say nothing of it."""
         task = self._engine.tasks.get(submission.id)
         if task is None:
-            entries = self._engine.store.entries(submission.id)
+            entries = [] if fresh else self._engine.store.entries(submission.id)
             if submission.id in self._closed or any(entry.kind == e.TaskErased.KIND for entry in entries):
                 raise Erased(task=submission.id)
             if not entries:

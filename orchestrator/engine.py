@@ -92,6 +92,7 @@ class Engine:
         self._background: set[asyncio.Future[None]] = set()
         self._waiting: dict[str, list[Callable[[e.TaskEnded], None]]] = {}
         self._watching: dict[str, set[asyncio.Future[None]]] = {}
+        self._over: list[str] = []  # they have their outcome, and nobody has heard yet that their budgets may be closed
         self._receipts: set[str] = set()  # recorded and not durable yet
 
     # --- starting ------------------------------------------------------------------------------------------------------------
@@ -129,7 +130,7 @@ class Engine:
         for task in restored:
             self.attempt(task.id, self._resume_task, task)
         self.workflows.adopt_orphans()
-        self.calls.call_waiting()
+        self.background(self.calls.resume())
         self.parking.watch()
         # Budgets that an engine before this one could not close any more: it died right after it had given their tasks their outcome,
         # or before it had accepted them.
@@ -198,7 +199,6 @@ class Engine:
         """Stop at once and for ever, as a crash would: nothing is sent, nothing is recorded, nobody is told."""
         self.detached = True
         self.timers.cancel_all()
-        self.admission.detach()
         self.peers.detach()
 
     # --- recording -----------------------------------------------------------------------------------------------------------
@@ -304,12 +304,22 @@ class Engine:
     def _ended(self, task: TaskState, at: int) -> None:
         self.workflows.forget(task)
         self.tasks.pop(task.id, None)
-        self.background(self.budgets.close(task.id))
+        self._close_budget(task.id)
         assert task.ended is not None
         self._told(task.id, task.type, task.accepted, at, task.ended.outcome)
         for then in self._waiting.pop(task.id, ()):
             then(task.ended)
         self._notify(task.id)
+
+    def _close_budget(self, id: str) -> None:
+        """Together with those of all other tasks that end in this turn of the event loop."""
+        self._over.append(id)
+        if len(self._over) == 1:
+            self.background(self._close_budgets())
+
+    async def _close_budgets(self) -> None:
+        over, self._over = self._over, []
+        await self.budgets.close(over)
 
     async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
         """The supervisor's order: the task has its outcome, durably, when this returns true."""
@@ -321,7 +331,7 @@ class Engine:
             self.end(live, outcome, why if what == "budget" else f"{by} killed it: {why}")
         await self.durable()
         if live is None:
-            self.background(self.budgets.close(task))  # the orchestrator that gave it its outcome may have died before
+            self._close_budget(task)  # the orchestrator that gave it its outcome may have died before
         return True
 
     async def receipt(self, receipt: Receipt) -> None:

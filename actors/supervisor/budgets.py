@@ -74,8 +74,8 @@ class SupervisorBudgets:
         cost: dict[str, Amount] = await self._alone("forfeit", task, id)
         return cost
 
-    async def close(self, task: str) -> None:
-        await self._alone("close", task)
+    async def close(self, tasks: Sequence[str]) -> None:
+        await self._alone("close", tasks)
 
     async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
         await self._alone("overran", endpoint, model, answered, allowed)
@@ -83,9 +83,9 @@ class SupervisorBudgets:
     async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
         return self._overruns.get((endpoint, model))
 
-    async def called_at(self, task: str, call: str) -> list[str]:
-        gateways: list[str] = await self._alone("called_at", task, call)
-        return gateways
+    async def called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = await self._alone("called_elsewhere", gateways)
+        return found
 
     async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         await self._alone("close_forgotten", epoch, kept)
@@ -128,8 +128,8 @@ class SupervisorBudgets:
                 return self._overran(*args)
             case "overrun":
                 return self._overruns.get((args[0], args[1]))
-            case "called_at":
-                return self._called_at(*args)
+            case "called_elsewhere":
+                return self._called_elsewhere(*args)
             case "close_forgotten":
                 return self._close_forgotten(*args)
             case "used":
@@ -147,9 +147,10 @@ class SupervisorBudgets:
             self._unwatch(task)  # its seconds may count from another moment now
             self._watch(task)
 
-    def _close(self, task: str) -> None:
-        self._unwatch(task)
-        self._journal.stage(*self.meters.close(task))
+    def _close(self, tasks: Sequence[str]) -> None:
+        for task in tasks:
+            self._unwatch(task)
+            self._journal.stage(*self.meters.close(task))
 
     def _overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
         if (endpoint, model) not in self._overruns:
@@ -157,15 +158,14 @@ class SupervisorBudgets:
             self._journal.stage(Change("overrun", "", data))
             self._overruns[endpoint, model] = (answered, allowed)
 
-    def _called_at(self, task: str, call: str) -> list[str]:
-        held = (id.partition("@") for id in self.meters.held(task))
-        return list(dict.fromkeys(place.partition("/")[0] for name, _, place in held if name == call and place))
+    def _called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
+        known = frozenset(gateways)
+        held = ((call, place.partition("/")[0]) for call, _, place in (id.partition("@") for id in self.meters.unsettled()) if place)
+        return [(call, gateway) for call, gateway in held if gateway not in known]
 
     def _close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         known = frozenset(kept)
-        for task in self.meters.opened_before(epoch):
-            if task not in known:
-                self._close(task)
+        self._close([task for task in self.meters.opened_before(epoch) if task not in known])
 
     def _grant(self, reservation: Reservation) -> Grant:
         """There is an answer also for one that nobody can count: who hears none would not know what the others of his call hold."""

@@ -65,8 +65,8 @@ class RayBudgets:
         cost: Amounts = await self._patient("forfeit", task, id)
         return cost
 
-    async def close(self, task: str) -> None:
-        await self._patient("close", task)
+    async def close(self, tasks: Sequence[str]) -> None:
+        await self._patient("close", list(tasks))
 
     async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
         await self._patient("overran", endpoint, model, answered, allowed)
@@ -75,9 +75,8 @@ class RayBudgets:
         known = await self._patient("overrun", endpoint, model)
         return (known[0], known[1]) if known else None
 
-    async def called_at(self, task: str, call: str) -> list[str]:
-        gateways: list[str] = await self._patient("called_at", task, call)
-        return gateways
+    async def called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
+        return [(call, gateway) for call, gateway in await self._patient("called_elsewhere", list(gateways))]
 
     async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         await self._patient("close_forgotten", epoch, list(kept))

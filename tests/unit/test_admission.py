@@ -1,6 +1,7 @@
 """What a driver may send wrong is refused in a sentence, and refuses nobody else who submits at the same moment."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from interlock import App, AsyncBus, Message, Refused, WorkflowContext
 from interlock.orchestrator.admission import Submission
 from interlock.schemas.budget import asked_amounts
-from interlock.schemas.errors import BadDeclaration, InvalidMessage, TaskConflict
+from interlock.schemas.entries import Entry
+from interlock.schemas.errors import BadDeclaration, InvalidMessage, LedgerDamaged, TaskConflict
 from interlock.testing.simulation import Simulation, simulate
 
 
@@ -55,6 +57,27 @@ def test_a_name_that_is_none_is_refused_alone(id: Any) -> None:
         assert answers[1] is None
         assert await sim.bus.task("tsk_good").outcome() == "success"
         assert "task.refused" not in {entry.kind for entry in sim.store.reader.all_entries()}
+
+    simulate(main, app)
+
+
+def test_who_cannot_be_looked_up_together_is_looked_up_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is damaged of one task is no reason to refuse another."""
+
+    async def main(sim: Simulation) -> None:
+        async def submit(n: int, *ids: str) -> list[Any]:
+            answers: list[Any] = await sim.ask("submit", [Submission(id, "w", "", b'{"n":%d}' % n, {}, "ann") for id in ids])
+            return [answer and answer["code"] for answer in answers]
+
+        assert await submit(1, "tsk_a", "tsk_b") == [None, None]
+        assert await sim.bus.task("tsk_a").outcome() == await sim.bus.task("tsk_b").outcome() == "success"
+        assert await submit(2, "tsk_a", "tsk_c") == ["task_conflict", None]
+
+        def damaged(tasks: Sequence[str]) -> dict[str, list[Entry]]:
+            raise LedgerDamaged(seq=1, problem="somebody changed it")
+
+        monkeypatch.setattr(sim.store.reader, "entries_of", damaged)
+        assert await submit(2, "tsk_b", "tsk_d") == ["task_conflict", None]
 
     simulate(main, app)
 

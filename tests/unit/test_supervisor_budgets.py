@@ -179,7 +179,7 @@ def test_a_closed_task_is_not_rung() -> None:
     async def main() -> None:
         bench = Bench()
         await bench.budgets.open("tsk_a", LIMITS, bench.clock.now())
-        await bench.budgets.close("tsk_a")
+        await bench.budgets.close(["tsk_a"])
         await asyncio.sleep(100)
         assert bench.rung == []
 

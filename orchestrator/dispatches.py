@@ -14,7 +14,7 @@ from interlock.orchestrator.router import Pool, fits
 from interlock.orchestrator.state import DispatchState, TaskState
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import Fragment, decode, encode
-from interlock.schemas.envelope import Envelope, joined
+from interlock.schemas.envelope import Envelope, head_of, joined
 from interlock.schemas.errors import AgentFailed, InterlockError, Refused, StaleAttempt
 from interlock.schemas.frames import Command, Dispatch, DispatchFailure, Drop, LetGo, Replied
 from interlock.schemas.ids import derived, traceparent
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
 
 RESTARTED = "the orchestrator was started again"
-
-_LAST_WORDS = (e.MessageReceived.KIND, e.DispatchFailed.KIND, e.ReplyRefused.KIND)
 
 
 class Dispatches:
@@ -59,24 +57,23 @@ class Dispatches:
     def _record_sent(self, task: TaskState, command: Command, agent: str, label: Label) -> DispatchState:
         engine = self._engine
         id, attempt = derived("dsp", task.id, command.n), engine.next_attempt()
-        head = Envelope(
+        head = head_of(
+            ContractRef(command.name, command.version),
             id=id,
             source=f"/workflows/{task.type}",
-            contract=ContractRef(command.name, command.version),
             subject=task.id,
             time=rfc3339(engine.clock.now()),
-            data=command.data,
             traceparent=traceparent(task.id),
             correlationid=id,
             causationid=task.id,
             label=label.encode(),
             attempt=attempt,
             deadline=engine.deadline_of(task),
-        ).head()
+        )
         fact = e.MessageSent(command.n, id, attempt, agent, command.returns, label.encode(), Fragment(joined(head, command.data)))
         engine.record(task, fact)
         dispatch = self.live[id] = task.dispatches[id]
-        dispatch.head, dispatch.data, dispatch.envelope, dispatch.ours = head, command.data, None, True
+        dispatch.head, dispatch.data, dispatch.envelope = head, command.data, None
         return dispatch
 
     def _place(self, pool: Pool, dispatch: DispatchState) -> None:
@@ -158,7 +155,7 @@ class Dispatches:
         return None
 
     def replied(self, replica: Channel, frame: Replied) -> None:
-        dispatch = self._finish(replica, frame)
+        dispatch = self._finish(replica, frame.dispatch, frame.attempt)
         if dispatch is None:
             return
         task, contract = self._engine.tasks[dispatch.task], ContractRef(frame.contract, frame.version)
@@ -204,22 +201,22 @@ class Dispatches:
         return label
 
     def _reply_envelope(self, task: TaskState, dispatch: DispatchState, contract: ContractRef, data: bytes, label: Label) -> bytes:
-        return Envelope(
+        head = head_of(
+            contract,
             id=f"{dispatch.id}-reply",
             source=f"/agents/{dispatch.agent}",
-            contract=contract,
             subject=task.id,
             time=rfc3339(self._engine.clock.now()),
-            data=data,
             traceparent=traceparent(task.id, dispatch.attempt),
             correlationid=dispatch.id,
             causationid=dispatch.id,
             label=label.encode(),
             attempt=dispatch.attempt,
-        ).encode()
+        )
+        return joined(head, data)
 
     def failed(self, replica: Channel, frame: DispatchFailure) -> None:
-        dispatch = self._finish(replica, frame)
+        dispatch = self._finish(replica, frame.dispatch, frame.attempt)
         if dispatch is not None:
             self._fail_wire(dispatch, decode(frame.error))
 
@@ -242,10 +239,9 @@ class Dispatches:
 
         at = engine.record(task, fact, deliver)
 
-    def _finish(self, replica: Channel, frame: Replied | DispatchFailure) -> DispatchState | None:
+    def _finish(self, replica: Channel, id: str, attempt: str) -> DispatchState | None:
         """The dispatch that this replica has just finished, none (and a record of it) where it is not the current one. One that was
         finished before this orchestrator came is nobody's, and no less finished."""
-        id, attempt = frame.dispatch, frame.attempt
         dispatch = self.live.get(id)
         if dispatch is None and self._engine.parking.fetch_owner(id) is not None:
             dispatch = self.live.get(id)
@@ -255,21 +251,11 @@ class Dispatches:
             return dispatch
         if self._released.pop((id, attempt), None) is replica:
             self._free(replica)
-        if not self._is_known(frame):
-            current = dispatch.attempt if dispatch is not None else "none: it has ended"
-            error = StaleAttempt(attempt=attempt, dispatch=id, current=current).to_wire()
-            self._engine.record(self._engine.tasks.get(frame.task), e.ReplyRefused(id, attempt, error), task_id=frame.task)
+        current = dispatch.attempt if dispatch is not None else "none: it has ended"
+        error = StaleAttempt(attempt=attempt, dispatch=id, current=current).to_wire()
+        task = self._engine.tasks.get(dispatch.task) if dispatch is not None else None
+        self._engine.record(task, e.ReplyRefused(id, attempt, error))
         return None
-
-    def _is_known(self, frame: Replied | DispatchFailure) -> bool:
-        """Whether an earlier orchestrator recorded this word, taken or refused, and the replica has not heard since that it is durable."""
-        if frame.attempt.startswith(f"{self._engine.store.epoch}-"):
-            return False
-        return any(
-            fact.attempt == frame.attempt and fact.dispatch == frame.dispatch
-            for entry in self._engine.store.entries(frame.task)
-            if entry.kind in _LAST_WORDS and isinstance(fact := entry.open(), e.MessageReceived | e.DispatchFailed | e.ReplyRefused)
-        )
 
     def is_letting_go(self, id: str, attempt: str) -> bool:
         """Whether a replica was told to let go of this attempt, and has not said yet that nothing of it runs any more."""

@@ -15,7 +15,7 @@ from interlock.schemas import entries as e
 from interlock.schemas.canonical import decode
 from interlock.schemas.errors import InterlockError
 from interlock.schemas.frames import Command, Commands, Forget, Happened, Start, untagged
-from interlock.schemas.record import Outcome, State
+from interlock.schemas.record import Outcome
 from interlock.schemas.times import after
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Workflows:
             return
         for wire in frame.commands:
             self._carry_out(task, untagged(wire))
-            if task.state is State.ENDED:
+            if task.ended is not None:
                 return
 
     def _diverged(self, task: TaskState, runner: Channel, error: dict[str, Any]) -> None:

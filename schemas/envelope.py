@@ -5,12 +5,13 @@ bytes and stays bytes: `encode` embeds them, nothing is encoded twice.
 """
 
 from functools import lru_cache
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, NotRequired, Self, TypedDict, Unpack
 
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.specs import ContractRef
 
 _SCHEMA_PREFIX = "interlock:"
+_OPTIONAL = ("attempt", "deadline")
 
 
 class Envelope(NamedTuple):
@@ -31,25 +32,19 @@ class Envelope(NamedTuple):
 
     def head(self) -> bytes:
         """The attributes alone, as JSON: what travels beside the data in CloudEvents' binary mode."""
-        head = {
-            "specversion": "1.0",
-            "id": self.id,
-            "source": self.source,
-            "type": self.contract.name,
-            "subject": self.subject,
-            "time": self.time,
-            "datacontenttype": "application/json",
-            "dataschema": f"{_SCHEMA_PREFIX}{self.contract.name}:{self.contract.version}",
-            "traceparent": self.traceparent,
-            "correlationid": self.correlationid,
-            "causationid": self.causationid,
-            "label": self.label,
-        }
-        if self.attempt:
-            head["attempt"] = self.attempt
-        if self.deadline:
-            head["deadline"] = self.deadline
-        return encode(head)
+        return head_of(
+            self.contract,
+            id=self.id,
+            source=self.source,
+            subject=self.subject,
+            time=self.time,
+            traceparent=self.traceparent,
+            correlationid=self.correlationid,
+            causationid=self.causationid,
+            label=self.label,
+            attempt=self.attempt,
+            deadline=self.deadline,
+        )
 
     def encode(self) -> bytes:
         """The CloudEvents JSON object, one line of UTF-8."""
@@ -91,6 +86,36 @@ class Envelope(NamedTuple):
 def _contract_in(dataschema: str) -> ContractRef:
     name, _, version = dataschema.removeprefix(_SCHEMA_PREFIX).partition(":")
     return ContractRef(name, version)
+
+
+class Attributes(TypedDict):
+    """What the head of an envelope says beside its contract; as in `Envelope`."""
+
+    id: str
+    source: str
+    subject: str
+    time: str
+    traceparent: str
+    correlationid: str
+    causationid: str
+    label: str
+    attempt: NotRequired[str]
+    deadline: NotRequired[str]
+
+
+def head_of(contract: ContractRef, **attributes: Unpack[Attributes]) -> bytes:
+    """The head of an envelope with these attributes, for who needs no more of it."""
+    head = {
+        **attributes,
+        "specversion": "1.0",
+        "type": contract.name,
+        "datacontenttype": "application/json",
+        "dataschema": f"{_SCHEMA_PREFIX}{contract.name}:{contract.version}",
+    }
+    for name in _OPTIONAL:
+        if not head.get(name, "there"):
+            del head[name]
+    return encode(head)
 
 
 def joined(head: bytes, data: bytes) -> bytes:

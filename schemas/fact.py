@@ -47,26 +47,33 @@ class Fact:
 
     def split(self) -> Parts:
         """It in the parts in which it is stored."""
-        if not self.CONTENT and not self.KEPT:
+        names, values, content_names, kept_names = _PLANS.get(type(self)) or _plan_of(type(self))
+        if values is None:
             return Parts(encode(self))
-        plan = _plan_of(type(self))
-        head, content, kept = dict(zip(plan.names, plan.values(self), strict=True)), {}, {}
-        for name in plan.content:
-            if head[name] is not None and head[name] != "":
-                content[name] = head.pop(name)
-        for name in plan.kept:
-            if head[name] is not None:
-                kept[name] = head.pop(name)
+        head, content, kept = dict(zip(names, values(self), strict=True)), {}, {}
+        for name in content_names:
+            value = getattr(self, name)
+            if value is None or value == "":
+                head[name] = value
+            else:
+                content[name] = value
+        for name in kept_names:
+            value = getattr(self, name)
+            if value is None:
+                head[name] = value
+            else:
+                kept[name] = value
         if isinstance(error := content.get("error"), dict):
             head["error"] = {"code": error.get("code", "error")}
         return Parts(encode(head), encode(content) if content else b"", kept)
 
 
 class _Plan(NamedTuple):
-    """How facts of a class are split: what is looked up once is not looked up for every entry."""
+    """How facts of a class are split: what is looked up once is not looked up for every entry. `names` are the fields of the head and
+    `values` reads them; it is none where all of them are."""
 
     names: tuple[str, ...]
-    values: Callable[[Any], tuple[Any, ...]]
+    values: Callable[[Any], tuple[Any, ...]] | None
     content: tuple[str, ...]
     kept: tuple[str, ...]
 
@@ -75,9 +82,12 @@ _PLANS: dict[type[Fact], _Plan] = {}
 
 
 def _plan_of(cls: type[Fact]) -> _Plan:
-    plan = _PLANS.get(cls)
-    if plan is None:
-        names = tuple(sorted(field.name for field in fields(cls)))
-        values = attrgetter(*names) if len(names) > 1 else lambda fact: (getattr(fact, names[0]),)
-        plan = _PLANS[cls] = _Plan(names, values, cls.CONTENT, cls.KEPT)
+    apart = {*cls.CONTENT, *cls.KEPT}
+    names = tuple(sorted(field.name for field in fields(cls) if field.name not in apart))
+    plan = _PLANS[cls] = _Plan(names, _reader(names) if apart else None, cls.CONTENT, cls.KEPT)
     return plan
+
+
+def _reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """What reads these attributes: `attrgetter` gives a bare value where there is one of them, and takes no less."""
+    return attrgetter(*names) if len(names) > 1 else lambda fact: tuple(getattr(fact, name) for name in names)

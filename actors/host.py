@@ -219,11 +219,11 @@ class Replica(Mailbox):
             declared = " or ".join(cls.__name__ for cls in self._definition.returns)
             raise InterlockError(detail=f"it returned {type(reply).__name__} where it declares {declared}")
         frame = work.frame
-        return Replied(frame.dispatch, frame.attempt, reply.contract, reply.contract_version, reply.encoded(), work.degraded)
+        return Replied(frame.dispatch, frame.attempt, reply.contract, reply.contract_version, reply.encoded(), work.degraded, frame.task)
 
     def _failure(self, work: Work, error: InterlockError) -> DispatchFailure:
         failed = AgentFailed(agent=work.frame.agent, contract=str(work.envelope.contract), problem=words_of(error), cause=error.code)
-        return DispatchFailure(work.frame.dispatch, work.frame.attempt, encode(failed.to_wire()))
+        return DispatchFailure(work.frame.dispatch, work.frame.attempt, encode(failed.to_wire()), work.frame.task)
 
     def _drop(self, frame: Drop) -> None:
         work = self._work.get(frame.attempt)

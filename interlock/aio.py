@@ -8,6 +8,7 @@ from interlock.app import App, Workflow
 from interlock.backend import Backend, Wire
 from interlock.gather import Gather
 from interlock.orchestrator.admission import Submission
+from interlock.orchestrator.letters import DEAD
 from interlock.schemas.budget import Budget, named_limits
 from interlock.schemas.bus_entries import RETENTION_DAYS
 from interlock.schemas.canonical import encode
@@ -46,9 +47,14 @@ class AsyncInbox:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    async def list(self, *, open_only: bool = True) -> list[Wire]:
-        """The items: `item`, `task`, `kind`, `to`, `text`, `details`, `asked_at`, `expires`, and once decided `decision`, `by`, `note`."""
-        return await self._backend.inbox(open_only)
+    async def list(self, *, open_only: bool = True, limit: int = 100, after: str = "", task: str = "") -> list[Wire]:
+        """The items, whoever waits longest first: `item`, `task`, `kind`, `to`, `text`, `details`, `asked_at`, `expires`, and once decided
+        `decision`, `by`, `note`. The next page is what comes `after` an item; `task` has those of one task only."""
+        return await self._backend.inbox(open_only, limit, after, "", task)
+
+    async def count(self, *, open_only: bool = True, after: str = "") -> int:
+        """How many there are, or how many come after an item."""
+        return await self._backend.inbox_count(open_only, after, "")
 
     async def approve(self, item: str, note: str = "", *, by: str | None = None) -> None:
         """Say yes to one act or question. Durable on return."""
@@ -65,9 +71,13 @@ class AsyncDead:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    async def list(self, *, open_only: bool = True) -> list[Wire]:
-        """Those that wait, or all; items as of `AsyncInbox.list`."""
-        return [item for item in await self._backend.inbox(open_only) if item["kind"] == "dead"]
+    async def list(self, *, open_only: bool = True, limit: int = 100, after: str = "") -> list[Wire]:
+        """Those that wait, or all; items and pages as of `AsyncInbox.list`."""
+        return await self._backend.inbox(open_only, limit, after, DEAD, "")
+
+    async def count(self, *, open_only: bool = True, after: str = "") -> int:
+        """How many there are, or how many come after one."""
+        return await self._backend.inbox_count(open_only, after, DEAD)
 
     async def show(self, item: str) -> Wire:
         """One of them whole: also the `message` as it was sent, and why each replica was lost (`losses`). Raises `UnknownLetter`."""
@@ -155,7 +165,8 @@ class AsyncBus:
     async def prune(self, *, days: int = RETENTION_DAYS, dry_run: bool = False, by: str | None = None) -> Wire:
         """Delete what model calls said of tasks that ended more than `days` ago, 30 at least; with `dry_run` only count it.
 
-        Durable on return. Returns `tasks`, `pieces` and `bytes`. What tasks said otherwise stays, and so does the record of calls: when,
+        Durable on return. Returns `tasks`, `pieces` and `bytes`, and as of `Task.erase` whether there are `traces`; in a PostgreSQL they go
+        when their room is `reused`. What tasks said otherwise stays, and so does the record of calls: when,
         which model, at what cost. Raises `RetentionTooShort`.
         """
         return await self._backend.prune(days, clean(by or principal()), dry_run)

@@ -43,7 +43,7 @@ from interlock.schemas.errors import (
     StorePaused,
 )
 from interlock.schemas.places import JOURNAL_FILE, Database
-from interlock.schemas.ports import Clock, Inquest, PeerGone, Processes, Stall
+from interlock.schemas.ports import Clock, Inquest, PeerGone, Processes, Stall, stall_to_wire
 from interlock.schemas.record import Receipt
 from interlock.schemas.specs import MODELS, RUNNERS
 from interlock.settings import ModelSettings
@@ -329,6 +329,12 @@ class Assembly:
             except PeerGone:
                 if not cell.gone:
                     raise
+
+    def journal_status(self) -> dict[str, str]:
+        """Whether the journal can be written, and in time."""
+        if self.journal_stalled is not None:
+            return stall_to_wire(self.journal_stalled)
+        return stall_to_wire(self.supervisor.slow, "slow")
 
     async def _leave(self, name: str) -> None:
         await self.ask_engine(lambda: self.engine.peers.leave(name))

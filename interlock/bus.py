@@ -136,9 +136,13 @@ class Inbox:
     def __init__(self, bus: AsyncBus, portal: Portal) -> None:
         self._inbox, self._portal = bus.inbox, portal
 
-    def list(self, *, open_only: bool = True) -> list[Wire]:
-        """The items that wait; see `AsyncInbox.list`."""
-        return self._portal.run(self._inbox.list(open_only=open_only))
+    def list(self, *, open_only: bool = True, limit: int = 100, after: str = "", task: str = "") -> list[Wire]:
+        """The items that wait, a page of them; see `AsyncInbox.list`."""
+        return self._portal.run(self._inbox.list(open_only=open_only, limit=limit, after=after, task=task))
+
+    def count(self, *, open_only: bool = True, after: str = "") -> int:
+        """How many there are, or how many come after an item."""
+        return self._portal.run(self._inbox.count(open_only=open_only, after=after))
 
     def approve(self, item: str, note: str = "", *, by: str | None = None) -> None:
         """Say yes to one act or question. Durable on return."""
@@ -155,9 +159,13 @@ class Dead:
     def __init__(self, bus: AsyncBus, portal: Portal) -> None:
         self._dead, self._portal = bus.dead, portal
 
-    def list(self, *, open_only: bool = True) -> list[Wire]:
-        """Those that wait for a decision, or all."""
-        return self._portal.run(self._dead.list(open_only=open_only))
+    def list(self, *, open_only: bool = True, limit: int = 100, after: str = "") -> list[Wire]:
+        """Those that wait for a decision, or all, a page of them; see `AsyncDead.list`."""
+        return self._portal.run(self._dead.list(open_only=open_only, limit=limit, after=after))
+
+    def count(self, *, open_only: bool = True, after: str = "") -> int:
+        """How many there are, or how many come after one."""
+        return self._portal.run(self._dead.count(open_only=open_only, after=after))
 
     def show(self, item: str) -> Wire:
         """One of them whole, with its message and why each replica was lost. Raises `UnknownLetter`."""

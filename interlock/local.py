@@ -20,7 +20,6 @@ from interlock.backend import Wire
 from interlock.bus import Bus
 from interlock.clock import SystemClock
 from interlock.schemas.places import ledger_in
-from interlock.schemas.ports import stall_to_wire
 from interlock.settings import ModelSettings, home
 from interlock.telemetry import setup
 
@@ -37,7 +36,7 @@ class LocalBackend:
         return partial(self._assembly.ask, name)
 
     async def status(self) -> Wire:
-        return {**await self._assembly.ask("status"), "journal": stall_to_wire(self._assembly.journal_stalled)}
+        return {**await self._assembly.ask("status"), "journal": self._assembly.journal_status()}
 
     async def kill(self, task: str, by: str, why: str) -> Wire:
         return asdict(await self._assembly.kill(task, by, why))

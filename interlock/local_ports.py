@@ -107,8 +107,8 @@ class LocalBudgets:
     async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
         return await self._ask(lambda supervisor: supervisor.budgets.overrun(endpoint, model))
 
-    async def called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
-        return await self._ask(lambda supervisor: supervisor.budgets.called_elsewhere(gateways))
+    async def called_at(self, task: str, call: str) -> list[str]:
+        return await self._ask(lambda supervisor: supervisor.budgets.called_at(task, call))
 
     async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         await self._ask(lambda supervisor: supervisor.budgets.close_forgotten(epoch, kept))

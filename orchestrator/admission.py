@@ -84,6 +84,7 @@ class Admission:
         self._coming: dict[str, asyncio.Future[None]] = {}
         self._checks: dict[str, tuple[Channel, asyncio.Future[EntryChecked | None]]] = {}
         self._closed: set[str] = set()  # ids that are just being erased
+        self._in_doubt: dict[str, asyncio.Task[None]] = {}  # refused ones whose budget may be open all the same, being closed
 
     async def submit(self, submissions: Sequence[Submission]) -> list[InterlockError | None]:
         """Accept tasks together, durably; per submission none, or why it is refused. A refusal of a known type is recorded."""
@@ -155,7 +156,9 @@ class Admission:
                     self._record(arrival)
                 except _REFUSALS as problem:
                     refused.append((arrival.number, self._refused(arrival.submission, problem, known_type=True)))
-                    if error is None:
+                    if isinstance(problem, StorePaused):
+                        self._doubt(arrival.submission.id)
+                    elif error is None:
                         in_vain.append(arrival.submission.id)
             if in_vain:
                 await self._engine.budgets.close(in_vain)
@@ -178,7 +181,25 @@ class Admission:
 
     def _open_budget(self, arrival: "_Arrival") -> Awaitable[None]:
         engine = self._engine
+        if (closing := self._in_doubt.pop(arrival.submission.id, None)) is not None:
+            closing.cancel()  # what it has asked for comes before this
         return engine.budgets.open(arrival.submission.id, arrival.limits, engine.clock.now(), engine.store.epoch)
+
+    def _doubt(self, id: str) -> None:
+        """The journal may have kept a budget and failed to say so: it is closed as soon as the journal goes on, if no retry takes it
+        before."""
+        closing = self._in_doubt[id] = asyncio.ensure_future(self._close(id))
+        self._engine.background(closing)
+
+    def detach(self) -> None:
+        """This engine counts as dead: the next one closes what it has opened in vain."""
+        for closing in self._in_doubt.values():
+            closing.cancel()
+
+    async def _close(self, id: str) -> None:
+        await self._engine.budgets.close(id)
+        if self._in_doubt.get(id) is asyncio.current_task():
+            del self._in_doubt[id]
 
     def _refused(self, submission: Submission, error: Exception, *, known_type: bool) -> InterlockError:
         """What the driver is told; recorded where it was more than a wrong name."""

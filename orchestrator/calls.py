@@ -3,7 +3,8 @@
 known already? → running already? then attach → gateway (which reserves, calls and settles) → record durable → answer.
 
 A call is owned by its effect's id: whoever asks for it again, after whatever crash, meets the same call. One whose gateway is gone was
-perhaps worked on by the model: it counts as spent in full, and the record says so.
+perhaps worked on by the model: it counts as spent, in full where the gateway had not settled it, and the record says so. Of a call that an
+orchestrator before this one had made, and of which the ledger has no record, the supervisor knows by its reservation.
 """
 
 from functools import partial
@@ -17,7 +18,6 @@ from interlock.schemas.errors import BudgetExceeded, ModelFailed, from_wire
 from interlock.schemas.frames import CallEnded, CallModel, CancelCall
 from interlock.schemas.ids import traceparent
 from interlock.schemas.record import Outcome
-from interlock.schemas.specs import MODELS
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
@@ -34,18 +34,6 @@ class Calls:
         self.gateways: list[Channel] = []
         self._uncalled: list[tuple[DispatchState, EffectState]] = []  # model calls that wait for a gateway
         self._held: dict[str, Channel] = {}  # calls that gateways were making when this orchestrator came
-        self._lost: dict[str, str] = {}  # calls of gateways that have gone, which nobody has asked for since
-        self._resumed = False
-
-    async def resume(self) -> None:
-        """Every gateway has said what it is calling; what others were calling, who died while there was no orchestrator, the supervisor
-        knows by their reservations. Until then nothing is called."""
-        present = [channel.name for channel in self._engine.peers.channels.values() if channel.pool == MODELS]
-        found = await self._engine.budgets.called_elsewhere(present)
-        if not self._engine.detached:
-            self._lost = dict(found) | self._lost
-            self._resumed = True
-            self.call_waiting()
 
     def call(self, dispatch: DispatchState, effect: EffectState) -> None:
         """Have it made, as soon as there is a gateway."""
@@ -55,15 +43,37 @@ class Calls:
             effect.status, effect.ok, effect.value = "ended", False, encode(error.to_wire())
             self._engine.store.barrier(partial(self._engine.effects.answer, dispatch, effect))
             return
+        if not self._engine.resumed:  # who holds it may not have said so yet
+            self._uncalled.append((dispatch, effect))
+        elif dispatch.ours or f"{effect.id}#{effect.number}" in self._held:
+            self._make(dispatch, effect)
+        else:
+            effect.status = "reserving"  # who asks meanwhile attaches
+            self._engine.background(self._look_back(dispatch, effect), dispatch.task)
+
+    async def _look_back(self, dispatch: DispatchState, effect: EffectState) -> None:
+        """An orchestrator before this one may have had it made, at a gateway that is gone or has not answered yet."""
+        engine = self._engine
+        places = await engine.budgets.called_at(dispatch.task, f"{effect.id}#{effect.number}")
+        if engine.detached or not self._awaits(dispatch, effect):
+            return
+        gone = next((place for place in places if place not in engine.peers.channels), "")
+        if gone:
+            await self._charge(dispatch, effect, gone)
+            return
+        effect.status = "asked"
+        if all(engine.peers.channels[place].open for place in places):
+            self._make(dispatch, effect)
+        else:
+            self._uncalled.append((dispatch, effect))
+
+    def _awaits(self, dispatch: DispatchState, effect: EffectState) -> bool:
+        return self._engine.dispatches.live.get(dispatch.id) is dispatch and effect.status == "reserving"
+
+    def _make(self, dispatch: DispatchState, effect: EffectState) -> None:
         running = self._held.get(f"{effect.id}#{effect.number}")
         gateway = running or min((one for one in self.gateways if one.open), key=lambda one: one.load, default=None)
-        if gateway is None or not self._resumed:
-            self._uncalled.append((dispatch, effect))
-            return
-        if running is None and (lost := self._lost.pop(f"{effect.id}#{effect.number}", "")):
-            self._cut_off(dispatch, effect, lost)
-            return
-        if running is None and self._engine.stalls(self.call_waiting):
+        if gateway is None or (running is None and self._engine.stalls(self.call_waiting)):
             self._uncalled.append((dispatch, effect))
             return
         effect.status, effect.gateway = "calling", gateway
@@ -115,12 +125,11 @@ class Calls:
         """A gateway has died: its calls in flight are spent, and are made once more."""
         if gateway in self.gateways:
             self.gateways.remove(gateway)
-        self._lost.update((call, gateway.name) for call, holder in self._held.items() if holder is gateway)
         self._held = {call: holder for call, holder in self._held.items() if holder is not gateway}
         for dispatch in list(self._engine.dispatches.live.values()):
             for effect in [one for one in dispatch.effects.values() if one.gateway is gateway]:
-                self._lost.pop(f"{effect.id}#{effect.number}", None)
                 self._cut_off(dispatch, effect, gateway.name)
+        self.call_waiting()
 
     def _cut_off(self, dispatch: DispatchState, effect: EffectState, gateway: str) -> None:
         effect.status = "reserving"  # who asks meanwhile attaches: the second call begins once it is durable that the first one was lost
@@ -135,7 +144,7 @@ class Calls:
         engine.record(engine.tasks.get(dispatch.task), fact, partial(self._call_again, dispatch, effect), task_id=dispatch.task)
 
     def _call_again(self, dispatch: DispatchState, effect: EffectState) -> None:
-        if self._engine.dispatches.live.get(dispatch.id) is dispatch and effect.status == "reserving":
+        if self._awaits(dispatch, effect):
             effect.status = "asked"
             self.call(dispatch, effect)
 

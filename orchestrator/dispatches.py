@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 RESTARTED = "the orchestrator was started again"
 
+_LAST_WORDS = (e.MessageReceived.KIND, e.DispatchFailed.KIND, e.ReplyRefused.KIND)
+
 
 class Dispatches:
     """The engine's desk for replicas."""
@@ -73,7 +75,7 @@ class Dispatches:
         fact = e.MessageSent(command.n, id, attempt, agent, command.returns, label.encode(), Fragment(joined(head, command.data)))
         engine.record(task, fact)
         dispatch = self.live[id] = task.dispatches[id]
-        dispatch.head, dispatch.data, dispatch.envelope = head, command.data, None
+        dispatch.head, dispatch.data, dispatch.envelope, dispatch.ours = head, command.data, None, True
         return dispatch
 
     def _place(self, pool: Pool, dispatch: DispatchState) -> None:
@@ -155,7 +157,7 @@ class Dispatches:
         return None
 
     def replied(self, replica: Channel, frame: Replied) -> None:
-        dispatch = self._finish(replica, frame.dispatch, frame.attempt)
+        dispatch = self._finish(replica, frame)
         if dispatch is None:
             return
         task, contract = self._engine.tasks[dispatch.task], ContractRef(frame.contract, frame.version)
@@ -216,7 +218,7 @@ class Dispatches:
         return joined(head, data)
 
     def failed(self, replica: Channel, frame: DispatchFailure) -> None:
-        dispatch = self._finish(replica, frame.dispatch, frame.attempt)
+        dispatch = self._finish(replica, frame)
         if dispatch is not None:
             self._fail_wire(dispatch, decode(frame.error))
 
@@ -239,9 +241,10 @@ class Dispatches:
 
         at = engine.record(task, fact, deliver)
 
-    def _finish(self, replica: Channel, id: str, attempt: str) -> DispatchState | None:
+    def _finish(self, replica: Channel, frame: Replied | DispatchFailure) -> DispatchState | None:
         """The dispatch that this replica has just finished, none (and a record of it) where it is not the current one. One that was
         finished before this orchestrator came is nobody's, and no less finished."""
+        id, attempt = frame.dispatch, frame.attempt
         dispatch = self.live.get(id)
         if dispatch is None and self._engine.parking.fetch_owner(id) is not None:
             dispatch = self.live.get(id)
@@ -251,11 +254,21 @@ class Dispatches:
             return dispatch
         if self._released.pop((id, attempt), None) is replica:
             self._free(replica)
-        current = dispatch.attempt if dispatch is not None else "none: it has ended"
-        error = StaleAttempt(attempt=attempt, dispatch=id, current=current).to_wire()
-        task = self._engine.tasks.get(dispatch.task) if dispatch is not None else None
-        self._engine.record(task, e.ReplyRefused(id, attempt, error))
+        if not self._is_known(frame):
+            current = dispatch.attempt if dispatch is not None else "none: it has ended"
+            error = StaleAttempt(attempt=attempt, dispatch=id, current=current).to_wire()
+            self._engine.record(self._engine.tasks.get(frame.task), e.ReplyRefused(id, attempt, error), task_id=frame.task)
         return None
+
+    def _is_known(self, frame: Replied | DispatchFailure) -> bool:
+        """Whether an earlier orchestrator recorded this word, taken or refused, and the replica has not heard since that it is durable."""
+        if frame.attempt.startswith(f"{self._engine.store.epoch}-"):
+            return False
+        return any(
+            fact.attempt == frame.attempt and fact.dispatch == frame.dispatch
+            for entry in self._engine.store.entries(frame.task)
+            if entry.kind in _LAST_WORDS and isinstance(fact := entry.open(), e.MessageReceived | e.DispatchFailed | e.ReplyRefused)
+        )
 
     def is_letting_go(self, id: str, attempt: str) -> bool:
         """Whether a replica was told to let go of this attempt, and has not said yet that nothing of it runs any more."""

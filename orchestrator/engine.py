@@ -130,7 +130,7 @@ class Engine:
         for task in restored:
             self.attempt(task.id, self._resume_task, task)
         self.workflows.adopt_orphans()
-        self.background(self.calls.resume())
+        self.calls.call_waiting()
         self.parking.watch()
         # Budgets that an engine before this one could not close any more: it died right after it had given their tasks their outcome,
         # or before it had accepted them.
@@ -199,6 +199,7 @@ class Engine:
         """Stop at once and for ever, as a crash would: nothing is sent, nothing is recorded, nobody is told."""
         self.detached = True
         self.timers.cancel_all()
+        self.admission.detach()
         self.peers.detach()
 
     # --- recording -----------------------------------------------------------------------------------------------------------

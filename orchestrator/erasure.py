@@ -76,20 +76,26 @@ class Erasure:
 
     async def prune(self, days: int, by: str, dry_run: bool) -> Wire:
         """Delete what the model calls of tasks said that ended more than `days` ago, durably: how many tasks, pieces and bytes, or how many
-        it would be. Raises `RetentionTooShort`."""
+        it would be; whether `traces` are left in the store's files for a while, and whether they go only as their room is `reused`. Raises
+        `RetentionTooShort`."""
         if days < RETENTION_AT_LEAST:
             raise RetentionTooShort(days=days, least=RETENTION_AT_LEAST)
         engine = self._engine
         engine.check_ledger()
         before = engine.clock.now() - days * _DAY
+        reused = False
         found = await asyncio.to_thread(self._reads.prunable, before)
         if not dry_run:
             for start in range(0, len(found), _AT_ONCE):  # a few in a transaction: others wait for the same thread
                 for one in found[start : start + _AT_ONCE]:
                     engine.record(None, e.ContentPruned(by, days), task_id=one.task)
                 await engine.durable()
+            if found:
+                reused = engine.store.free_room()
+                await self._cleaned()
         counts = {"tasks": len(found), "pieces": sum(one.pieces for one in found), "bytes": sum(one.bytes for one in found)}
-        return {"days": days, "ended_before": rfc3339(before), "pruned": not dry_run, **counts}
+        left = {"traces": engine.store.traces, "reused": reused}
+        return {"days": days, "ended_before": rfc3339(before), "pruned": not dry_run, **counts, **left}
 
 
 def erased_by(entries: Sequence[e.Entry]) -> tuple[e.TaskErased, int] | None:

@@ -25,6 +25,7 @@ from interlock.schemas.errors import (
     OtherApp,
     TooManyReplicas,
     UnknownAgent,
+    UnknownItem,
     UnknownLetter,
     UnknownTask,
 )
@@ -98,8 +99,22 @@ class Service:
 
     # --- humans ----------------------------------------------------------------------------------------------------------------
 
-    async def inbox(self, open_only: bool) -> list[Wire]:
-        return [row._asdict() for row in self._reads.inbox(open_only)]
+    async def inbox(self, open_only: bool, limit: int, after: str, kind: str, task: str) -> list[Wire]:
+        """What waits, or all that ever did, whoever waits longest first: those behind the item `after`, of one kind or task where it is
+        named. Raises `UnknownItem` where there is no such item."""
+        rows = self._reads.inbox(open_only, limit, kind=kind, task=task, after=self._number(after))
+        return [row._asdict() for row in rows]
+
+    async def inbox_count(self, open_only: bool, after: str, kind: str) -> int:
+        """How many there are of them."""
+        return self._reads.inbox_count(open_only, kind=kind, after=self._number(after))
+
+    def _number(self, item: str) -> int:
+        """The entry that asked for an item; 0 before the first."""
+        row = self._reads.item(item) if item else None
+        if row is None and item:
+            raise UnknownItem(item=item)
+        return row.seq if row is not None else 0
 
     async def decide(self, item: str, approve: bool, by: str, note: str) -> None:
         """Approve or deny, durably. Raises `UnknownItem` or `AlreadyDecided`."""

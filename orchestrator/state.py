@@ -25,9 +25,10 @@ def raw(value: Any) -> bytes:
 
 @dataclass(slots=True)
 class DispatchState:
-    """One message's work until its reply. `waits`: it has something in the inbox and was not handed out again since; `suspended` names
-    the item for which its replica let go of it. `ended` are its tool calls in the order in which they ended. `envelope` is there only while
-    stored entries are folded: most dispatches have ended by the last one, and `head` and `data` are made for those that have not."""
+    """One message's work until its reply. `ours`: this orchestrator has sent it, and so knows of all that was done for it. `waits`: it has
+    something in the inbox and was not handed out again since; `suspended` names the item for which its replica let go of it. `ended` are
+    its tool calls in the order in which they ended. `envelope` is there only while stored entries are folded: most dispatches have ended by
+    the last one, and `head` and `data` are made for those that have not."""
 
     id: str
     n: int
@@ -42,6 +43,7 @@ class DispatchState:
     suspended: str = ""
     waits: bool = False
     lost: int = 0
+    ours: bool = False
     replica: Channel | None = None
     effects: dict[str, EffectState] = field(default_factory=dict)
     ended: list[EffectState] = field(default_factory=list)

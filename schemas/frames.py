@@ -115,12 +115,14 @@ class Replied(NamedTuple):
     version: str
     data: bytes
     degraded: bool
+    task: str
 
 
 class DispatchFailure(NamedTuple):
     dispatch: str
     attempt: str
     error: bytes
+    task: str
 
 
 class LetGo(NamedTuple):

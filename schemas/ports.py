@@ -52,11 +52,11 @@ class Stall(NamedTuple):
     why: str
 
 
-def stall_to_wire(stalled: Stall | None) -> dict[str, str]:
-    """As a status shows it."""
+def stall_to_wire(stalled: Stall | None, state: str = "stalled") -> dict[str, str]:
+    """As a status shows it; `state` where it is less than a stall."""
     if stalled is None:
         return {"state": "ok", "since": "", "problem": ""}
-    return {"state": "stalled", "since": rfc3339(stalled.since), "problem": stalled.why}
+    return {"state": state, "since": rfc3339(stalled.since), "problem": stalled.why}
 
 
 class Deed(Protocol):
@@ -98,6 +98,9 @@ class Store(Protocol):
     @property
     def traces(self) -> bool:
         """Whether what was erased can still be found in the store's files by who searches them; it passes by itself."""
+
+    def free_room(self) -> bool:
+        """See to it that the room of what was pruned is soon used again. Whether what was pruned lies there until it is."""
 
     def append(self, task: str, fact: Fact, then: Callable[[], None] | None = None) -> int:
         """Put one entry at the end and return its time (microseconds); `then` runs on the event loop, in order, once it is durable."""
@@ -185,8 +188,8 @@ class Budgets(Protocol):
     async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
         """What is remembered of that: the tokens of the answer, and those that were allowed."""
 
-    async def called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
-        """Model calls (`effect#number`) that are reserved and not settled at other gateways than these, and at which."""
+    async def called_at(self, task: str, call: str) -> list[str]:
+        """The gateways that have reserved for this model call (`effect#number`) of a task, settled or not."""
 
     async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         """Close what orchestrators before this epoch have opened, but for these tasks and those that an order stands against."""

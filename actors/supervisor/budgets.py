@@ -83,9 +83,9 @@ class SupervisorBudgets:
     async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
         return self._overruns.get((endpoint, model))
 
-    async def called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
-        found: list[tuple[str, str]] = await self._alone("called_elsewhere", gateways)
-        return found
+    async def called_at(self, task: str, call: str) -> list[str]:
+        gateways: list[str] = await self._alone("called_at", task, call)
+        return gateways
 
     async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         await self._alone("close_forgotten", epoch, kept)
@@ -128,8 +128,8 @@ class SupervisorBudgets:
                 return self._overran(*args)
             case "overrun":
                 return self._overruns.get((args[0], args[1]))
-            case "called_elsewhere":
-                return self._called_elsewhere(*args)
+            case "called_at":
+                return self._called_at(*args)
             case "close_forgotten":
                 return self._close_forgotten(*args)
             case "used":
@@ -158,10 +158,9 @@ class SupervisorBudgets:
             self._journal.stage(Change("overrun", "", data))
             self._overruns[endpoint, model] = (answered, allowed)
 
-    def _called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
-        known = frozenset(gateways)
-        held = ((call, place.partition("/")[0]) for call, _, place in (id.partition("@") for id in self.meters.unsettled()) if place)
-        return [(call, gateway) for call, gateway in held if gateway not in known]
+    def _called_at(self, task: str, call: str) -> list[str]:
+        held = (id.partition("@") for id in self.meters.held(task))
+        return list(dict.fromkeys(place.partition("/")[0] for name, _, place in held if name == call and place))
 
     def _close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         known = frozenset(kept)

@@ -15,7 +15,7 @@ from interlock.actors.supervisor.kill import Ladder
 from interlock.actors.supervisor.pools import PoolPace, Pools, Spawner
 from interlock.actors.supervisor.sweep import Pace
 from interlock.schemas.errors import StorePaused
-from interlock.schemas.ports import Clock, Hosts, Orders, Processes
+from interlock.schemas.ports import Clock, Hosts, Orders, Processes, Stall
 
 
 class World(NamedTuple):
@@ -42,6 +42,11 @@ class Supervisor:
             self.ladder.apply(row)
             self.pools.apply(row)
         self._compaction = Compaction(journal, self.budgets.meters, self.ladder, self.pools)
+
+    @property
+    def slow(self) -> Stall | None:
+        """What is to be said of a journal that everybody has to wait for."""
+        return self._journal.slow
 
     async def run(self) -> None:
         """Work until cancelled. Raises where the journal fails: then this incarnation is over and another one has to start; `StorePaused`

@@ -8,6 +8,7 @@ one goes on as soon as it can open the journal.
 """
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +17,16 @@ from typing import Any, ClassVar, NamedTuple
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.errors import Refused
 from interlock.schemas.ids import derived
-from interlock.schemas.ports import Clock
+from interlock.schemas.ports import Clock, Stall
 from interlock.schemas.words import clean
 
 ONCE = ("order", "receipt")
 """Kinds of which a task has one for ever: the first stands."""
+
+SLOW_SECONDS = 1.0
+"""A journal that keeps its supervisor waiting for longer is slow: meanwhile nobody else is answered either."""
+SLOW_FOR = 60.0
+"""And for so many seconds after that it counts as slow."""
 
 
 class Change(NamedTuple):
@@ -94,6 +100,7 @@ class Journal:
         self._staged: list[Change] = []
         self._flushed: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
+        self._slow: tuple[float, Stall] | None = None  # until when (monotonic)
         self._failed = asyncio.Event()
 
     def append(self, *changes: Change) -> None:
@@ -113,6 +120,11 @@ class Journal:
             self._flushed = loop.create_future()
             loop.call_soon(self._flush, self._flushed)
         await asyncio.shield(self._flushed)
+
+    @property
+    def slow(self) -> Stall | None:
+        """Since when it has kept its supervisor waiting again and again, and for how long the last time; none where it does not."""
+        return self._slow[1] if self._slow is not None and time.monotonic() < self._slow[0] else None
 
     async def failure(self) -> None:
         """Returns never: raises what a commit or a read failed with, once one has."""
@@ -183,12 +195,21 @@ class Journal:
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
+        began = time.monotonic()
         try:
             yield
         except Exception as error:
             self._failure = error
             self._failed.set()
             raise
+        finally:
+            if (seconds := time.monotonic() - began) > SLOW_SECONDS:
+                self._note_slow(seconds)
+
+    def _note_slow(self, seconds: float) -> None:
+        since = known.since if (known := self.slow) is not None else self._clock.now() - int(seconds * 1e6)
+        problem = f"its disk is slow: it kept the supervisor waiting for {seconds:.1f} s"
+        self._slow = time.monotonic() + SLOW_FOR, Stall(since, problem)
 
 
 class MemoryJournal(Journal):

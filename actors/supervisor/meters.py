@@ -6,7 +6,7 @@ as long as no effect uses more than was held for it. One that does is charged al
 while it is over a limit.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_FLOOR, Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
 from typing import Any
@@ -131,10 +131,10 @@ class Meters:
             known.released = True
             self._forget_if_done(task, known)
 
-    def unsettled(self) -> Iterator[str]:
-        """Ids of all reservations of which nobody has said what became of them."""
-        for task in self._tasks.values():
-            yield from (id for id, held in task.held.items() if not held.settled)
+    def held(self, task: str) -> list[str]:
+        """Ids of all reservations of a task, settled or not."""
+        known = self._tasks.get(task)
+        return list(known.held) if known else []
 
     def under_way(self, task: str) -> list[str]:
         """Ids of reservations that are not settled: effects of which nobody has said how they ended."""

@@ -108,12 +108,18 @@ def status(bus: "Bus", as_json: bool) -> None:
     for line in _checkpoints(found.get("checkpoints")):
         output.lines(line)
     for name in ("ledger", "journal"):
-        if found[name]["state"] == "stalled":
-            output.lines(
-                f"{name}: stalled since {found[name]['since']}, {found[name]['problem']}\n"
-                "Nothing is accepted or granted meanwhile, and nothing is lost; the bus goes on by itself."
-            )
+        state, since, problem = (found[name][key] for key in ("state", "since", "problem"))
+        if state != "ok":
+            output.lines(f"{name}: {state} since {since}, {problem}\n{_MEANS[state]}")
     output.table(("pool", "members", "load", "queue"), _pools(found))
+
+
+_MEANS = {
+    "stalled": "Nothing is accepted or granted meanwhile, and nothing is lost; the bus goes on by itself.",
+    "slow": "What is to be accepted or granted waits for it, and nothing is lost; see what else uses that disk.",
+    "silent": "Nothing is accepted or granted meanwhile, and nothing is lost; if it stays so, look at that disk and that process.",
+}
+"""What the state of ledger or journal means, and what to do."""
 
 
 def _checkpoints(found: dict[str, Any] | None) -> list[str]:

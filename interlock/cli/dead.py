@@ -23,18 +23,32 @@ def dead() -> None:
 
 @dead.command("list")
 @click.option("--all", "every", is_flag=True, help="Also those that were decided, and those of tasks that have ended.")
+@output.limit_option
+@output.after_option
 @output.json_option
 @on_bus
-def list_letters(bus: "Bus", every: bool, as_json: bool) -> None:
-    """List the dead letters that wait for a decision."""
-    letters = bus.dead.list(open_only=not every)
+def list_letters(bus: "Bus", every: bool, limit: int, after: str, as_json: bool) -> None:
+    """List the dead letters that wait for a decision, whoever waits longest first."""
+    letters = bus.dead.list(open_only=not every, limit=limit, after=after)
     if as_json:
         output.as_json([output.wire(letter) for letter in letters])
     elif letters:
         rows = [(one["item"], one["task"], output.when(one["asked_at"]), one["decision"] or "waits", one["text"]) for one in letters]
         output.table(("letter", "task", "since", "state", "what"), rows)
     else:
-        click.echo("There are no dead letters." if every else "No dead letter waits.")
+        click.echo(_NONE[every, bool(after)])
+    if len(letters) == limit:
+        more = bus.dead.count(open_only=not every, after=letters[-1]["item"])
+        output.more(letters, more, "interlock dead list" + (" --all" if every else ""))
+
+
+_NONE = {
+    (False, False): "No dead letter waits.",
+    (False, True): "No dead letter that came after it waits.",
+    (True, False): "There are no dead letters.",
+    (True, True): "No dead letter came after it.",
+}
+"""What is said of an empty list: of all of them or those that wait, of the first page or a later one."""
 
 
 @dead.command()

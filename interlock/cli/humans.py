@@ -14,10 +14,12 @@ _note = click.option("--note", default="", metavar="TEXT", help="A remark; a wor
 
 
 @click.command()
+@output.limit_option
+@output.after_option
 @output.json_option
 @on_bus
-def inbox(bus: "Bus", as_json: bool) -> None:
-    """Show what waits for a human.
+def inbox(bus: "Bus", limit: int, after: str, as_json: bool) -> None:
+    """Show what waits for a human, whoever waits longest first.
 
     An approval is about exactly the one call that is shown, with these arguments. A question is a workflow's own. An unknown asks whether
     something took effect whose process ended before it could say: look there, approve if it happened, deny if it did not. A diverged task's
@@ -26,15 +28,17 @@ def inbox(bus: "Bus", as_json: bool) -> None:
     """
     from interlock.cli.story import item_lines
 
-    items = bus.inbox.list()
+    items = bus.inbox.list(limit=limit, after=after)
     if as_json:
         output.as_json([output.wire(item) for item in items])
-        return
-    if not items:
-        click.echo("Nothing waits for a human.")
-    for item in items:
-        for line in item_lines(item):
-            output.lines(line)
+    elif not items:
+        click.echo("Nothing waits for a human." if not after else "Nothing that came after it waits for a human.")
+    else:
+        for item in items:
+            for line in item_lines(item):
+                output.lines(line)
+    if len(items) == limit:
+        output.more(items, bus.inbox.count(after=items[-1]["item"]), "interlock inbox")
 
 
 @click.command()

@@ -69,7 +69,8 @@ def prune(bus: "Bus", days: int, dry_run: bool, as_json: bool) -> None:
 
     Their requests and responses go; when which model was called, at what cost, and all else that tasks said stays. Nothing of a live task
     is pruned, and nothing is pruned by itself: run this as often as you like. Each pruned task has an entry that says so, and
-    `interlock audit verify` goes on proving the ledger. Its file does not shrink: the room is used again.
+    `interlock audit verify` goes on proving the ledger. Its file does not shrink: the room is used again. Where that is what overwrites
+    it, in a PostgreSQL, you are told.
     """
     done = bus.prune(days=days, dry_run=dry_run)
     if as_json:
@@ -82,6 +83,10 @@ def prune(bus: "Bus", days: int, dry_run: bool, as_json: bool) -> None:
         output.lines(f"To be pruned: {what}; these tasks ended before {done['ended_before']}.")
     else:
         output.lines(f"Pruned: {what}; these tasks ended before {done['ended_before']}.")
+        if done["traces"]:
+            output.lines("A reader of the ledger keeps traces of it in the database's files for now. They go when it has read.")
+        if done["reused"]:
+            output.lines("The database overwrites it in its files as it uses the room again.")
 
 
 @ledger.command()

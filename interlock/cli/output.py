@@ -18,6 +18,8 @@ LONGEST = 20_000
 """Characters of one text that are printed; `visible` says how many were left out."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+limit_option = click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+after_option = click.option("--after", metavar="ID", default="", help="Those that came after this one.")
 
 
 def one_line(text: str) -> str:
@@ -63,6 +65,12 @@ def _rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
     for row in cells:
         shown.add_row(*(Text(cell) for cell in row))
     Console().print(shown)
+
+
+def more(rows: Sequence[Mapping[str, Any]], count: int, command: str) -> None:
+    """Say how many come after those that were printed, and how to see them; on stderr, where programs read the rest."""
+    if count:
+        click.echo(f"{count:,} more: `{command} --after {rows[-1]['item']}` shows what comes next.", err=True)
 
 
 def when(at: int) -> str:

@@ -59,7 +59,7 @@ def submit(
 
 @click.command()
 @click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@output.limit_option
 @output.json_option
 @on_bus
 def tasks(bus: "Bus", state: str | None, limit: int, as_json: bool) -> None:
@@ -94,7 +94,7 @@ def show(bus: "Bus", task_id: str, as_json: bool) -> None:
     if as_json:
         output.as_json(task.record().model_dump(mode="json"))
         return
-    items = [item for item in bus.inbox.list() if item["task"] == task.id]
+    items = bus.inbox.list(task=task.id)
     for line in story(task.record(), task.entries(), items):
         output.lines(line)
 

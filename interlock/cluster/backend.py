@@ -17,7 +17,7 @@ from interlock.cluster.config import ORCHESTRATOR, REGISTRY, SUPERVISOR
 from interlock.orchestrator.admission import Submission
 from interlock.schemas.errors import NotAnswering, NotRunning, OrderNotKept, OrderStands, StoreFailed, StorePaused
 from interlock.schemas.places import JOURNAL_FILE, Place
-from interlock.schemas.ports import PeerGone
+from interlock.schemas.ports import PeerGone, Stall, stall_to_wire
 from interlock.settings import noted_ledger
 
 CALL_SECONDS = 30.0
@@ -83,9 +83,13 @@ class ClusterBackend:
         rows: list[Wire] = await self._call("tasks", limit, state)
         return rows
 
-    async def inbox(self, open_only: bool) -> list[Wire]:
-        rows: list[Wire] = await self._call("inbox", open_only)
+    async def inbox(self, open_only: bool, limit: int, after: str, kind: str, task: str) -> list[Wire]:
+        rows: list[Wire] = await self._call("inbox", open_only, limit, after, kind, task)
         return rows
+
+    async def inbox_count(self, open_only: bool, after: str, kind: str) -> int:
+        count: int = await self._call("inbox_count", open_only, after, kind)
+        return count
 
     async def decide(self, item: str, approve: bool, by: str, note: str) -> None:
         await self._call("decide", item, approve, by, note)
@@ -159,8 +163,20 @@ class ClusterBackend:
         await self._insist(self._supervisor.scale, agent, replicas)
 
     async def status(self) -> Wire:
-        status, supervisor = await asyncio.gather(self._call("status"), self._insist(self._supervisor.status))
+        status, supervisor = await asyncio.gather(self._call("status"), self._supervisor_status())
         return {**status, **supervisor}
+
+    async def _supervisor_status(self) -> Wire:
+        """Who has to wait for a journal's disk answers late or not at all, and that is said too."""
+        since = SystemClock().now()
+        try:
+            status: Wire = await insist(self._supervisor.status, seconds=PING_SECONDS)
+        except Silent:
+            problem = f"the supervisor has not answered for {PING_SECONDS:g} s: it hangs, or the journal's disk does"
+            return {"journal": stall_to_wire(Stall(since, problem), "silent"), "pools": {}}
+        except (Unreachable, PeerGone):
+            status = await self._insist(self._supervisor.status)
+        return status
 
     async def verify(self) -> int:
         count: int = await self._insist(self._orchestrator.call, "verify", seconds=VERIFY_SECONDS)

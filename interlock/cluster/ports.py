@@ -75,8 +75,9 @@ class RayBudgets:
         known = await self._patient("overrun", endpoint, model)
         return (known[0], known[1]) if known else None
 
-    async def called_elsewhere(self, gateways: Sequence[str]) -> list[tuple[str, str]]:
-        return [(call, gateway) for call, gateway in await self._patient("called_elsewhere", list(gateways))]
+    async def called_at(self, task: str, call: str) -> list[str]:
+        gateways: list[str] = await self._patient("called_at", task, call)
+        return gateways
 
     async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         await self._patient("close_forgotten", epoch, list(kept))

@@ -261,12 +261,13 @@ class SupervisorActor:
 
     @answers
     async def status(self) -> dict[str, Any]:
-        """The members of each pool, and whether the journal can be written: also while it cannot."""
+        """The members of each pool, and whether the journal can be written, and in time: also while it cannot."""
         await self._begun.wait()
         pools: dict[str, list[str]] = {}
         for name in self._incarnations():
             pools.setdefault(name.rpartition("-")[0], []).append(name)
-        return {"pools": pools, "journal": stall_to_wire(self._stalled[0] if self._stalled is not None else None)}
+        slow = self._supervisor.slow if self._supervisor is not None else None
+        return {"pools": pools, "journal": stall_to_wire(self._stalled[0]) if self._stalled is not None else stall_to_wire(slow, "slow")}
 
 
 class _RaySpawner:

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from interlock.orchestrator.ledger.cipher import KeyRow
 from interlock.orchestrator.ledger.reader import Reader, is_current, open_file
 from interlock.orchestrator.ledger.sqlite_file import make_file, place_file
 from interlock.orchestrator.ledger.stores import is_empty, open_reader, prepare
@@ -122,7 +123,8 @@ def _into_file(source: sqlite3.Connection, path: Path) -> None:
 def _into_database(source: sqlite3.Connection, where: Database) -> None:
     import psycopg
 
-    from interlock.orchestrator.ledger.postgres_store import open_database
+    from interlock.orchestrator.ledger.covers import CoveredRow, covered
+    from interlock.orchestrator.ledger.postgres_store import covers_of, open_database
     from interlock.tools import postgres
 
     try:
@@ -130,8 +132,11 @@ def _into_database(source: sqlite3.Connection, where: Database) -> None:
             target.execute("LOCK TABLE epoch")  # a bus that starts now waits, and finds a ledger
             _check_empty(target.execute("SELECT 1 FROM entries LIMIT 1").fetchall(), where)
             target.execute("DELETE FROM epoch")
+            covers = covers_of(target)
             for table in _tables(source):
                 for columns, rows in _pages(source, table):
+                    if table == "keys":
+                        columns, rows = CoveredRow._fields, covered((KeyRow(*row) for row in rows), covers)
                     target.cursor().executemany(_insert_into(table, columns, "%s").encode(), rows)
     except psycopg.Error as problem:
         raise StoreFailed(path=str(where), problem=postgres.sentence(problem)) from problem

@@ -90,9 +90,15 @@ class Disk:
         last = [self._by_task[task][-1] for task in self.live_tasks()]
         return sorted((entry for entry in last if entry.kind == TaskParked.KIND), key=lambda entry: entry.seq)
 
-    def inbox(self, open_only: bool = True) -> list[ItemShown]:
-        found = [row for row in self._rows(InboxRow) if not (open_only and row.decision)]
-        return items_shown(sorted(found, key=lambda row: row.seq), self._facts)
+    def inbox(self, open_only: bool = True, limit: int = 100, *, kind: str = "", task: str = "", after: int = 0) -> list[ItemShown]:
+        return items_shown(self._inbox(open_only, kind, task, after)[:limit], self._facts)
+
+    def inbox_count(self, open_only: bool = True, *, kind: str = "", after: int = 0) -> int:
+        return len(self._inbox(open_only, kind, "", after))
+
+    def _inbox(self, open_only: bool, kind: str, task: str, after: int) -> list[InboxRow]:
+        found = [row for row in self._rows(InboxRow) if row.seq > after and not (open_only and row.decision)]
+        return sorted((row for row in found if kind in ("", row.kind) and task in ("", row.task)), key=lambda row: row.seq)
 
     def item(self, id: str) -> ItemShown | None:
         row = self.tables.rows.get((InboxRow, id, ""))

@@ -43,7 +43,7 @@ class Opener:
             if not content.startswith(_WITH_NAMES):
                 return _opened(entry, content)
             return self._with_kept(entry, cipher, content)
-        except (Unopened, ValueError, KeyError, IndexError, TypeError) as problem:
+        except (Unopened, ValueError, ArithmeticError, KeyError, IndexError, TypeError) as problem:
             what = "its content does not open: it was changed, or the key of its task was"
             raise LedgerDamaged(seq=entry.seq, problem=what) from problem
 

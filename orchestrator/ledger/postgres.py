@@ -1,17 +1,21 @@
 """The ledger in a PostgreSQL database: the store, and the reader that answers from it beside a running bus."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 import psycopg
 
+from interlock.orchestrator.ledger.cipher import KeyRow
+from interlock.orchestrator.ledger.covers import CoveredRow, uncovered
 from interlock.orchestrator.ledger.keeper import Keeper
 from interlock.orchestrator.ledger.postgres_store import SCHEMA, LedgerDatabase, open_database
 from interlock.orchestrator.ledger.reader import SqlReader
+from interlock.orchestrator.ledger.room import Room
 from interlock.orchestrator.ledger.threaded import ThreadedLedger
 from interlock.schemas.entries import Entry
 from interlock.schemas.errors import InterlockError, NoLedger, StoreAway
@@ -24,6 +28,8 @@ READ_SECONDS = 3.0
 
 _READER = "interlock reader"
 _WAIT, _LOOK_SECONDS = 0.1, 0.25
+
+_KEYS = "SELECT task, secret, cover, mask FROM keys JOIN covers USING (cover)"
 
 
 class PostgresLedger(ThreadedLedger):
@@ -41,7 +47,16 @@ class PostgresLedger(ThreadedLedger):
         with ExitStack() as opened:
             self._reads = opened.enter_context(closing(DatabaseReader(where)))
             super().__init__(str(where), clock, self._reads, LedgerDatabase(where), on_failure, on_durable, keeper)
+            self.room = Room(where, SCHEMA)
             opened.pop_all()
+
+    def free_room(self) -> bool:
+        self.room.free()
+        return True
+
+    async def _release(self) -> None:
+        await asyncio.to_thread(self.room.close)
+        await super()._release()
 
     def health(self) -> Stall | None:
         since, why = self._reads.trouble
@@ -72,6 +87,7 @@ class DatabaseReader(SqlReader):
     def moment(self) -> Self:
         own = type(self)(self._where)
         own._db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        own._db.execute("LOCK TABLE covers IN ACCESS SHARE MODE")  # where it is written anew, they are there no more for who began before
         own._in_moment = True
         return own
 
@@ -118,12 +134,18 @@ class DatabaseReader(SqlReader):
         ((size,),) = self.all(query, SCHEMA)
         return int(size)
 
-    def pages(self, table: str, size: int) -> Iterator[tuple[list[str], list[Any]]]:
-        """All rows of a table with their columns' names, so many at a time; of a `moment` only."""
+    def keys(self, which: str, *values: Any) -> list[KeyRow]:
+        return _uncovered(self.all(f"{_KEYS} WHERE {which}", *values))
+
+    def pages(self, table: str, size: int) -> Iterator[tuple[Sequence[str], Sequence[Any]]]:
+        """All rows of a table, as a file has them, with their columns' names, so many at a time; of a `moment` only."""
         with self._db.cursor("pages") as cursor:
-            cursor.execute(f"SELECT * FROM {table}".encode(), binary=True)
+            cursor.execute((_KEYS if table == "keys" else f"SELECT * FROM {table}").encode(), binary=True)
             while rows := cursor.fetchmany(size):
-                yield [column.name for column in cursor.description or ()], rows
+                if table == "keys":
+                    yield KeyRow._fields, _uncovered(rows)
+                else:
+                    yield [column.name for column in cursor.description or ()], rows
 
     def close(self) -> None:
         self._closed.set()
@@ -137,3 +159,8 @@ class DatabaseReader(SqlReader):
             self._db = open_database(self._where, _READER)
         except NoLedger:  # the server starts again: the next query says whether it has
             time.sleep(_WAIT)
+
+
+def _uncovered(rows: Sequence[Any]) -> list[KeyRow]:
+    """The secrets of rows that end in the cover's own bytes."""
+    return uncovered((CoveredRow(*row[:3]) for row in rows), {cover: mask for *_, cover, mask in rows})

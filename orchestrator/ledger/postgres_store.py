@@ -4,23 +4,26 @@ A commit writes entries and rows together and is on the server's disk when it re
 that was succeeded can write nothing. Where the connection is lost or the server cannot work, the next commit is on a new connection; before
 anything else is written there the last entry says whether the transaction that was under way had been committed. Where that cannot be
 told, or a newer epoch has begun, nothing is written any more.
+
+Secrets lie under covers here (`covers`). The table of these is written anew after a secret was destroyed, and once when an epoch begins:
+who wrote before may have died in between.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import Any, get_type_hints
+from typing import Any, LiteralString, get_type_hints
 
 import psycopg
 
 from interlock.orchestrator.ledger.chain import GENESIS
-from interlock.orchestrator.ledger.cipher import NO_SECRET, ContentRow, KeyRow
+from interlock.orchestrator.ledger.cipher import ContentRow, KeyRow
+from interlock.orchestrator.ledger.covers import CoveredRow, covered, new_covers, renewed, uncovered
 from interlock.orchestrator.ledger.projections import InboxRow, Row, TaskRow
 from interlock.orchestrator.ledger.reader import check_layout
 from interlock.orchestrator.ledger.rows import (
     CONTENTS,
     DELETE_CONTENTS,
-    DESTROY_KEY,
     KEYS,
     LAST_ENTRY,
     TABLES,
@@ -36,14 +39,19 @@ from interlock.tools import postgres
 SCHEMA = "interlock_ledger"
 _TASKS = "SELECT * FROM tasks WHERE task = ANY(%s)"
 _ITEMS = "SELECT * FROM inbox WHERE task = ANY(%s) AND decision = ''"
-_READING = b"""
-SELECT FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid() LIMIT 1
-"""
+_COVERS = "SELECT cover, mask FROM covers"
+_KEYS = "SELECT task, secret, cover FROM keys WHERE "
+_RENEW_KEYS = "UPDATE keys SET secret = now.secret FROM unnest(%b::text[], %b::bytea[]) AS now (task, secret) WHERE keys.task = now.task"
+_RENEW_COVER = "UPDATE covers SET mask = %b WHERE cover = %s"
+# The one way to have only what is there now in a table's file, in one statement: whoever began before finds the table empty, so those who
+# read more than once hold it (`DatabaseReader.moment`), and this waits for them.
+_WRITE_COVERS_ANEW = "ALTER TABLE covers ALTER mask TYPE bytea USING mask || ''::bytea"
+_CLEAN_WAIT = "SET LOCAL lock_timeout = '20ms'"
 WRITER = "interlock ledger"
 """The name of the writing connection, and what it begins with once its epoch is in it."""
 
 _ARRAYS: dict[Any, str] = {int: "bigint[]", int | None: "bigint[]", str: "text[]", bytes: "bytea[]"}
-_KINDS: list[type[Any]] = [Stored, *TABLES, KeyRow, ContentRow]
+_KINDS: list[type[Any]] = [Stored, *TABLES, KeyRow, CoveredRow, ContentRow]
 _TYPES = {kind: tuple(_ARRAYS[hint] for hint in get_type_hints(kind).values()) for kind in _KINDS}
 
 
@@ -80,7 +88,10 @@ class LedgerDatabase:
         self._where = where
         self._db: postgres.Connection | None = open_database(where, WRITER)
         self._epoch = 0
-        self.traces = False
+        self.traces = True
+        self._covers: dict[int, bytes] = {}
+        self._new_covers: dict[int, bytes] = {}
+        """Those of the batch that is under way, as it was last tried."""
         self._rows = Held()
         self._changed: list[Row] | None = None
         """What the batch that is under way changes: folded once, however often it is tried."""
@@ -95,6 +106,7 @@ class LedgerDatabase:
             with self._db.transaction():
                 ((self._epoch,),) = self._db.execute("UPDATE epoch SET epoch = epoch + 1 RETURNING epoch").fetchall()
                 found = self._db.execute(LAST_ENTRY, binary=True).fetchall()
+                self._covers = covers_of(self._db)
             self._db.execute("SELECT set_config('application_name', %s, false)", (self._name,))
         except postgres.LOST as problem:
             raise StorePaused(path=str(self._where), problem=postgres.sentence(problem)) from problem
@@ -110,7 +122,7 @@ class LedgerDatabase:
         connection is lost another one will do."""
         with self._errors():
             db = self._connected()
-            return [KeyRow(*row) for row in db.execute("SELECT * FROM keys WHERE task = ANY(%s)", (list(tasks),), binary=True)]
+            return uncovered(_keys(db, "task = ANY(%s)", list(tasks)), self._covers)
 
     def commit(self, batch: Sealed) -> None:
         """Write the batch, all or nothing. Raises `StaleEpoch` or `StoreFailed`, and nothing may be written after either; or `StorePaused`,
@@ -124,20 +136,17 @@ class LedgerDatabase:
                 self._write(self._db, batch)
         self._last = (batch.entries[-1][0], batch.entries[-1][6])
         self._changed = None
+        self._covers.update(self._new_covers)
         self.traces = self.traces or bool(batch.erased)
 
     def clean(self) -> None:
-        """Write the keys anew, if nobody reads right now: a row that is only dead stays in its file, and one that somebody who began before
-        may still see is copied."""
-        with self._errors():
+        """Write the covers anew, if nobody reads them right now."""
+        with self._errors(), suppress(psycopg.errors.LockNotAvailable):
             db = self._connected()
-            if db.execute(_READING).fetchall():
-                return
-            db.execute("SET lock_timeout = '50ms'")
-            with suppress(psycopg.errors.LockNotAvailable):
-                db.execute("VACUUM (FULL) keys")
-                self.traces = False
-            db.execute("SET lock_timeout = 0")
+            with db.transaction():
+                db.execute(_CLEAN_WAIT)
+                db.execute(_WRITE_COVERS_ANEW)
+            self.traces = False
 
     def _connected(self) -> postgres.Connection:
         """A connection where nothing is under way that a lost one may have left open."""
@@ -174,13 +183,21 @@ class LedgerDatabase:
             if self._changed is None:
                 self._changed = self._rows.fold(entries)
             _insert(db, "entries", Stored, batch.entries)
-            _insert(db, KEYS[0], KeyRow, batch.keys)
-            for task in batch.erased:
-                db.execute(_sql(DESTROY_KEY), (NO_SECRET, task))
+            _insert(db, KEYS[0], CoveredRow, covered(batch.keys, self._covers))
+            self._new_covers = self._destroy_keys(db, batch.erased) if batch.erased else {}
             for task in (*batch.erased, *batch.pruned):
                 db.execute(_sql(DELETE_CONTENTS), (task,))
             _insert(db, CONTENTS[0], ContentRow, batch.contents, CONTENTS[1])
             _put(db, self._changed)
+
+    def _destroy_keys(self, db: postgres.Connection, erased: Sequence[str]) -> dict[int, bytes]:
+        """The covers that theirs lie under are destroyed. The new ones, which the other secrets there get."""
+        new = new_covers(erased)
+        keys = renewed(_keys(db, "cover = ANY(%s)", list(new)), self._covers, new, erased)
+        db.execute(_RENEW_KEYS, [[key.task for key in keys], [key.secret for key in keys]])
+        for number, mask in new.items():
+            db.execute(_RENEW_COVER, (mask, number))
+        return new
 
     def _check_epoch(self, found: list[Any]) -> None:
         ((epoch,),) = found
@@ -204,6 +221,15 @@ class LedgerDatabase:
 
     def _failed(self, problem: BaseException) -> StoreFailed:
         return StoreFailed(path=str(self._where), problem=postgres.sentence(problem))
+
+
+def covers_of(db: postgres.Connection) -> dict[int, bytes]:
+    """The covers that secrets lie under now."""
+    return {cover: mask for cover, mask in db.execute(_COVERS, binary=True)}
+
+
+def _keys(db: postgres.Connection, which: LiteralString, value: Any) -> list[CoveredRow]:
+    return [CoveredRow(*row) for row in db.execute(_KEYS + which, (value,), binary=True)]
 
 
 def _sql(text: str) -> bytes:

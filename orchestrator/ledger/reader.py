@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import quote
 
 from interlock.orchestrator.ledger.audit import audit
+from interlock.orchestrator.ledger.cipher import KeyRow
 from interlock.orchestrator.ledger.notes import Checkpoint
 from interlock.orchestrator.ledger.opener import Opener
 from interlock.orchestrator.ledger.projections import AppRow, ContractRow, DeedRow, InboxRow, Row, TaskRow
@@ -24,7 +25,7 @@ from interlock.tools import sqlite
 APPLICATION_ID = 0x494C434B
 """`ILCK` in the file's header: this is a ledger."""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 T = TypeVar("T")
 
@@ -35,7 +36,6 @@ _MANY = 100
 _THESE = f"({','.join('?' * _MANY)})"
 _ENTRIES = f"SELECT * FROM entries WHERE seq IN {_THESE}"
 _ENTRIES_OF = f"SELECT * FROM entries WHERE task IN {_THESE} ORDER BY seq"
-_KEYS_OF = f"SELECT * FROM keys WHERE task IN {_THESE}"
 
 _PARKED = (
     "SELECT entries.* FROM tasks JOIN entries ON entries.seq = (SELECT max(seq) FROM entries AS own WHERE own.task = tasks.task) "
@@ -71,8 +71,11 @@ class Reads(Protocol):
     def parked(self) -> list[Entry]:
         """The last entries of those live tasks that are parked, oldest first: each is a `task.parked`."""
 
-    def inbox(self, open_only: bool = True) -> list[ItemShown]:
-        """What waits for a human, or all that ever did, oldest first."""
+    def inbox(self, open_only: bool = True, limit: int = 100, *, kind: str = "", task: str = "", after: int = 0) -> list[ItemShown]:
+        """What waits for a human, or all that ever did, whoever waits longest first; of one kind or task, or asked after entry `after`."""
+
+    def inbox_count(self, open_only: bool = True, *, kind: str = "", after: int = 0) -> int:
+        """How many there are of them."""
 
     def item(self, id: str) -> ItemShown | None: ...
 
@@ -130,9 +133,14 @@ class SqlReader:
     def parked(self) -> list[Entry]:
         return [Entry(*row) for row in self.all(_PARKED, TaskParked.KIND)]
 
-    def inbox(self, open_only: bool = True) -> list[ItemShown]:
-        which = "WHERE decision = ''" if open_only else ""
-        return items_shown([InboxRow(*row) for row in self.all(f"SELECT * FROM inbox {which} ORDER BY seq")], self._facts)
+    def inbox(self, open_only: bool = True, limit: int = 100, *, kind: str = "", task: str = "", after: int = 0) -> list[ItemShown]:
+        which, values = _of_inbox(open_only, kind, task, after)
+        found = self.all(f"SELECT * FROM inbox WHERE {which} ORDER BY seq LIMIT ?", *values, limit)
+        return items_shown([InboxRow(*row) for row in found], self._facts)
+
+    def inbox_count(self, open_only: bool = True, *, kind: str = "", after: int = 0) -> int:
+        which, values = _of_inbox(open_only, kind, "", after)
+        return int(self.all(f"SELECT count(*) FROM inbox WHERE {which}", *values)[0][0])
 
     def item(self, id: str) -> ItemShown | None:
         found = self.all("SELECT * FROM inbox WHERE item = ?", id)
@@ -145,7 +153,7 @@ class SqlReader:
     def entries_of(self, tasks: Sequence[str]) -> dict[str, list[Entry]]:
         found: dict[str, list[Entry]] = {}
         for some in _by_many(tasks):
-            opener = self.opener(dict(self.all(_KEYS_OF, *some)))
+            opener = self.opener(dict(self.keys(f"task IN {_THESE}", *some)))
             for row in self.all(_ENTRIES_OF, *some):
                 entry = opener.open(Entry(*row))
                 found.setdefault(entry.task, []).append(entry)
@@ -157,7 +165,7 @@ class SqlReader:
             stored = [Entry(*row) for row in self.all(_ENTRIES, *some)]
             secrets: dict[str, bytes] = {}
             for tasks in _by_many(list(dict.fromkeys(entry.task for entry in stored))):
-                secrets.update(self.all(_KEYS_OF, *tasks))
+                secrets.update(self.keys(f"task IN {_THESE}", *tasks))
             opener = self.opener(secrets)
             found.update((entry.seq, opener.open(entry).open()) for entry in stored)
         return found
@@ -216,8 +224,12 @@ class SqlReader:
         return Opener(lambda task: secrets.get(task) or self._secret(task), self._content)
 
     def _secret(self, task: str) -> bytes | None:
-        found = self.all("SELECT secret FROM keys WHERE task = ?", task)
-        return bytes(found[0][0]) if found else None
+        found = self.keys("task = ?", task)
+        return found[0].secret if found else None
+
+    def keys(self, which: str, *values: Any) -> list[KeyRow]:
+        """The secrets of which this is true."""
+        return [KeyRow(*row) for row in self.all(f"SELECT task, secret FROM keys WHERE {which}", *values)]
 
     def _content(self, task: str, name: bytes) -> bytes | None:
         found = self.all("SELECT data FROM contents WHERE task = ? AND name = ?", task, name)
@@ -247,6 +259,12 @@ class SqlReader:
 
     def close(self) -> None:
         raise NotImplementedError
+
+
+def _of_inbox(open_only: bool, kind: str, task: str, after: int) -> tuple[str, list[Any]]:
+    """The condition on rows of the inbox, and its values."""
+    wanted = {"seq > ?": after} | ({"kind = ?": kind} if kind else {}) | ({"task = ?": task} if task else {})
+    return " AND ".join(["decision = ''"] * open_only + [*wanted]), [*wanted.values()]
 
 
 def _by_many(those: Sequence[T]) -> Iterator[list[T | None]]:

@@ -107,6 +107,11 @@ class Writer(ABC):
         """Whether what was erased can still be found in the store's files by who searches them; it passes by itself."""
         return False
 
+    def free_room(self) -> bool:
+        """See to it that the room of what was pruned is soon used again. Whether what was pruned lies there until it is: where it does not,
+        it is overwritten as soon as there are no `traces`."""
+        return False
+
     def health(self) -> Stall | None:
         """The same for who asks now and then: what readers have met counts too, and is looked at again."""
         return self.stalled

@@ -19,7 +19,7 @@ import ray
 from ray._private import state
 
 from interlock import AgentContext, App, AsyncBus, Budget, Finding, Keyed, Message, Natural, ToolContext, WorkflowContext
-from interlock.schemas.errors import AlreadyEnded, NotRunning, OrderStands, StoreAway, SupervisorGone, TryAgain
+from interlock.schemas.errors import AlreadyDecided, AlreadyEnded, NotRunning, OrderStands, StoreAway, SupervisorGone, TryAgain, UnknownItem
 from interlock.task import AsyncTask
 
 MOMENT = 0.01
@@ -127,6 +127,11 @@ def make_app(world: World) -> App:
         await ctx.sleep(0.05)
         return await ctx.ask(Ship(order=request.order), returns=Done)
 
+    @app.workflow("question", version="1.0.0", budget=Budget(steps=5))
+    async def question(request: Sale, ctx: WorkflowContext) -> Done:
+        answer = await ctx.ask_human(f"What about {request.order}?", about=request.order)
+        return Done(order=f"{request.order}: {answer.note}")
+
     return app
 
 
@@ -186,19 +191,54 @@ class Strikes:
 
 
 class Driver:
-    """Submits, waits and kills, and makes a call again that found nobody. `outcomes`: what it was told; `killed`: whose receipt it has."""
+    """Submits, waits, answers, kills and erases, and makes a call again that found nobody. `outcomes`: what it was told; `killed`: whose
+    receipt it has; `erased`: what it was told that nobody can read any more."""
 
     def __init__(self, bus: AsyncBus) -> None:
         self._bus = bus
         self.outcomes: dict[str, str] = {}
         self.killed: list[str] = []
+        self.erased: list[str] = []
 
-    async def submit(self, order: str) -> AsyncTask[Any]:
+    async def submit(self, order: str, workflow: str = "sale") -> AsyncTask[Any]:
         while True:
             try:
-                return await self._bus.submit_json("sale", {"order": order}, id=order)
+                return await self._bus.submit_json(workflow, {"order": order}, id=order)
             except (TryAgain, StoreAway, NotRunning):
                 await asyncio.sleep(0.1)
+
+    async def answer(self, order: str, after: float, erase: bool) -> None:
+        """Ask what waits for a human, and answer after so many seconds and once it has left memory; or `erase` it unanswered then."""
+        task = await self.submit(order, "question")
+        await asyncio.sleep(after)
+        while not erase and not await self._parked(task):  # noqa: ASYNC110 - whom it asks may be away
+            await asyncio.sleep(0.2)
+        if erase:
+            await self.erase(task)
+        while task.id not in self.outcomes:
+            with suppress(TryAgain, NotRunning, StoreAway, AlreadyDecided, UnknownItem, TimeoutError):
+                for item in await self._bus.inbox.list(task=task.id):
+                    await self._bus.inbox.approve(item["item"], f"word of {order}")
+                async with asyncio.timeout(1):
+                    self.outcomes[task.id] = str(await task.outcome())
+
+    async def _parked(self, task: AsyncTask[Any]) -> bool:
+        with suppress(TryAgain, NotRunning, StoreAway, TimeoutError):
+            async with asyncio.timeout(1):
+                async for event in task.events():
+                    if event.kind == "task.parked":
+                        return True
+        return False
+
+    async def erase(self, task: AsyncTask[Any]) -> None:
+        while task.id not in self.erased:
+            try:
+                erased = await task.erase("asked to")
+            except (TryAgain, NotRunning, OrderStands, SupervisorGone, StoreAway):
+                await asyncio.sleep(0.2)
+            else:
+                self.erased.append(task.id)
+                self.killed += [task.id] if erased["receipt"] is not None else []
 
     async def see_through(self, order: str, after: float, kill_after: float | None) -> None:
         await asyncio.sleep(after)

@@ -310,6 +310,25 @@ def test_a_question_and_its_answer(shell: Shell) -> None:
     assert shell.bus.task(task).result(timeout=10) == {"said": "True: do"}
 
 
+def test_the_inbox_comes_by_pages_of_those_who_wait_longest(shell: Shell) -> None:
+    items = [shell.asked(shell.submit("question", '{"number": 13}', "--id", name)) for name in ("first", "second", "third")]
+    waiting = [item["item"] for item in shell.bus.inbox.list()]
+    assert waiting[-3:] == items
+    assert shell.bus.inbox.count() == len(waiting)
+    before = waiting[-4:-3]
+    page = shell("inbox", "--limit", "2", *(word for item in before for word in ("--after", item)))
+    assert [line.split()[0] for line in page.stdout.splitlines() if line.startswith("itm_")] == items[:2]
+    assert page.stderr == f"1 more: `interlock inbox --after {items[1]}` shows what comes next.\n"
+    (last,) = json.loads(shell("inbox", "--json", "--limit", "2", "--after", items[1]).stdout)
+    assert last["item"] == items[2]
+    assert shell.lines("inbox", "--limit", "1", "--after", items[2]) == ["Nothing that came after it waits for a human."]
+    assert [item["item"] for item in shell.bus.inbox.list(task="tsk_second")] == [items[1]]
+    unknown = shell("inbox", "--after", "itm_none")
+    assert (unknown.exit_code, unknown.stderr) == (2, "Nothing called itm_none waits in the inbox. `interlock inbox` lists what does.\n")
+    for item in items:
+        shell.lines("deny", item)
+
+
 # --- messages into a running task --------------------------------------------------------------------------------------------------
 
 

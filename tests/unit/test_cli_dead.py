@@ -29,8 +29,16 @@ class Dead:
     def __init__(self, *letters: dict[str, Any]) -> None:
         self._letters, self.decided = letters, list[tuple[str, str, str]]()
 
-    def list(self, *, open_only: bool = True) -> Any:
-        return [one for one in self._letters if not (open_only and one["decision"])]
+    def list(self, *, open_only: bool, limit: int, after: str) -> Any:
+        return self._after(open_only, after)[:limit]
+
+    def count(self, *, open_only: bool, after: str) -> int:
+        return len(self._after(open_only, after))
+
+    def _after(self, open_only: bool, after: str) -> Any:
+        names = [one["item"] for one in self._letters]
+        shown = self._letters[names.index(after) + 1 if after else 0 :]
+        return [one for one in shown if not (open_only and one["decision"])]
 
     def show(self, item: str) -> Any:
         if item != "itm_1":
@@ -67,6 +75,17 @@ def test_those_that_wait_are_listed_and_all_on_request(dead: Dead) -> None:
     assert len(run("list", "--all").stdout.splitlines()) == 3
     (one,) = json.loads(run("list", "--json").stdout)
     assert (one["item"], one["expires"], one["details"]) == ("itm_1", "2023-11-14T23:13:20.000000Z", {"agent": "worker"})
+
+
+def test_they_come_by_pages(dead: Dead) -> None:
+    first = run("list", "--all", "--limit", "1")
+    assert "itm_1" in first.stdout
+    assert first.stderr == "1 more: `interlock dead list --all --after itm_1` shows what comes next.\n"
+    last = run("list", "--all", "--limit", "1", "--after", "itm_1")
+    assert "itm_0" in last.stdout
+    assert last.stderr == ""
+    assert run("list", "--all", "--after", "itm_0").stdout == "No dead letter came after it.\n"
+    assert run("list", "--after", "itm_0").stdout == "No dead letter that came after it waits.\n"
 
 
 def test_none_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,16 @@ def test_prune_says_what_it_does(folder: Path) -> None:
     assert json.loads(done("ledger", "stats", "--json"))["kept"] == {"pieces": 0, "bytes": 0}
 
 
+def test_prune_says_what_is_left_in_the_database_s_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {"days": 184, "ended_before": "2026-01-01", "pruned": True, "tasks": 2, "pieces": 7, "bytes": 900}
+    monkeypatch.setattr(LocalBus, "prune", lambda self, **how: {**counts, "traces": True, "reused": True})
+    assert done("ledger", "prune").splitlines() == [
+        "Pruned: what model calls of 2 tasks said (7 pieces, 900 bytes); these tasks ended before 2026-01-01.",
+        "A reader of the ledger keeps traces of it in the database's files for now. They go when it has read.",
+        "The database overwrites it in its files as it uses the room again.",
+    ]
+
+
 def test_what_is_not_there_cannot_be_erased(folder: Path) -> None:
     result = run("erase", "tsk_none")
     assert (result.exit_code, result.stdout) == (2, "")

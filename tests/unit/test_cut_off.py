@@ -1,10 +1,12 @@
 """A model call whose gateway dies while there is no orchestrator: charged, recorded and shown like any other that is cut off."""
 
 import asyncio
+from contextvars import Context
 
 import pytest
 
 from interlock import App, Message, WorkflowContext
+from interlock.actors.supervisor.journal import Row
 from interlock.schemas import entries as e
 from interlock.testing.simulation import Simulation, simulate
 
@@ -48,6 +50,65 @@ def test_it_is_charged_and_its_record_says_so(down: float, replica_too: bool) ->
         assert sum(isinstance(fact, e.ModelCalled) for fact in facts) == 1
         assert sim.script is not None
         assert sim.script.count == 2
+
+    simulate(main, app, PLAYBOOK)
+
+
+@pytest.mark.parametrize("replica_too", [False, True])
+@pytest.mark.parametrize("again", [False, True])
+def test_one_that_was_settled_and_not_recorded_is_cut_off_too(again: bool, replica_too: bool) -> None:
+    """It has its answer and its charge; then the gateway and whoever would have recorded it die, perhaps the next one too."""
+
+    async def main(sim: Simulation) -> None:
+        died: list[str] = []
+
+        def settled(row: Row) -> None:
+            if row.kind == "settle" and not died:
+                died.extend(sim.living("models"))
+                sim.crash_engine(down=0.5)
+                sim.crash_peer(died[0])
+                if replica_too:
+                    sim.crash_peer(sim.living("replica")[0])
+                if again:
+                    asyncio.get_running_loop().call_later(1, sim.crash_engine, context=Context())
+
+        sim.on_row = settled
+        task = await sim.bus.submit(talk, Ask(text="hello"), id="a")
+        assert (await task.result()).text == "done"
+        facts = [entry.open() for entry in await task.entries()]
+        (cut,) = [fact for fact in facts if isinstance(fact, e.ModelCutOff)]
+        (row,) = [row for row in sim.rows if row.kind == "settle" and died[0] in row.data["id"]]
+        assert (cut.gateway, cut.number) == (died[0], 1)
+        assert {meter: str(amount) for meter, amount in cut.charged.items()} == {m: str(a) for m, a in row.data["actual"].items()}
+        (called,) = [fact for fact in facts if isinstance(fact, e.ModelCalled)]
+        assert called.usage["input_tokens"] > 0
+        assert sim.script is not None
+        assert sim.script.count == 2
+        assert (await task.record()).steps == 2
+
+    simulate(main, app, PLAYBOOK)
+
+
+def test_a_gateway_that_is_slow_to_answer_the_next_orchestrator_keeps_its_call() -> None:
+    async def main(sim: Simulation) -> None:
+        await sim.bus.scale("models", 2)
+        await asyncio.sleep(1)
+        task = await sim.bus.submit(talk, Ask(text="hello"), id="a")
+        await asyncio.sleep(1)
+        (holder,) = [name for name in sim.living("models") if sim.peers[name][1].host.holds()]
+        exchange, until = sim.peers[holder][1].exchange, asyncio.get_running_loop().time() + 20
+
+        async def slowly(request: bytes) -> bytes:
+            if asyncio.get_running_loop().time() < until:
+                raise OSError("the way is blocked")
+            return await exchange(request)
+
+        sim.peers[holder][1].exchange = slowly  # type: ignore[method-assign]
+        sim.crash_engine()
+        assert (await task.result()).text == "done"
+        assert not any(entry.kind == e.ModelCutOff.KIND for entry in await task.entries())
+        assert sim.script is not None
+        assert sim.script.count == 1
 
     simulate(main, app, PLAYBOOK)
 

@@ -230,7 +230,7 @@ def test_a_reply_that_comes_too_late_is_refused_and_recorded() -> None:
         dispatch, attempt = replica.holds()[0].split()
         assert await task.result() == Reply(value=0)
         channel = sim.engine.peers.channels["slow-1"]
-        channel._on_frames(channel, [Replied(dispatch, attempt, "engine.reply", "1.0.0", Reply(value=5).encoded(), False)])
+        channel._on_frames(channel, [Replied(dispatch, attempt, "engine.reply", "1.0.0", Reply(value=5).encoded(), False, task.id)])
         await sim.engine.durable()
         late = [entry.open() for entry in sim.store.disk.log if entry.kind == "reply.refused"]  # type: ignore[attr-defined]
         assert late[0].dispatch == dispatch

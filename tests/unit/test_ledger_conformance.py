@@ -278,6 +278,19 @@ def test_what_can_be_asked_of_a_ledger(place: Place) -> None:
     (item,) = reader.inbox()
     assert (item.item, item.task, item.to, item.details, item.expires) == ("itm_2", "tsk_2", "finance", '{"a":[2],"b":1}', 99)
     assert [row.item for row in reader.inbox(open_only=False)] == ["itm_2", "itm_1"]
+    pages = {"first": {"limit": 1}, "next": {"after": item.seq}, "of one": {"task": "tsk_1"}, "of a kind": {"kind": "dead"}}
+    assert {page: [row.item for row in reader.inbox(open_only=False, **which)] for page, which in pages.items()} == {
+        "first": ["itm_2"],
+        "next": ["itm_1"],
+        "of one": ["itm_1"],
+        "of a kind": [],
+    }
+    assert [reader.inbox_count(), reader.inbox_count(False), reader.inbox_count(after=item.seq), reader.inbox_count(kind="dead")] == [
+        1,
+        2,
+        0,
+        0,
+    ]
     assert reader.item("itm_2") == item
     assert reader.item("itm_9") is None
     assert [(row.contract, row.version) for row in reader.contracts()] == [("a.x", "1.10.0"), ("a.x", "1.2.0"), ("b.x", "1.0.0")]

@@ -66,6 +66,25 @@ def test_an_erased_key_and_what_it_kept_are_in_no_file_any_more(tmp_path: Path) 
     assert secrets_of(path)[TASK] == NO_SECRET
 
 
+def test_what_was_pruned_is_in_no_file_any_more(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+
+    async def main() -> None:
+        ledger = opened(path)
+        for task, fact in (*story(TASK), *story(OTHER)):
+            ledger.append(task, fact)
+        await ledger.flush()
+        kept = stored_of(path, TASK)
+        ledger.append(TASK, e.ContentPruned("ann", 184))
+        await ledger.flush()
+        assert not ledger.free_room(), "it is overwritten"
+        await cleaned(ledger)
+        assert not [piece for piece in kept if piece in on_disk(path)]
+        await ledger.close()
+
+    asyncio.run(main())
+
+
 def test_what_a_task_says_is_in_no_file_in_plain_words(tmp_path: Path) -> None:
     """Else copies of it would stay behind in pages that SQLite has moved rows out of, however it overwrites what it frees."""
     path = tmp_path / "ledger.db"

@@ -140,7 +140,7 @@ def test_a_late_reply_to_a_parked_dispatch_is_refused_and_recorded_with_its_task
         task = await parked(sim, "pay")
         sent = next(fact for entry in sim.store.reader.entries(task.id) if isinstance(fact := entry.open(), e.MessageSent))
         replica = next(iter(sim.engine.peers.channels.values()))
-        sim.engine.dispatches.replied(replica, Replied(sent.dispatch, sent.attempt, "park.gone", "1.0.0", b"{}", False))
+        sim.engine.dispatches.replied(replica, Replied(sent.dispatch, sent.attempt, "park.gone", "1.0.0", b"{}", False, task.id))
         await asyncio.sleep(0.1)
         assert kinds(sim)[-1] == "reply.refused"
         await asyncio.sleep(15)

@@ -12,9 +12,10 @@ import pytest
 
 from interlock import AgentContext, App, AsyncBus, Budget, Keyed, Message, WorkflowContext
 from interlock.actors.supervisor import sqlite_journal
+from interlock.actors.supervisor.journal import Row
 from interlock.actors.supervisor.spool import SPOOL
 from interlock.schemas.entries import Entry
-from interlock.schemas.errors import JournalStalled, LedgerStalled, OrderNotKept, OrderStands
+from interlock.schemas.errors import JournalStalled, LedgerStalled, OrderNotKept, OrderStands, StorePaused
 from interlock.schemas.places import JOURNAL_FILE
 from interlock.testing.simulation import Simulation, simulate
 
@@ -165,6 +166,47 @@ def test_a_journal_that_takes_nothing_holds_up_everything_and_costs_nothing(cras
 
     simulate(main, make(did))
     assert Counter(did) == {f"{deed} {name}": 1 for deed in ("began", "looked for", "put") for name in ("a", "c")}
+
+
+@pytest.mark.parametrize("retried", ["never", "meanwhile", "afterwards"])
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_budget_that_a_refused_submit_has_opened_is_the_retrys_or_nobodys(retried: str, crash: bool) -> None:
+    """The journal kept it and could not say so: its driver was refused."""
+
+    async def main(sim: Simulation) -> None:
+        work = sim.app.workflows["work"]
+
+        def kept_and_not_said(row: Row) -> None:
+            if row.kind == "open":
+                sim.fill_journal()
+                raise StorePaused(path="memory", problem="no space left")
+
+        sim.on_row = kept_and_not_said
+        with pytest.raises(JournalStalled):
+            await sim.bus.submit(work, Go(name="a"), id="a")
+        sim.on_row = None
+        if crash:
+            sim.crash_engine(down=1.0)
+        await asyncio.sleep(30)
+        if retried == "meanwhile":
+            with pytest.raises(JournalStalled):
+                await sim.bus.submit(work, Go(name="a"), id="a", budget=Budget(seconds=50))
+        sim.free_journal()
+        if retried == "meanwhile":
+            while (await sim.bus.status())["journal"]["state"] != "ok":  # noqa: ASYNC110 - before whoever closes has tried again
+                await asyncio.sleep(0.01)
+        else:
+            await asyncio.sleep(30)
+            assert sim.supervisor.budgets.meters.granting() == []
+        if retried != "never":
+            task = await sim.bus.submit(work, Go(name="a"), id="a", budget=Budget(seconds=100))
+            await asyncio.sleep(1)
+            assert sim.supervisor.budgets.meters.limit("tsk_a", "seconds") == 100
+            assert await task.outcome() == "success"
+        await asyncio.sleep(30)
+        assert sim.supervisor.budgets.meters.granting() == []
+
+    simulate(main, make([]))
 
 
 def test_seconds_that_run_out_meanwhile_end_the_task_once_there_is_room() -> None:

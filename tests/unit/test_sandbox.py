@@ -20,7 +20,8 @@ from interlock.tools.sandbox import Completed, Sandbox, choose
 PYTHON = (Path(sys.prefix), Path(sys.base_prefix))
 REAL = {jail.name: Sandbox(jail) for jail in JAILS}
 ALL = {**REAL, NO_JAIL.name: Sandbox(NO_JAIL)}
-MARK = {"INTERLOCK_INCARNATION": "unit-test"}
+OURS = f"unit-test-{os.getpid()}"
+MARK = {"INTERLOCK_INCARNATION": OURS}
 
 
 @cache
@@ -149,7 +150,7 @@ def test_the_environment_is_empty_but_for_the_mark(any_sandbox: Sandbox, cwd: Pa
     done = shell(any_sandbox, cwd, "env")
     names = {line.partition("=")[0] for line in done.output.splitlines()}
     assert names - {"PWD", "OLDPWD"} == {"PATH", "LANG", "HOME", "INTERLOCK_INCARNATION", "INTERLOCK_SANDBOX"}
-    assert "INTERLOCK_INCARNATION=unit-test\n" in done.output
+    assert f"INTERLOCK_INCARNATION={OURS}\n" in done.output
     assert "HOME=/tmp\n" in done.output
 
 
@@ -182,7 +183,7 @@ def test_a_timeout_ends_the_whole_tree(any_sandbox: Sandbox, cwd: Path) -> None:
         return await asyncio.gather(*(running(any_sandbox, cwd, STUBBORN.format(then=then), seconds=3) for then in endings))
 
     ended = asyncio.run(main())
-    assert carrying("unit-test") == []
+    assert carrying(OURS) == []
     for done in ended:
         assert done.timed_out
         assert done.returncode == 137
@@ -192,7 +193,7 @@ def test_a_timeout_ends_the_whole_tree(any_sandbox: Sandbox, cwd: Path) -> None:
 
 def test_what_a_command_leaves_behind_ends_with_it(any_sandbox: Sandbox, cwd: Path) -> None:
     done = python(any_sandbox, cwd, STUBBORN.format(then="sys.exit(3)"))
-    assert carrying("unit-test") == []
+    assert carrying(OURS) == []
     assert (done.returncode, done.timed_out) == (3, False)
     assert done.seconds < 10
 
@@ -206,7 +207,7 @@ def test_cancelled_it_ends_the_tree_before_it_raises(any_sandbox: Sandbox, cwd: 
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert carrying("unit-test") == []
+        assert carrying(OURS) == []
 
     asyncio.run(main())
 
@@ -220,7 +221,7 @@ def test_cancelled_twice_it_still_ends_the_tree(any_sandbox: Sandbox, cwd: Path)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert carrying("unit-test") == []
+        assert carrying(OURS) == []
 
     asyncio.run(main())
 

@@ -1,10 +1,11 @@
 # Each target does all its own set-up; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench crowds lock clean
+.PHONY: help setup demo test soak check bench crowds lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements/dev.lock
+MINUTES ?= 10
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,7 +16,10 @@ demo: setup ## run the software-delivery team on a repository with a real bug, w
 	$(BIN)/interlock demo
 
 test: setup ## run all tests: unit, simulation, integration, acceptance
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical
+
+soak: setup ## play storms of the simulation, other ones every time, for MINUTES=10
+	$(BIN)/python tests/simulation/storming.py --minutes $(MINUTES)
 
 check: setup ## lint, format and strict types
 	$(BIN)/ruff check .

@@ -98,13 +98,14 @@ class Assembly:
     async def deploy(self, app: App) -> None:
         """Take another version of the app: runners and replicas that are made from now on run it."""
         spec = app.spec()
-        await self.ask("check_deploy", spec.to_wire())
+        wire = spec.to_wire()
+        await self.ask("check_deploy", wire)
         self._secrets = hosts.secrets_of(app, os.environ)
         self.app = app
         for name, schema in spec.schemas.items():
             contract, _, version = name.partition(" ")
             await self.registry.register(contract, version, schema, "local")
-        vanished = await self.ask("deploy", spec.to_wire(), "local")
+        vanished = await self.ask("deploy", wire, "local")
         sizes = [(name, "replica", definition.spec.replicas[0]) for name, definition in app.agents.items()]
         sizes += [(RUNNERS, "runner", 1)] + ([(MODELS, "models", 1)] if self.wire is not None else [])
 

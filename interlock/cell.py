@@ -7,6 +7,7 @@ happens there afterwards. An event loop may look at `CELL` and let a cell that h
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
+from functools import partial
 from typing import Any, TypeVar
 
 from interlock.actors.mailbox import Mailbox
@@ -19,10 +20,12 @@ CELL: ContextVar["Cell | None"] = ContextVar("interlock_cell", default=None)
 
 
 class Cell:
-    """Where one actor lives; `end` is its death."""
+    """Where one actor lives; `end` is its death. `held`: what waits here while the cell stands still, on a loop that knows of it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.gone = False
+        self.held: list[asyncio.Handle] | None = None
         self._context = Context()
         self._context.run(CELL.set, self)
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -32,10 +35,16 @@ class Cell:
         if self.gone:
             work.close()
             raise PeerGone
-        running = asyncio.get_running_loop().create_task(work, context=self._context.copy())
-        running.add_done_callback(_looked_at, context=self._context.copy())
-        waits: set[asyncio.Future[Any]] = {running, self._ended}
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        loop = asyncio.get_running_loop()
+        running = loop.create_task(work, context=self._context.copy())
+        either: asyncio.Future[None] = loop.create_future()
+        over, nobodys = partial(_over, either), Context()  # whoever called, and this cell, may have ended by then
+        running.add_done_callback(over, context=nobodys)
+        self._ended.add_done_callback(over, context=nobodys)
+        try:
+            await either
+        finally:
+            self._ended.remove_done_callback(over)
         if self.gone:
             raise PeerGone
         return running.result()
@@ -52,11 +61,8 @@ class Cell:
 
     def end(self) -> None:
         if not self.gone:
+            self.gone = True
             self._ended.set_result(None)
-
-    @property
-    def gone(self) -> bool:
-        return self._ended.done()
 
 
 class LocalPeer:
@@ -76,7 +82,9 @@ class LocalPeer:
         return self.cell.gone
 
 
-def _looked_at(done: "asyncio.Task[Any]") -> None:
+def _over(either: "asyncio.Future[None]", done: "asyncio.Future[Any]") -> None:
     """Whoever called may be gone; then nobody else looks at how it ended."""
+    if not either.done():
+        either.set_result(None)
     if not done.cancelled():
         done.exception()

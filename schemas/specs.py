@@ -3,7 +3,7 @@
 The trusted base reads these and never loads user code; replicas and runners load the code and are told which part is theirs.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from typing import Any, Literal, Self
 
@@ -128,7 +128,8 @@ class AppSpec:
         return digest(_plain(self.to_wire()))[:12]
 
     def to_wire(self) -> dict[str, Any]:
-        return asdict(self)
+        """All of it as data. The schemas are the very same objects: nobody may change them."""
+        return {one.name: _data(getattr(self, one.name)) for one in fields(self)}
 
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> Self:
@@ -177,6 +178,11 @@ def _workflow(wire: dict[str, Any]) -> WorkflowSpec:
 def _tool(wire: dict[str, Any]) -> ToolSpec:
     repeat = RepeatSpec(**wire["repeat"]) if wire["repeat"] else None
     return ToolSpec(**{**wire, "repeat": repeat, "secrets": tuple(wire["secrets"])})
+
+
+def _data(part: Any) -> Any:
+    """One field of an app as data: its declarations in full, everything else as it is."""
+    return tuple(one if isinstance(one, str) else asdict(one) for one in part) if isinstance(part, tuple) else part
 
 
 def _plain(value: Any) -> Any:

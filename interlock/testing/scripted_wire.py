@@ -34,12 +34,16 @@ class ScriptedWire:
     async def call(self, request: dict[str, Any], seconds: float) -> Answer:
         body = decode(encode(request))
         self.requests.append(body)
-        reply = self._playbook.reply(body, self._fired)
+        reply = self.reply(body)
         try:
             async with asyncio.timeout(seconds):
                 return await _played(reply)
         except TimeoutError:
             raise WireFailed(f"no answer within {seconds:g} s", again=True, maybe_done=True) from None
+
+    def reply(self, body: dict[str, Any]) -> Reply:
+        """What becomes of a request."""
+        return self._playbook.reply(body, self._fired)
 
     async def close(self) -> None:
         """Nothing is open."""

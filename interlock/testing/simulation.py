@@ -8,127 +8,55 @@
     simulate(main, app, seed=7, faults=Faults(loss=0.1))
 
 A crash is a crash: nothing of the actor runs any further, not even what it would clean up; what was durable is what the next one finds.
+Whoever was stopped and comes back goes on where it was, and may find that another is in its place.
 The same seed takes the same steps every time. Ends, orders and ledgers are the real ones; only processes and the network are played.
 """
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from contextvars import Context, copy_context
-from dataclasses import dataclass
+from contextvars import Context
 from typing import Any, TypeVar
 
 from interlock.actors.board import MemoryBoard
 from interlock.actors.mailbox import Mailbox
-from interlock.actors.models.wire import Endpoint
-from interlock.actors.supervisor.journal import Change, Journal, MemoryJournal, Row
-from interlock.actors.warden import OwnProcess
+from interlock.actors.supervisor.core import Supervisor
+from interlock.actors.supervisor.journal import Journal, MemoryJournal, Row
 from interlock.aio import AsyncBus
 from interlock.app import App
 from interlock.assembly import Assembly
 from interlock.cell import CELL, Cell, LocalPeer
 from interlock.local import LocalBackend
 from interlock.local_ports import RESTART_SECONDS
+from interlock.orchestrator.engine import Engine
 from interlock.orchestrator.ledger.memory import Disk, MemoryLedger
 from interlock.orchestrator.ledger.writer import Writer
 from interlock.schemas.entries import Entry
-from interlock.schemas.errors import StorePaused
+from interlock.schemas.errors import InterlockError, StaleEpoch, StoreAway, StoreFailed, StorePaused
 from interlock.schemas.ports import Clock, PeerGone, Processes, Stall
 from interlock.settings import ModelSettings
-from interlock.testing.scripted_wire import ScriptedWire
-from interlock.testing.virtual_time import WEEK, VirtualClock, VirtualTimeLoop
+from interlock.testing.simulated_loop import Died, SimulatedLoop
+from interlock.testing.simulated_ports import Board, Faults, Ledger, Line, Memory, Models, Wardens
+from interlock.testing.virtual_time import WEEK, VirtualClock
 
 T = TypeVar("T")
 
 Main = Callable[["Simulation"], Coroutine[Any, Any, T]]
 
 
-@dataclass(frozen=True, slots=True)
-class Faults:
-    """What befalls exchanges, each with its probability: `loss` of the request or of the answer after it was applied, `delay` by up to
-    `longest` seconds each way, so that exchanges overtake each other."""
-
-    loss: float = 0.0
-    delay: float = 0.0
-    longest: float = 0.2
-
-
-class Died(BaseException):
-    """What runs belongs to an actor that has just crashed. Nobody may catch it."""
-
-
-class SimulatedLoop(VirtualTimeLoop):
-    """Virtual time on which a cell that has ended runs no further. `problems` are exceptions that nobody looked at."""
-
-    def __init__(self, limit: float = WEEK) -> None:
-        super().__init__(limit=limit)
-        self.problems: list[str] = []
-        self._tasks: list[tuple[Cell, asyncio.Task[Any]]] = []
-        self._prune_at = 1000
-        self.set_exception_handler(self._note)
-
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
-        context = copy_context() if context is None else context
-        cell = context.get(CELL)
-        if cell is None:
-            return super().call_soon(callback, *args, context=context)
-        return super().call_soon(_unless_gone, cell, callback, args, context=context)
-
-    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.TimerHandle:  # type: ignore[override]
-        context = copy_context() if context is None else context
-        cell = context.get(CELL)
-        if cell is None:
-            return super().call_at(when, callback, *args, context=context)
-        return super().call_at(when, _unless_gone, cell, callback, args, context=context)
-
-    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> "asyncio.Task[Any]":  # type: ignore[override]
-        task: asyncio.Task[Any] = super().create_task(coro, name=name, context=context)
-        cell = CELL.get() if context is None else context.get(CELL)
-        if cell is not None:
-            self._tasks.append((cell, task))
-            if len(self._tasks) > self._prune_at:
-                self._tasks = [(cell, task) for cell, task in self._tasks if not task.done()]
-                self._prune_at = 2 * len(self._tasks) + 1000
-        return task
-
-    def bury(self) -> None:
-        """Let what dead actors left lying about be forgotten in silence."""
-        for cell, task in self._tasks:
-            if cell.gone and not task.done():
-                _silence(task)
-
-    def _note(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        if not isinstance(error, Died):
-            self.problems.append(f"{context['message']}: {error!r}")
-
-
-def _unless_gone(cell: Cell, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    if not cell.gone:
-        callback(*args)
-
-
-def _silence(task: "asyncio.Task[Any]") -> None:
-    silenced: Any = task
-    silenced._log_destroy_pending = False
-    asyncio.tasks._unregister_task(task)
-    coro: Any = task.get_coro()
-    for _ in range(3):  # a `finally` may wait for something, and is told again
-        with suppress(BaseException):
-            coro.close()
-
-
 class Simulation(Assembly):
     """A bus that can be hurt. `on_entry`, `on_row` and `on_frame` are called when an entry is durable, a row of the supervisor's journal
     is durable, a peer takes a frame: set them to crash somebody there; `on_work` when a process has noted on its board for which task it
-    begins to work: there it may also `freeze`. `rows` are all rows that ever were in the supervisor's journal,
-    `bus` is a driver's handle."""
+    begins to work: there it may also hang. `rows` are all rows that ever were in the supervisor's journal, `bus` is a driver's
+    handle. `clock` can be set wrong, where it is the one that comes with a simulation."""
+
+    journal: MemoryJournal
 
     def __init__(self, app: App, playbook: Any = None, *, seed: int = 0, faults: Faults | None = None, clock: Clock | None = None) -> None:
-        self.script = ScriptedWire(playbook, Endpoint("http://scripted.invalid", "none")) if playbook is not None else None
-        super().__init__(app, clock or VirtualClock(), wire=self.script, model=ModelSettings(model="scripted-1"))
         self.faults, self.random = faults or Faults(), random.Random(seed)
+        self.script = Models(playbook, lambda: self.faults.model, self.random) if playbook is not None else None
+        super().__init__(app, clock or VirtualClock(), wire=self.script, model=ModelSettings(model="scripted-1"))
         self.on_entry: Callable[[Entry], None] | None = None
         self.on_row: Callable[[Row], None] | None = None
         self.on_frame: Callable[[str, Any], None] | None = None
@@ -136,20 +64,20 @@ class Simulation(Assembly):
         self.rows: list[Row] = []
         self.journal_full = ""
         self._doing: set[asyncio.Task[None]] = set()
+        self._zombies: dict[Cell, Engine] = {}
         self.bus = AsyncBus(LocalBackend(self))
 
     # --- crashes -----------------------------------------------------------------------------------------------------------------
 
     def crash_engine(self, down: float = 0.0) -> None:
         """The orchestrator dies now; the next epoch begins after `down` seconds."""
-        if not self.engine_cell.gone:
+        if self._engaged.is_set() and not self.engine_cell.gone:
             self.end_engine()
             self._later(down, self.restart_engine)
 
     def crash_supervisor(self, down: float = 0.0) -> None:
         """The supervisor dies now; its next incarnation begins after `down` seconds."""
-
-        if not self.supervisor_cell.gone:
+        if self._supervised.is_set() and not self.supervisor_cell.gone:
             self.end_supervisor()
             self._later(down, self.restart_supervisor)
 
@@ -159,11 +87,19 @@ class Simulation(Assembly):
         if found is not None:
             found[1].end()
 
-    def freeze_peer(self, name: str) -> None:
-        """A peer hangs from now on: it lives, and answers nothing. Called in `on_work`, it hangs in the middle of that."""
-        peer = self.peers[name][1]
-        assert isinstance(peer, _Peer)
-        peer.frozen = True
+    def crash_in(self, steps: int, down: float = 0.0) -> None:
+        """Whoever takes the step with that number from now on dies before it; nobody does where it is 0."""
+
+        def strike(cell: Cell) -> None:
+            if cell is self.engine_cell:
+                self.crash_engine(down)
+            elif cell is self.supervisor_cell:
+                self.crash_supervisor(down)
+            else:
+                cell.end()
+
+        loop = self._loop()
+        loop.steps_left, loop.on_step = steps, strike
 
     def fill_disk(self, why: str = "no space left") -> None:
         """From now on nothing that is appended to the ledger becomes durable, and no epoch begins."""
@@ -189,15 +125,67 @@ class Simulation(Assembly):
         """Names of the peers that live, of one kind or all."""
         return [name for name, (ref, peer) in self.peers.items() if not peer.gone and kind in (None, ref.kind)]
 
-    def _later(self, down: float, restart: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def find_dead(self) -> None:
+        """Tell the supervisor of every peer that died and that nobody has missed yet."""
+
+        async def tell(supervisor: Supervisor) -> None:
+            for name in [name for name, (_, peer) in self.peers.items() if peer.gone]:
+                self._mourn(supervisor, name, "it is gone")
+
+        await self.ask_supervisor(tell)
+
+    # --- zombies -----------------------------------------------------------------------------------------------------------------
+
+    def stop_engine(self, down: float, back: float) -> None:
+        """The orchestrator stands still; the next epoch begins after `down` seconds, and this one goes on after `back`."""
+        if not self._engaged.is_set() or self.engine_cell.gone:
+            return
+        self._engaged.clear()
+        self._zombies[self.engine_cell] = self.engine
+        self._stop(self.engine_cell, back)
+        self._later(down, self.restart_engine)
+
+    def stop_supervisor(self, down: float, back: float) -> None:
+        """The supervisor stands still; its next incarnation begins after `down` seconds, and this one goes on after `back`."""
+        if self._supervised.is_set() and not self.supervisor_cell.gone:
+            self._supervised.clear()
+            self._stop(self.supervisor_cell, back)
+            self._later(down, self.restart_supervisor)
+
+    def stop_peer(self, name: str, back: float) -> None:
+        """A replica, a runner or a gateway stands still for so many seconds, if nobody ends it before."""
+        found = self.peers.get(name)
+        if found is not None and not found[1].gone and found[1].cell.held is None:
+            self._stop(found[1].cell, back)
+
+    def freeze_peer(self, name: str) -> None:
+        """It hangs from now on: it lives, and answers nothing. Called in `on_work`, it hangs in the middle of that, for good."""
+        self._loop().hold(self.peers[name][1].cell)
+
+    def _stop(self, cell: Cell, back: float) -> None:
+        async def go_on() -> None:
+            self._loop().go_on(cell)
+
+        self._loop().hold(cell)
+        self._later(back, go_on)
+
+    @staticmethod
+    def _loop() -> SimulatedLoop:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimulatedLoop)
+        return loop
+
+    def _later(self, down: float, then: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def wait() -> None:
             await asyncio.sleep(down)
-            await restart()
+            await then()
 
         # Not in the context of whoever dies.
         doing = asyncio.get_running_loop().create_task(wait(), context=Context())
         self._doing.add(doing)
         doing.add_done_callback(self._doing.discard)
+
+    # --- ends and starts ---------------------------------------------------------------------------------------------------------
 
     async def start_engine(self) -> None:
         # Where it dies while it starts, the next one is on its way already.
@@ -216,10 +204,38 @@ class Simulation(Assembly):
     async def reopen_journal(self) -> Journal:
         return self.make_journal(self._journal)
 
+    def store_failed(self, error: InterlockError) -> None:
+        """An orchestrator whose store has failed, or was taken over, ends as its process would."""
+        if not self._end_zombie():
+            self.crash_engine(down=1.0)
+
+    def _engine_failed(self, error: BaseException) -> None:
+        if not isinstance(error, StaleEpoch | StoreFailed | StoreAway):
+            self._loop().problems.append(f"an engine stopped itself: {error!r}")
+        if not self._end_zombie():
+            self.crash_engine(down=1.0)
+
+    def _end_zombie(self) -> bool:
+        """Whether what runs belongs to an orchestrator whose place another has taken; it is over then."""
+        cell = CELL.get()
+        engine = self._zombies.pop(cell, None) if cell is not None else None
+        if cell is None or engine is None:
+            return False
+        cell.end()
+        engine.detach()
+        return True
+
+    def _supervisor_ended(self, done: "asyncio.Task[None]") -> None:
+        if done is self._running:
+            super()._supervisor_ended(done)
+
     def end_all(self) -> None:
         """Everybody dies, for good."""
         for doing in self._doing:
             doing.cancel()
+        for cell, engine in self._zombies.items():
+            cell.end()
+            engine.detach()
         self.end_engine()
         self.end_supervisor()
         for _, peer in self.peers.values():
@@ -228,19 +244,17 @@ class Simulation(Assembly):
     # --- the world as it is played ---------------------------------------------------------------------------------------------------
 
     def make_store(self, before: Writer | None) -> Writer:
-        if isinstance(before, MemoryLedger):
-            return before.reopen(on_failure=self._store_failed, on_durable=self._durable)
-        return MemoryLedger(self.clock, on_failure=self._store_failed, on_durable=self._durable).opened()
+        return Ledger(self, before if isinstance(before, MemoryLedger) else None, self._durable).opened()
 
     def _durable(self, entry: Entry) -> None:
         if self.on_entry is not None:
             self.on_entry(entry)
 
     def make_journal(self, before: Journal | None) -> Journal:
-        return _Journal(self, before.store if isinstance(before, MemoryJournal) else None)
+        return Memory(self, before.store if isinstance(before, MemoryJournal) else None)
 
     def processes(self) -> Processes:
-        return _Processes(self)
+        return Wardens(self)
 
     def host(self, pool: str, kind: str, name: str) -> Mailbox:
         host = super().host(pool, kind, name)
@@ -258,100 +272,10 @@ class Simulation(Assembly):
         return host
 
     def board(self, name: str) -> MemoryBoard:
-        return _Board(self, name)
+        return Board(self, name)
 
     def peer(self, host: Mailbox, name: str) -> LocalPeer:
-        return _Peer(self, host, name)
-
-
-class _Board(MemoryBoard):
-    """A board whose owner may end, or hang, right after it has noted what it is about to do."""
-
-    def __init__(self, simulation: Simulation, name: str) -> None:
-        super().__init__()
-        self._simulation, self._name = simulation, name
-
-    def enter(self, task: str) -> int:
-        slot = super().enter(task)
-        if self._simulation.on_work is not None:
-            self._simulation.on_work(self._name, task)
-            peer = self._simulation.peers[self._name][1]
-            if peer.gone or (isinstance(peer, _Peer) and peer.frozen):
-                raise Died
-        return slot
-
-
-class _Peer(LocalPeer):
-    """A peer at the end of a bad line. One that is `frozen` lives and answers nothing."""
-
-    def __init__(self, simulation: Simulation, host: Mailbox, name: str) -> None:
-        super().__init__(host, name)
-        self._simulation = simulation
-        self.frozen = False
-
-    async def exchange(self, request: bytes) -> bytes:
-        await self._travel("the request was lost")
-        answer = await self.cell.call(self._answer(request))
-        await self._travel("the answer was lost")
-        if self.gone:
-            raise PeerGone
-        return answer
-
-    async def _answer(self, request: bytes) -> bytes:
-        if not self.frozen:
-            try:
-                return await self.host.exchange(request)
-            except Died:
-                if not self.frozen:
-                    raise
-        answer: bytes = await asyncio.get_running_loop().create_future()  # never, until this process is ended
-        return answer
-
-    async def _travel(self, lost: str) -> None:
-        faults, chance = self._simulation.faults, self._simulation.random
-        if faults.delay and chance.random() < faults.delay:
-            await asyncio.sleep(chance.random() * faults.longest)
-        if faults.loss and chance.random() < faults.loss:
-            raise OSError(lost)
-
-
-class _Journal(MemoryJournal):
-    """The supervisor's memory: each row is durable by itself, and he may die right after it."""
-
-    def __init__(self, simulation: Simulation, store: list[Row] | None) -> None:
-        self._simulation = simulation
-        super().__init__(simulation.clock, store)
-
-    def _write(self, changes: list[Change]) -> None:
-        if self._simulation.journal_full:
-            raise StorePaused(path="memory", problem=self._simulation.journal_full)
-        for change in changes:
-            before = len(self.store)
-            super()._write([change])
-            if len(self.store) > before:
-                self._simulation.rows.append(self.store[-1])
-            cell = CELL.get()
-            if cell is not None and self._simulation.on_row is not None and len(self.store) > before:
-                self._simulation.on_row(self.store[-1])
-                if cell.gone:
-                    raise Died
-
-
-class _Processes(OwnProcess):
-    """The wardens: they see the boards, and can end whoever does not let go."""
-
-    def __init__(self, simulation: Simulation) -> None:
-        super().__init__(simulation.holders)
-        self._simulation = simulation
-
-    async def end(self, incarnations: Iterable[str]) -> dict[str, str]:
-        ended = {name: "killed" if name in self._simulation.living() else "gone" for name in incarnations}
-        for name in ended:
-            self._simulation.crash_peer(name)
-        return ended
-
-    async def end_task(self, task: str) -> str:
-        return "gone"
+        return Line(self, host, name)
 
 
 def simulate(
@@ -378,15 +302,13 @@ def simulate(
         finally:
             simulation.end_all()
 
-    with asyncio.Runner(loop_factory=lambda: SimulatedLoop(limit)) as runner:
-        loop = runner.get_loop()
-        assert isinstance(loop, SimulatedLoop)
-        try:
-            result = runner.run(run())
-        finally:
-            loop.bury()
-        assert not loop.problems, "\n".join(loop.problems)
-        return result
+    loop = SimulatedLoop(limit)
+    try:
+        result = loop.run_until_complete(run())
+    finally:
+        loop.finish()
+    assert not loop.problems, "\n".join(loop.problems)
+    return result
 
 
 __all__ = ["Died", "Faults", "Simulation", "simulate"]

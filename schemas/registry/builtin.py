@@ -1,5 +1,6 @@
 """Interlock's own contracts: the run record and the envelope. Every bus registers them before any other."""
 
+from functools import cache
 from typing import Any
 
 from interlock.schemas.message import contract_of
@@ -49,7 +50,8 @@ ENVELOPE: dict[str, Any] = {
 }
 
 
-def builtin() -> list[tuple[str, str, dict[str, Any]]]:
-    """Name, version and JSON Schema of each of Interlock's own contracts."""
+@cache
+def builtin() -> tuple[tuple[str, str, dict[str, Any]], ...]:
+    """Name, version and JSON Schema of each of Interlock's own contracts: the very same objects every time."""
     name, version = contract_of(RunRecord)
-    return [(name, version, RunRecord.json_schema()), ("interlock.envelope", "1.0.0", ENVELOPE)]
+    return (name, version, RunRecord.json_schema()), ("interlock.envelope", "1.0.0", ENVELOPE)

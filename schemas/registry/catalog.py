@@ -58,14 +58,15 @@ class Catalog:
             if taken[version].encoded == encoded:
                 return False
             raise ContractConflict(contract=name, version=version, next_version=next_patch(version, taken))
-        validator = _compiled(name, version, schema)
+        validator = _compiled(name, version, schema, encoded)
         self._check_compatible(name, version, schema)
         self._contracts.setdefault(name, {})[version] = _Admitted(decode(encoded), encoded, validator)
         return True
 
     def restore(self, name: str, version: str, schema: dict[str, Any]) -> None:
         """Put back a version that was admitted before, without the proof it passed then."""
-        self._contracts.setdefault(name, {})[version] = _Admitted(schema, _encoded(name, version, schema), _compiled(name, version, schema))
+        encoded = _encoded(name, version, schema)
+        self._contracts.setdefault(name, {})[version] = _Admitted(schema, encoded, _compiled(name, version, schema, encoded))
 
     def withdraw(self, name: str, version: str) -> None:
         """Forget a version whose admission came to nothing: it was proved here and recorded nowhere."""
@@ -148,39 +149,40 @@ def _encoded(name: str, version: str, schema: Any) -> bytes:
         raise InvalidSchema(contract=name, version=version, pointer="/", problem=str(error)) from None
 
 
-def _compiled(name: str, version: str, schema: Any) -> jsonschema_rs.Validator:
+def _compiled(name: str, version: str, schema: Any, encoded: bytes) -> jsonschema_rs.Validator:
     """The validator of a schema that is valid, of our dialect and complete in itself."""
-    _check_schema(name, version, schema)
-    if ref := outside(schema):
-        raise RemoteReference(contract=name, version=version, ref=ref)
-    try:
-        return jsonschema_rs.Draft202012Validator(schema, validate_formats=False, offline=True)
-    except jsonschema_rs.ValidationError as error:
-        raise InvalidSchema(contract=name, version=version, pointer=pointer(error.instance_path), problem=error.message) from None
-    except ValueError as error:
-        raise InvalidSchema(contract=name, version=version, pointer="/", problem=str(error)) from None
-
-
-def _check_schema(name: str, version: str, schema: Any) -> None:
     if not isinstance(schema, dict):
         raise InvalidSchema(contract=name, version=version, pointer="/", problem="a contract is a JSON object")
     if str(schema.get("$schema", DIALECT)).rstrip("#") != DIALECT:
         raise InvalidSchema(
             contract=name, version=version, pointer="/$schema", problem=f"{schema['$schema']} is another dialect than {DIALECT}"
         )
-    flaw = _flaw(_encoded(name, version, schema))
-    if flaw is not None:
-        raise InvalidSchema(contract=name, version=version, pointer=flaw.pointer, problem=flaw.words)
+    found = _validator(encoded)
+    if isinstance(found, Problem):
+        raise InvalidSchema(contract=name, version=version, pointer=found.pointer, problem=found.words)
+    if isinstance(found, str):
+        raise RemoteReference(contract=name, version=version, ref=found)
+    return found
 
 
 @lru_cache(maxsize=1024)
-def _flaw(encoded: bytes) -> Problem | None:
-    """What is wrong with a schema; remembered, for the same few are looked at by everyone and after every start."""
+def _validator(encoded: bytes) -> jsonschema_rs.Validator | Problem | str:
+    """The validator of a schema, what is wrong with it, or what it refers to outside itself: everyone looks at the same few."""
+    schema = decode(encoded)
     try:
-        error: SchemaError | None = best_match(MetaSchema(MetaSchema.META_SCHEMA).iter_errors(decode(encoded)))
+        flaw: SchemaError | None = best_match(MetaSchema(MetaSchema.META_SCHEMA).iter_errors(schema))
     except RecursionError:
         return Problem("/", "it is nested too deeply")
-    return None if error is None else Problem(pointer(error.absolute_path), error.message[:300])
+    if flaw is not None:
+        return Problem(pointer(flaw.absolute_path), flaw.message[:300])
+    if ref := outside(schema):
+        return ref
+    try:
+        return jsonschema_rs.Draft202012Validator(schema, validate_formats=False, offline=True)
+    except jsonschema_rs.ValidationError as error:
+        return Problem(pointer(error.instance_path), error.message)
+    except ValueError as error:
+        return Problem("/", str(error))
 
 
 def _explained(admitted: _Admitted, value: Any) -> Problem:

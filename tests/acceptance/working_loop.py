@@ -31,6 +31,7 @@ class WorkingLoop(SimulatedLoop, asyncio.SelectorEventLoop):
 
     `on_work` is called when an actor starts a process and when that has ended; who dies in it sees nothing of either."""
 
+    _run_once = asyncio.BaseEventLoop._run_once  # type: ignore[attr-defined]
     _process_events = asyncio.SelectorEventLoop._process_events  # type: ignore[attr-defined]
     _write_to_self = asyncio.SelectorEventLoop._write_to_self  # type: ignore[attr-defined]
 
@@ -48,11 +49,11 @@ class WorkingLoop(SimulatedLoop, asyncio.SelectorEventLoop):
         self._real = self._selector = _Selector()
         super()._make_self_pipe()  # type: ignore[misc]
 
-    def _idle(self, timeout: float | None) -> bool:
+    def _idle(self) -> bool:
         """Whether no process is at work; then it is the next timer's time."""
         if self._alive or len(self._real.get_map()) > 1:
             return False
-        SimulatedLoop.select(self, timeout)
+        self._jump()
         return True
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
@@ -119,11 +120,11 @@ class WorkingLoop(SimulatedLoop, asyncio.SelectorEventLoop):
 class _Selector(selectors.DefaultSelector):
     """Looks at the real world first."""
 
-    idle: Callable[[float | None], bool]
+    idle: Callable[[], bool]
 
     def select(self, timeout: float | None = None) -> list[Any]:
         seen = super().select(0)
-        if seen or timeout == 0 or self.idle(timeout):
+        if seen or timeout == 0 or self.idle():
             return seen
         seen = super().select(HANGS)
         assert seen, "a process hangs"

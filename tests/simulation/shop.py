@@ -3,6 +3,7 @@ approvals, and writes of every kind into a world outside that counts what is don
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -63,15 +64,23 @@ class Receipt(Message, contract="shop.receipt", version="1.0.0"):
 
 
 class World:
-    """The outside. `rows` are the deeds by what they are about; `calls` counts how often each tool really ran."""
+    """The outside. `rows` are the deeds by what they are about; `calls` counts how often each tool really ran;
+    `on_deed` hears of each write that begins."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Nothing has happened yet: a shop that was built once serves many runs."""
         self.rows: list[tuple[str, ...]] = []
         self.keys: dict[str, tuple[str, ...]] = {}
         self.calls: Counter[str] = Counter()
         self.disk: Disk | None = None
+        self.on_deed: Callable[[], None] | None = None
         self.begun: Counter[tuple[str, str]] = Counter()
         self.unintended: list[tuple[str, str]] = []
+        self._intended: Counter[tuple[str, str]] = Counter()
+        self._seen = 0
 
     def keyed(self, key: str, *row: str) -> None:
         """A deed that this world does once per key."""
@@ -82,11 +91,17 @@ class World:
     def called(self, tool: str, order: str) -> None:
         """A write tool begins: an intent for each time that it does must be durable by now."""
         self.calls[tool] += 1
+        if self.on_deed is not None:
+            self.on_deed()
         if self.disk is None:
             return
-        intents = [entry.open() for entry in self.disk.log if entry.kind == EffectIntended.KIND]
+        for entry in self.disk.log[self._seen :]:
+            if entry.kind == EffectIntended.KIND:
+                fact = entry.open()
+                self._intended[fact.tool, fact.args["order"]] += 1
+        self._seen = len(self.disk.log)
         self.begun[tool, order] += 1
-        if self.begun[tool, order] > sum(fact.tool == tool and fact.args["order"] == order for fact in intents):
+        if self.begun[tool, order] > self._intended[tool, order]:
             self.unintended.append((tool, order))
 
     def happened(self, *row: str) -> bool:
@@ -245,10 +260,14 @@ def declare_sale(app: App, budget: Budget | None) -> None:
     return app
 
 
-async def boss(sim: Simulation, world: World, decided: dict[str, str] | None = None) -> None:
-    """Decides all that comes up: yes to questions and acts; where nobody knows what happened, by a look at the world and the books."""
+async def boss(sim: Simulation, world: World, told: Callable[[str, str], None] | None = None) -> None:
+    """Decides all that comes up: yes to questions and acts; where nobody knows what happened, by a look at the world and the books.
+    `told` hears of each decision that was confirmed."""
+    disk: Disk = sim.store.disk  # type: ignore[attr-defined]
+    seen, pause = 0, 0.5
     while True:
-        for item in await sim.bus.inbox.list():
+        # Whether there is anything is asked of the disk: who asks the bus twice a second does nothing else.
+        for item in await sim.bus.inbox.list() if disk.inbox() else ():
             yes, note = True, ""
             if item["kind"] == "unknown":
                 details: dict[str, Any] = _decoded(item["details"])
@@ -258,9 +277,10 @@ async def boss(sim: Simulation, world: World, decided: dict[str, str] | None = N
                 await (sim.bus.inbox.approve if yes else sim.bus.inbox.deny)(item["item"], note, by="boss")
             except (UnknownItem, AlreadyDecided):
                 continue  # it was decided, or nobody needs it any more
-            if decided is not None:
-                decided[item["item"]] = "approved" if yes else "denied"
-        await asyncio.sleep(0.5)
+            if told is not None:
+                told(item["item"], "approved" if yes else "denied")
+        seen, pause = len(disk.log), 0.5 if len(disk.log) > seen else min(2 * pause, 30.0)
+        await asyncio.sleep(pause)
 
 
 def _decoded(details: Any) -> dict[str, Any]:

@@ -1,0 +1,183 @@
+"""The laws of the bus, as they can be seen in what a storm leaves: the ledger, the supervisor's journal, the world outside."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from storms import Run, play
+
+from interlock.actors.supervisor.meters import Meters
+from interlock.schemas import entries as e
+from interlock.schemas.entries import Entry
+from interlock.schemas.errors import LedgerDamaged
+
+F = TypeVar("F")
+
+WHY = {
+    "success": ("",),
+    "killed": ("ann killed it: enough",),
+    "budget_exceeded": ("its limit on seconds is reached", "The task's limit on steps is reached"),
+    "failed": ("stalled: ", "Agent clerk failed on shop.write_note 1.0.0: The model scripted-1 at "),
+    "expired": ("nobody at boss decided ",),
+}
+"""How a task may end, and why: somebody wanted it, its budget was too small, it was hit too often, its model gave no answer, nobody could
+be asked in time. The words begin the reason."""
+
+EXPLAINS = {"model.called", "model.cut_off", "receipt.recorded", "reply.refused", "effect.refused", "effect.ended", "deed.settled"}
+"""What may still be recorded of a task that has ended."""
+
+
+class LawBroken(AssertionError):
+    """What a storm has left is against these laws."""
+
+    def __init__(self, problems: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{law}: {problem}" for law, problem in problems.items()))
+        self.laws = list(problems)
+
+
+def facts_of(run: Run, kind: type[F]) -> list[tuple[Entry, F]]:
+    return [(entry, fact) for entry, fact in run.facts if isinstance(fact, kind)]
+
+
+def each_task_has_one_outcome(run: Run) -> None:
+    """Every accepted task is there and has exactly one outcome, the one that its driver was told, for a reason that there was."""
+    ends = facts_of(run, e.TaskEnded)
+    assert Counter(entry.task for entry, _ in facts_of(run, e.TaskAccepted)) == Counter(list(run.accepted))
+    assert Counter(entry.task for entry, _ in ends) == Counter(list(run.accepted))
+    assert {entry.task: fact.outcome for entry, fact in ends} == run.outcomes
+    for _, fact in ends:
+        assert any(fact.reason.startswith(words) for words in WHY[fact.outcome]), (fact.outcome, fact.reason)
+
+
+def everything_comes_to_its_end(run: Run) -> None:
+    """Nothing is left over, and where nothing goes wrong any more a task succeeds."""
+    assert "none" not in run.outcomes.values(), run.outcomes
+    assert run.outcomes["tsk_calm"] == "success", run.outcomes
+    assert not run.left, run.left
+
+
+def nothing_after_the_end(run: Run) -> None:
+    """What comes after an outcome explains; it changes nothing."""
+    ended = {entry.task: entry.seq for entry, _ in facts_of(run, e.TaskEnded)}
+    late = [(entry, fact) for entry, fact in run.facts if entry.seq > ended.get(entry.task, len(run.facts))]
+    assert {entry.kind for entry, _ in late} <= EXPLAINS, {entry.kind for entry, _ in late} - EXPLAINS
+    abandoned = {fact.effect for _, fact in facts_of(run, e.EffectUnknown) if fact.then == "none"}
+    assert {fact.effect for _, fact in late if isinstance(fact, e.EffectEnded)} <= abandoned
+
+
+def what_was_acknowledged_is_there(run: Run) -> None:
+    """Decisions and orders that were confirmed are recorded, and an order is carried out to its receipt."""
+    decisions = {fact.item: fact.decision for _, fact in facts_of(run, e.ItemDecided)}
+    assert run.decided.items() <= decisions.items()
+    orders = {row.task for row in run.rows if row.kind == "order"}
+    receipts = {row.task for row in run.rows if row.kind == "receipt"}
+    assert set(run.killed) <= orders
+    assert orders == receipts
+    assert Counter(entry.task for entry, _ in facts_of(run, e.ReceiptRecorded)) == Counter(list(receipts))
+    for entry, fact in facts_of(run, e.OrderRecorded):
+        assert run.outcomes[entry.task] == ("killed" if fact.what == "kill" else "budget_exceeded")
+
+
+def nothing_is_told_before_it_is_durable(run: Run) -> None:
+    assert not run.early, run.early
+
+
+def only_the_current_attempt_is_heard(run: Run) -> None:
+    """A reply is that of whoever the message was handed to last."""
+    current: dict[str, str] = {}
+    for _, fact in run.facts:
+        if isinstance(fact, e.MessageSent | e.DispatchAttempted):
+            current[fact.dispatch] = fact.attempt
+        elif isinstance(fact, e.MessageReceived):
+            assert fact.attempt == current[fact.dispatch], fact
+
+
+def what_happens_is_recorded_once(run: Run) -> None:
+    """A message is sent once and has one reply, a call has one result, and each is billed once."""
+    for kind in (e.ModelCalled, e.EffectEnded):
+        twice = {effect: number for effect, number in Counter(fact.effect for _, fact in facts_of(run, kind)).items() if number > 1}
+        assert not twice, (kind.__name__, twice)
+    sent = Counter(fact.dispatch for _, fact in facts_of(run, e.MessageSent))
+    assert all(number == 1 for number in sent.values()), sent
+    replies = Counter(fact.dispatch for _, fact in run.facts if isinstance(fact, e.MessageReceived | e.DispatchFailed))
+    assert all(number == 1 for number in replies.values()), replies
+    settled = Counter(row.data["id"] for row in run.rows if row.kind == "settle")
+    assert all(number == 1 for number in settled.values()), settled
+
+
+def no_deed_is_done_twice(run: Run) -> None:
+    assert not run.world.repeated, run.world.repeated
+
+
+def each_deed_was_intended_before(run: Run) -> None:
+    assert not run.world.unintended, run.world.unintended
+
+
+def nothing_is_granted_after_a_fence(run: Run) -> None:
+    ordered = {row.task: row.seq for row in run.rows if row.kind == "order"}
+    assert all(row.seq < ordered[row.task] for row in run.rows if row.kind == "reserve" and row.task in ordered)
+    recorded = {entry.task: entry.seq for entry, _ in facts_of(run, e.OrderRecorded)}
+    assert all(entry.seq < recorded[entry.task] for entry, _ in facts_of(run, e.EffectIntended) if entry.task in recorded)
+
+
+def what_a_calm_task_held_is_settled(run: Run) -> None:
+    """Nothing went wrong when it came: each of its effects was charged what it cost, and it is closed."""
+    held = {row.data["id"] for row in run.rows if row.kind == "reserve" and row.task == "tsk_calm"}
+    assert held
+    assert held == {row.data["id"] for row in run.rows if row.kind == "settle" and row.task == "tsk_calm"}
+    assert any(row.kind == "close" and row.task == "tsk_calm" for row in run.rows)
+
+
+def no_limit_is_exceeded(run: Run) -> None:
+    meters = Meters()
+    for row in run.rows:
+        if row.kind == "order":
+            meters.fence(row.task, "an order")
+        elif row.kind == "receipt":
+            meters.release(row.task)
+        else:
+            meters.apply(row.kind, row.task, row.data)
+        for meter, (used, reserved, limit) in meters.used(row.task).items():
+            assert limit is None or used + reserved <= limit, (row, meter)
+
+
+def the_ledger_verifies(run: Run) -> None:
+    """The chain is whole, and the projections are what the entries come to."""
+    try:
+        assert run.disk.verify() == len(run.facts)
+    except LedgerDamaged as error:
+        raise AssertionError(str(error)) from None
+
+
+LAWS: tuple[Callable[[Run], None], ...] = (
+    each_task_has_one_outcome,
+    everything_comes_to_its_end,
+    nothing_after_the_end,
+    what_was_acknowledged_is_there,
+    nothing_is_told_before_it_is_durable,
+    only_the_current_attempt_is_heard,
+    what_happens_is_recorded_once,
+    no_deed_is_done_twice,
+    each_deed_was_intended_before,
+    nothing_is_granted_after_a_fence,
+    what_a_calm_task_held_is_settled,
+    no_limit_is_exceeded,
+    the_ledger_verifies,
+)
+
+
+def judge(seed: int) -> Run:
+    """Play a storm; raises `LawBroken` with all the laws that are."""
+    run = play(seed)
+    problems: dict[str, str] = {}
+    for law in LAWS:
+        try:
+            law(run)
+        except AssertionError as error:
+            problems[law.__name__] = str(error)[:500]
+    if problems:
+        raise LawBroken(problems)
+    return run
+
+
+__all__: list[Any] = ["LAWS", "LawBroken", "judge"]

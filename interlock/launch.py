@@ -58,7 +58,7 @@ def up(target: str | None, *, address: str | None, name: str | None, home: Path)
     The ledger in `home` is made if there is none; else its tasks go on. Raises `AlreadyRunning`, `NoModel`, `BadDeclaration`.
     """
     name = name or DEFAULT_NAME
-    app = load_app(target) if target else App("empty")
+    app = load_app(target) if target is not None else App("empty")
     lint.warn(app)
     hosts.secrets_of(app, os.environ)
     model = model_for(app, ModelSettings.from_env())
@@ -68,7 +68,9 @@ def up(target: str | None, *, address: str | None, name: str | None, home: Path)
     where = head.start(home) if address is None else address
     try:
         head.connect(where, name)
-        asyncio.run(place(app, code_at(target) if target else Code(), name=name, home=home, model=model, ledger=ledger_of(home)))
+        asyncio.run(
+            place(app, code_at(target) if target is not None else Code(), name=name, home=home, model=model, ledger=ledger_of(home))
+        )
     except BaseException as error:
         if address is None:
             head.stop(home)
@@ -80,16 +82,21 @@ def up(target: str | None, *, address: str | None, name: str | None, home: Path)
 
 
 def down(*, name: str | None, home: Path) -> dict[str, Any]:
-    """Stop the bus, and the Ray that `up` started for it. Accepted tasks are kept: the next `up` goes on with them."""
+    """Stop the bus, and the Ray that `up` started for it; of another bus on the same Ray, by its `name`, that bus alone. Accepted tasks are
+    kept: the next `up` goes on with them."""
     where = head.noted(home)
     if where is None:
         raise NotRunning(address=str(home))
-    name = name or str(where["name"])
+    name, ours = name or str(where["name"]), not name or name == where["name"]
     stopped: list[str] = []
     with contextlib.suppress(NotRunning):
         head.connect(where["address"], name)
         stopped = asyncio.run(remove(name))
         ray.shutdown()
+    if not ours:
+        if not stopped:
+            raise NotRunning(address=f"{where['address']} under the name {name}")
+        return {"stopped": stopped}
     if where["own"]:
         head.stop(home)
         stopped.append("ray")

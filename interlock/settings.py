@@ -5,10 +5,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
-from interlock.schemas.errors import NoModel
+from interlock.schemas.errors import InterlockError, NoModel
 from interlock.schemas.places import LEDGER_FILE, LEDGER_VARIABLE, Database, Place, ledger_in
+
+T = TypeVar("T")
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
@@ -63,12 +65,26 @@ SECRETS_FILE = "secrets.json"
 """In a bus's folder, readable by its owner only: the model key, what tools declare, and the database of the ledger."""
 
 
-def noted_ledger(folder: Path) -> Database | None:
-    """The database that the bus of this folder keeps its ledger in; none where it is a file, or there is no bus."""
+def noted(file: Path, kind: type[T]) -> T | None:
+    """What a bus has noted in a file of its folder; none where there is no such file. Raises `InterlockError` where it is something
+    else."""
     try:
-        url = json.loads((folder / SECRETS_FILE).read_text()).get(LEDGER_VARIABLE)
+        found = json.loads(file.read_bytes())
     except FileNotFoundError:
         return None
+    except ValueError:
+        found = None
+    if not isinstance(found, kind):
+        detail = (
+            f"{file} is not what a bus wrote there, so it cannot be known what it said. Nothing was done; remove it, then `interlock up`."
+        )
+        raise InterlockError(detail=detail)
+    return found
+
+
+def noted_ledger(folder: Path) -> Database | None:
+    """The database that the bus of this folder keeps its ledger in; none where it is a file, or there is no bus."""
+    url = (noted(folder / SECRETS_FILE, dict) or {}).get(LEDGER_VARIABLE)
     return Database(url) if url else None
 
 

@@ -82,7 +82,7 @@ class Erasure:
             raise RetentionTooShort(days=days, least=RETENTION_AT_LEAST)
         engine = self._engine
         engine.check_ledger()
-        before = engine.clock.now() - days * _DAY
+        before = max(0, engine.clock.now() - days * _DAY)
         reused = False
         found = await asyncio.to_thread(self._reads.prunable, before)
         if not dry_run:

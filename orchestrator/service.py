@@ -20,6 +20,7 @@ from interlock.orchestrator.state import TaskState
 from interlock.orchestrator.watches import Watches
 from interlock.schemas import entries as e
 from interlock.schemas.errors import (
+    BadDeclaration,
     Erased,
     LetterOver,
     OtherApp,
@@ -31,6 +32,7 @@ from interlock.schemas.errors import (
 )
 from interlock.schemas.ports import stall_to_wire
 from interlock.schemas.record import State
+from interlock.schemas.sizes import PAGE_AT_MOST
 from interlock.schemas.specs import OWN_POOLS, AppSpec
 
 Wire = dict[str, Any]
@@ -87,7 +89,7 @@ class Service:
 
     async def tasks(self, limit: int, state: str | None) -> list[Wire]:
         """The newest tasks first."""
-        return [row._asdict() for row in self._reads.tasks(limit, State(state) if state else None)]
+        return [row._asdict() for row in self._reads.tasks(_page(limit), State(state) if state else None)]
 
     async def erase(self, task: str, by: str, why: str) -> Wire:
         """Destroy what an ended task said; see `orchestrator/erasure.py`. Raises `TaskLive` or `UnknownTask`."""
@@ -102,7 +104,7 @@ class Service:
     async def inbox(self, open_only: bool, limit: int, after: str, kind: str, task: str) -> list[Wire]:
         """What waits, or all that ever did, whoever waits longest first: those behind the item `after`, of one kind or task where it is
         named. Raises `UnknownItem` where there is no such item."""
-        rows = self._reads.inbox(open_only, limit, kind=kind, task=task, after=self._number(after))
+        rows = self._reads.inbox(open_only, _page(limit), kind=kind, task=task, after=self._number(after))
         return [row._asdict() for row in rows]
 
     async def inbox_count(self, open_only: bool, after: str, kind: str) -> int:
@@ -209,6 +211,14 @@ class Service:
             "checkpoints": self._keeper.status() if self._keeper is not None else None,
             "peers": [{"name": channel.name, "pool": channel.pool, "load": channel.load} for channel in engine.peers.channels.values()],
         }
+
+
+def _page(limit: int) -> int:
+    """A limit that one answer may have. Raises `BadDeclaration`."""
+    if not 1 <= limit <= PAGE_AT_MOST:
+        problem = f"one answer has 1 to {PAGE_AT_MOST:,} rows"
+        raise BadDeclaration(what=f"limit {str(limit)[:40]}", problem=problem, remedy="Ask for the rest page by page.")
+    return limit
 
 
 def _dead_letters(tasks: Iterable[TaskState]) -> int:

@@ -49,7 +49,7 @@ def asked_amounts(values: Mapping[str, Any]) -> dict[str, Amount]:
     for meter, value in values.items():
         if not _METER.fullmatch(meter):
             remedy = "Use tokens, steps, seconds, usd or writes/SYSTEM, as in tokens=5000,usd=0.10."
-            raise BadDeclaration(what=f"budget {meter}={value}", problem=f"{meter} is no meter", remedy=remedy)
+            raise BadDeclaration(what=f"budget {meter}={value}", problem=f"{meter or 'an empty name'} is no meter", remedy=remedy)
         remedy = "Write limits as in tokens=5000,usd=0.10."
         text = str(value)
         what = f"budget {meter}={text[:40]}"

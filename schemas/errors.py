@@ -108,7 +108,7 @@ class OtherApp(Refused):
 
 class UnknownItem(Refused):
     code = "unknown_item"
-    template = "Nothing called {item} waits in the inbox. `interlock inbox` lists what does."
+    template = "Nothing called '{item}' waits in the inbox. `interlock inbox` lists what does."
 
 
 class AlreadyDecided(Refused):
@@ -118,7 +118,7 @@ class AlreadyDecided(Refused):
 
 class UnknownLetter(Refused):
     code = "unknown_letter"
-    template = "No dead letter is called {item}. `interlock dead list --all` lists those that there are."
+    template = "No dead letter is called '{item}'. `interlock dead list --all` lists those that there are."
 
 
 class LetterOver(Refused):

@@ -23,3 +23,7 @@ def bytes_in(what: str, size: str | int) -> int:
 def told_size(count: float) -> str:
     """Bytes for people."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+PAGE_AT_MOST = 10_000
+"""How many rows one answer of a bus has at most: who wants more asks for the next page."""

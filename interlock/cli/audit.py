@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from interlock.cli import output
+from interlock.cli.inputs import Named, NewFile
 from interlock.schemas.places import Place, place_of
 from interlock.settings import checkpoint_place, home, ledger_of
 
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
     from interlock.orchestrator.ledger.signed import History, Signed
 
 ledger_option = click.option(
-    "--ledger", metavar="PLACE", help="The ledger's file, or the URL of its database. [default: that of INTERLOCK_HOME]"
+    "--ledger", metavar="PLACE", type=Named(), help="The ledger's file, or the URL of its database. [default: that of INTERLOCK_HOME]"
 )
 checkpoints_option = click.option(
     "--checkpoints",
     "place",
     metavar="PLACE",
+    type=Named(),
     help="Checkpoints that lie elsewhere too: a file, or an http(s) URL that answers with them. [default: INTERLOCK_CHECKPOINTS]",
 )
 key_option = click.option(
@@ -77,7 +79,7 @@ def _vouched(signed: "Signed") -> str:
 
 
 @audit.command()
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path, exists=False))
+@click.argument("file", metavar="FILE", type=NewFile())
 @ledger_option
 @checkpoints_option
 @key_option
@@ -94,8 +96,6 @@ def export(file: Path, ledger: str | None, place: str | None, key: str | None, s
     from interlock.orchestrator.ledger.signed import notes
     from interlock.orchestrator.ledger.stores import open_reader
 
-    if file.exists():
-        raise click.BadParameter(f"{file} exists already; give another name.", param_hint="'FILE'")
     path = place_of(ledger) if ledger else ledger_of(home())
     reader = open_reader(path)
     try:
@@ -158,5 +158,11 @@ def _found(ledger: Place, place: str | None, key: str | None) -> "tuple[list[His
 
 def _signed(ledger: Place, place: str | None, key: str | None) -> "Signed":
     from interlock.orchestrator.ledger.signed import signed
+    from interlock.schemas.errors import NoCheckpoints
 
-    return signed(*_found(ledger, place, key))
+    found, trusted = _found(ledger, place, key)
+    if place:
+        named = signed([one for one in found if one.place == place], trusted)
+        if not named.heads and named.bad is None:
+            raise NoCheckpoints(place=place, problem="there is none of this ledger in it")
+    return signed(found, trusted)

@@ -29,10 +29,40 @@ def _read(text: str) -> tuple[bytes, str]:
         return sys.stdin.buffer.read(), "the standard input"
     if not text.startswith("@"):
         return text.encode(errors="surrogateescape"), "it"
+    if text == "@":
+        raise click.BadParameter("no file is named after the @")
     try:
         return Path(text[1:]).read_bytes(), text[1:]
     except OSError as error:
         raise click.BadParameter(f"{text[1:]} cannot be read: {error.strerror}") from None
+
+
+class Named(click.ParamType[str]):
+    """A place by its name. An empty one is none: whoever passed a variable that is not set did not ask for the default."""
+
+    name = "PLACE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value:
+            raise click.BadParameter("an empty name is none; leave the option out for the default.", ctx, param)
+        return str(value)
+
+
+class NewFile(click.ParamType[Path]):
+    """A file that is to be made: there is nothing of that name yet, and a folder for it."""
+
+    name = "FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(value)
+        try:
+            if not value or path.exists():
+                raise click.BadParameter(f"{value or 'an empty name'} exists already; give another name.", ctx, param)
+            if not path.absolute().parent.is_dir():
+                raise click.BadParameter(f"there is no folder {path.absolute().parent}; make it, or give another name.", ctx, param)
+        except OSError as error:
+            raise click.BadParameter(f"that cannot be the name of a file: {error.strerror}", ctx, param) from None
+        return path
 
 
 class Limits(click.ParamType[dict[str, str]]):

@@ -7,6 +7,7 @@ import click
 
 from interlock.cli import output
 from interlock.cli.connection import on_bus
+from interlock.cli.inputs import NewFile
 from interlock.schemas.bus_entries import RETENTION_DAYS
 from interlock.settings import home, ledger_of
 
@@ -20,7 +21,7 @@ def ledger() -> None:
 
 
 @ledger.command()
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE", type=NewFile())
 @output.json_option
 def backup(file: Path, as_json: bool) -> None:
     """Write a backup of ledger and journal into FILE, verified, also while the bus runs.
@@ -38,7 +39,7 @@ def backup(file: Path, as_json: bool) -> None:
 
 
 @ledger.command()
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @output.json_option
 def restore(file: Path, as_json: bool) -> None:
     """Put a backup where the bus of this INTERLOCK_HOME will find it, and verify it there.

@@ -12,19 +12,20 @@ from typing import Any
 
 import click
 
+from interlock.schemas.sizes import PAGE_AT_MOST
 from interlock.tools.approval import visible
 
 LONGEST = 20_000
 """Characters of one text that are printed; `visible` says how many were left out."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-limit_option = click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+limit_option = click.option("--limit", type=click.IntRange(1, PAGE_AT_MOST), default=20, show_default=True, help="At most so many.")
 after_option = click.option("--after", metavar="ID", default="", help="Those that came after this one.")
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, most: int = LONGEST) -> str:
     """The text on one line, with nothing hidden in it."""
-    return visible(" ".join(text.split()), LONGEST)
+    return visible(" ".join(text.split()), most)
 
 
 def lines(text: str, err: bool = False) -> None:

@@ -21,11 +21,12 @@ import ray
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
 from interlock.cluster.config import BUS_FILE, CHECKPOINTS
-from interlock.schemas.errors import NotRunning, RayFailed
+from interlock.schemas.errors import BadDeclaration, NotRunning, RayFailed
 from interlock.schemas.places import LEDGER_VARIABLE
+from interlock.settings import noted as noted_in
 
 ADDRESS = "127.0.0.1"
-START_SECONDS, STOP_SECONDS = 60.0, 15.0
+START_SECONDS, STOP_SECONDS, LOOK_SECONDS = 60.0, 15.0, 10.0
 LOG_FILE, PID_FILE = "ray.log", "ray.pid"
 
 _PASSED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "SSL_CERT_FILE")
@@ -79,10 +80,10 @@ def _free_port() -> int:
 
 def running(home: Path) -> psutil.Process | None:
     """The Ray that `start` started for this home, if it lives: found by its process id and start time."""
+    pid, created = noted_in(home / PID_FILE, list) or (0, 0)
     try:
-        pid, created = json.loads((home / PID_FILE).read_text())
         root = psutil.Process(pid)
-    except (FileNotFoundError, psutil.NoSuchProcess):
+    except psutil.NoSuchProcess:
         return None
     return root if root.create_time() == created else None
 
@@ -111,6 +112,7 @@ def connect(address: str, name: str, **settings: Any) -> bool:
     """
     if ray.is_initialized():
         return False
+    _look_for(address)
     with _quiet():
         if address != "local":
             # Ray reads RAY_AUTH_MODE once, when it is imported: later only this sets it for the process.
@@ -119,10 +121,28 @@ def connect(address: str, name: str, **settings: Any) -> bool:
             ray.init(address=address, namespace=name, log_to_driver=False, logging_level=logging.ERROR, **settings)
         except (ConnectionError, RuntimeError) as error:
             raise NotRunning(address=address, cause=str(error)) from None
+        except ValueError as error:
+            raise _no_address(address) if "address" in str(error).lower() else error from None
         _hush()
     # Ray's own way out of a process sleeps half a second for workers' output, of which there is none.
     atexit.register(ray.shutdown)
     return True
+
+
+def _look_for(address: str) -> None:
+    """Whether somebody listens there at all: Ray itself tries for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.rpartition("/")[2].strip("[]"), int(port)), LOOK_SECONDS).close()
+    except OSError as error:
+        raise NotRunning(address=address, cause=str(error)) from None
+
+
+def _no_address(address: str) -> BadDeclaration:
+    remedy = "Leave --address out for the bus of this INTERLOCK_HOME."
+    return BadDeclaration(what=f"address '{address}'", problem="it is not HOST:PORT of a Ray cluster", remedy=remedy)
 
 
 def _hush() -> None:
@@ -154,11 +174,7 @@ def note(home: Path, *, address: str, name: str, own: bool) -> None:
 
 def noted(home: Path) -> dict[str, Any] | None:
     """Where the bus of this home is, none where none was noted."""
-    try:
-        where: dict[str, Any] = json.loads((home / BUS_FILE).read_text())
-    except FileNotFoundError:
-        return None
-    return where
+    return noted_in(home / BUS_FILE, dict)
 
 
 def forget(home: Path) -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from interlock import AgentContext, App, Budget, LocalBus, Message, Never, ToolContext, WorkflowContext
 from interlock.cli import connection, main
 from interlock.schemas.entries import ItemAsked
+from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.record import RunRecord
 
 HOSTILE = "[bold]red[/bold] \x1b[31m\u202egnp"
@@ -180,8 +181,8 @@ def test_a_budget_is_lowered(shell: Shell) -> None:
         (("show", "none"), 2, "No task tsk_none is known to this bus. `interlock tasks` lists those that are."),
         (("show", "none", "--json"), 2, "No task tsk_none is known to this bus. `interlock tasks` lists those that are."),
         (("kill", "none"), 2, "No task tsk_none is known to this bus. `interlock tasks` lists those that are."),
-        (("approve", "itm_none"), 2, "Nothing called itm_none waits in the inbox. `interlock inbox` lists what does."),
-        (("deny", "itm_none"), 2, "Nothing called itm_none waits in the inbox. `interlock inbox` lists what does."),
+        (("approve", "itm_none"), 2, "Nothing called 'itm_none' waits in the inbox. `interlock inbox` lists what does."),
+        (("deny", "itm_none"), 2, "Nothing called 'itm_none' waits in the inbox. `interlock inbox` lists what does."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -324,9 +325,23 @@ def test_the_inbox_comes_by_pages_of_those_who_wait_longest(shell: Shell) -> Non
     assert shell.lines("inbox", "--limit", "1", "--after", items[2]) == ["Nothing that came after it waits for a human."]
     assert [item["item"] for item in shell.bus.inbox.list(task="tsk_second")] == [items[1]]
     unknown = shell("inbox", "--after", "itm_none")
-    assert (unknown.exit_code, unknown.stderr) == (2, "Nothing called itm_none waits in the inbox. `interlock inbox` lists what does.\n")
+    assert (unknown.exit_code, unknown.stderr) == (2, "Nothing called 'itm_none' waits in the inbox. `interlock inbox` lists what does.\n")
     for item in items:
         shell.lines("deny", item)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 10_001, 2**70])
+def test_one_answer_has_no_more_rows_than_a_page(shell: Shell, limit: int) -> None:
+    for ask in (shell.bus.tasks, shell.bus.inbox.list, shell.bus.dead.list):
+        with pytest.raises(BadDeclaration, match=rf"limit {limit}: one answer has 1 to 10,000 rows. Ask for the rest page by page"):
+            ask(limit=limit)  # type: ignore[operator]
+
+
+def test_nothing_ended_before_time_began(shell: Shell) -> None:
+    for days in ("1000000", "9" * 30):
+        assert shell.lines("ledger", "prune", "--days", days) == [
+            "Nothing is kept of model calls of tasks that ended before 1970-01-01T00:00:00.000000Z."
+        ]
 
 
 # --- messages into a running task --------------------------------------------------------------------------------------------------

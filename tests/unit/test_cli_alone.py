@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from interlock.cli import connection, main, output
 from interlock.cli.inputs import Limits
-from interlock.schemas.errors import BadDeclaration, NotRunning
+from interlock.schemas.errors import BadDeclaration, NotRunning, UnknownItem
 from interlock.schemas.record import State
 
 
@@ -46,7 +46,7 @@ def connecting(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> None:
         (["frobnicate"], "No such command 'frobnicate'. `interlock --help` says how."),
         (["submit", "echo"], "Missing argument 'JSON'. `interlock submit --help` says how."),
         (["show"], "Missing argument 'TASK'. `interlock show --help` says how."),
-        (["tasks", "--limit", "0"], "Invalid value for '--limit': 0 is not in the range x>=1. `interlock tasks --help` says how."),
+        (["tasks", "--limit", "0"], "Invalid value for '--limit': 0 is not in the range 1<=x<=10000. `interlock tasks --help` says how."),
         (
             ["tasks", "--state", "lost"],
             "Invalid value for '--state': 'lost' is not one of 'running', 'waiting', 'diverged', 'ended'. "
@@ -304,3 +304,55 @@ def test_up_and_down(launch: Launch, tmp_path: Path) -> None:
         (None, home),
         ("shop", home),
     ]
+
+
+# --- names that are none ----------------------------------------------------------------------------------------------------------
+
+JUNK, LONG = "\udcff\x1b[31m", "a" * 5000
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["show", JUNK], r"'\udcff\u001b[31m' is not text in UTF-8. Nothing was done; use words and names of files that are."),
+        (["submit", "echo", "@"], "Invalid value for 'JSON': no file is named after the @. `interlock submit --help` says how."),
+        (["submit", "echo", "{}", "--budget", ""], "budget =: an empty name is no meter. Use tokens, steps, seconds, usd or writes/SYSTEM"),
+        (["ledger", "backup", ""], "Invalid value for 'FILE': an empty name exists already; give another name."),
+        (["ledger", "backup", "."], "Invalid value for 'FILE': . exists already; give another name."),
+        (["ledger", "backup", "no/such/file"], "Invalid value for 'FILE': there is no folder "),
+        (["ledger", "backup", LONG], "Invalid value for 'FILE': that cannot be the name of a file: File name too long."),
+        (["ledger", "restore", ""], "Invalid value for 'FILE': File '' does not exist."),
+        (["ledger", "restore", "."], "Invalid value for 'FILE': File '.' is a directory."),
+        (["ledger", "restore", LONG], f"Invalid value for 'FILE': File '{'a' * 1900}"),
+        (["audit", "export", LONG], "Invalid value for 'FILE': that cannot be the name of a file: File name too long."),
+        (["audit", "verify", "--ledger", ""], "Invalid value for '--ledger': an empty name is none; leave the option out for the default."),
+        (["audit", "verify", "--checkpoints", ""], "Invalid value for '--checkpoints': an empty name is none; leave the option out"),
+    ],
+    ids=lambda value: " ".join(value)[:40].encode("ascii", "replace").decode() if isinstance(value, list) else "",
+)
+def test_what_names_nothing_is_said_in_one_sentence(words: list[str], sentence: str) -> None:
+    done = run(*words)
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(sentence)
+    assert len(done.stderr) < 2700
+
+
+def test_a_name_that_fills_the_screen_leaves_what_to_do_in_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> NoReturn:
+        raise UnknownItem(item="a" * 100_000)
+
+    connecting(monkeypatch, refuse)
+    said = run("approve", "x").stderr
+    assert said.startswith("Nothing called 'aaa")
+    assert "characters left out" in said
+    assert said.endswith("waits in the inbox. `interlock inbox` lists what does.\n")
+    assert len(said) < 2700
+
+
+@pytest.mark.parametrize("words", [["ledger", "stats"], ["audit", "verify"], ["audit", "verify", "--ledger", LONG]])
+def test_a_file_that_cannot_be_used_is_a_sentence_and_no_fault(words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("INTERLOCK_HOME", str(tmp_path / "file"))
+    done = run(*words)
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert re.search(r" cannot be used: (Not a directory|File name too long)\. Nothing was done with it; name another", done.stderr)

@@ -104,6 +104,15 @@ def test_a_signed_ledger(signed: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert "its signature does not fit its text" in done.stderr
 
 
+@pytest.mark.parametrize("text", ["", "no note", "somebody.else\n5\nAAAA\n\n\u2014 somebody.else AAAA\n\n"])
+def test_a_copy_that_vouches_for_nothing_is_not_passed_over(signed: Path, tmp_path: Path, text: str) -> None:
+    copy = tmp_path / "copy.log"
+    copy.write_text(text)
+    done = run("audit", "verify", "--checkpoints", str(copy))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"The checkpoints at {copy} cannot be read: there is none of this ledger in it. Nothing was verified;")
+
+
 def test_an_export_and_a_proof(signed: Path, tmp_path: Path) -> None:
 
     bundle, key = tmp_path / "bundle.zip", (signed.parent / "checkpoint.pub").read_text().strip()
@@ -118,7 +127,7 @@ def test_an_export_and_a_proof(signed: Path, tmp_path: Path) -> None:
     )
     other = tmp_path / "other.zip"
     assert json.loads(run("audit", "export", str(other), "--json").stdout) == {"bundle": str(other), "entries": 3, "key": key}
-    assert "none/bundle.zip" in run("audit", "export", "none/bundle.zip").stderr
+    assert f"there is no folder {tmp_path / 'none'}; make it" in run("audit", "export", str(tmp_path / "none" / "bundle.zip")).stderr
     assert run("audit", "prove", "2", "--since", "1").stdout.splitlines() == [
         "entry 2 is in the checkpoint of 2 entries: 1 hash proves it",
         "that checkpoint continues the one of 1 entries: 1 hash proves it",

@@ -104,7 +104,7 @@ def test_one_is_shown_whole_with_nothing_hidden(dead: Dead) -> None:
     unknown = run("show", "itm_2")
     assert (unknown.exit_code, unknown.stderr) == (
         2,
-        "No dead letter is called itm_2. `interlock dead list --all` lists those that there are.\n",
+        "No dead letter is called 'itm_2'. `interlock dead list --all` lists those that there are.\n",
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from interlock import launch
 from interlock.cluster import driver, head
-from interlock.schemas.errors import AlreadyRunning, InterlockError, NotBorn
+from interlock.schemas.errors import AlreadyRunning, BadDeclaration, InterlockError, NotBorn, NotRunning
 
 
 @pytest.mark.parametrize(("error", "removed"), [(NotBorn(pool="clerk", problem="no module"), ["shop"]), (AlreadyRunning(name="shop"), [])])
@@ -54,6 +54,62 @@ def test_the_bus_of_this_home_is_meant_by_default(
     address, name = asked
     asyncio.run(driver.connect(address, name=name))
     assert made == [meant]
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "stopped", "kept"),
+    [
+        (None, ["shop"], ["supervisor", "ray"], False),
+        ("shop", [], ["ray"], False),
+        ("other", ["other"], ["supervisor"], True),
+        ("othr", [], None, True),
+    ],
+)
+def test_a_name_that_is_not_this_home_s_stops_that_bus_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str | None, there: list[str], stopped: list[str] | None, kept: bool
+) -> None:
+    head.note(tmp_path, address="h:1", name="shop", own=True)
+
+    async def remove(name: str) -> list[str]:
+        return ["supervisor"] if name in there else []
+
+    monkeypatch.setattr(launch, "remove", remove)
+    monkeypatch.setattr(head, "connect", lambda where, name: True)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    if stopped is None:
+        with pytest.raises(NotRunning, match="No bus is running at h:1 under the name othr"):
+            launch.down(name=name, home=tmp_path)
+    else:
+        assert launch.down(name=name, home=tmp_path) == {"stopped": stopped}
+    assert (head.noted(tmp_path) is not None) is kept
+
+
+def test_an_app_without_a_name_is_not_no_app(tmp_path: Path) -> None:
+    with pytest.raises(BadDeclaration, match="app '': it does not name a module and an app in it"):
+        launch.up("", address=None, name=None, home=tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("", "it is not HOST:PORT"),
+        ("nowhere", "it is not HOST:PORT"),
+        ("127.0.0.1:99999999", "No bus is running"),
+        ("127.0.0.1:1", "No bus is running"),
+    ],
+)
+def test_an_address_where_nobody_listens_is_said_at_once(monkeypatch: pytest.MonkeyPatch, address: str, problem: str) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises((BadDeclaration, NotRunning), match=problem):
+        head.connect(address, "shop")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\x00", b"[]", b"{"])
+def test_a_note_that_no_bus_wrote_is_said_so(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bus.json").write_bytes(content)
+    with pytest.raises(InterlockError, match=r"bus\.json is not what a bus wrote there, .* remove it, then `interlock up`"):
+        head.noted(tmp_path)
 
 
 def test_a_driver_ends_without_ray_s_wait_for_output_that_nobody_sees(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from interlock.orchestrator.admission import Submission
-from interlock.schemas.errors import AlreadyEnded, LedgerStalled, NotRunning, StoreAway
+from interlock.schemas.errors import AlreadyEnded, InterlockError, UnknownTask
 from interlock.schemas.record import Outcome
 
 Wire = dict[str, Any]
@@ -20,11 +20,13 @@ _LOG = logging.getLogger("interlock")
 
 async def check_kill(task: str, record: Awaitable[Wire]) -> None:
     """A mistyped task, or one that has ended, is said so at once (`UnknownTask`, `AlreadyEnded`), but for one that was killed: a second
-    kill has the same receipt. Where the orchestrator cannot say, the kill goes on without it."""
+    kill has the same receipt. Where the orchestrator cannot say, for whatever reason, the kill goes on without it."""
     try:
         outcome = (await asyncio.wait_for(record, CHECK_SECONDS))["outcome"]
-    except (TimeoutError, NotRunning, StoreAway, LedgerStalled):
-        _LOG.warning("the orchestrator cannot say whether there is such a task; %s is killed without it", task)
+    except UnknownTask:
+        raise
+    except (TimeoutError, InterlockError) as error:
+        _LOG.warning("the orchestrator cannot say whether there is such a task; %s is killed without it (%r)", task, error)
     else:
         if outcome not in (None, Outcome.KILLED):
             raise AlreadyEnded(task=task, outcome=outcome)

@@ -65,6 +65,8 @@ def up(target: str | None, *, address: str | None, name: str | None, home: Path)
     private_folder(home)
     if head.running(home) is not None:
         raise AlreadyRunning(name=name)
+    if address is None:
+        _make_stores(home, ledger_of(home))  # one that cannot be opened is said before anything is started
     where = head.start(home) if address is None else address
     try:
         head.connect(where, name)

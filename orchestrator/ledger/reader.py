@@ -305,6 +305,12 @@ class Reader(SqlReader):
         self._db.close()
 
 
+_RESTORE = (
+    "Nothing was done with it. Where it is a bus's own, stop that bus, keep the file aside and put the last good backup in its place with "
+    "`interlock ledger restore`; else give the path of a ledger."
+)
+
+
 def open_file(path: Path, mode: str, check: bool = True) -> sqlite3.Connection:
     """A connection to an existing ledger (`mode`: `ro` or `rw`); never makes a file. It may be used from another thread."""
     if not path.is_file():
@@ -317,7 +323,7 @@ def open_file(path: Path, mode: str, check: bool = True) -> sqlite3.Connection:
             ((made_by,),) = db.execute("PRAGMA application_id").fetchall()
             ((version,),) = db.execute("PRAGMA user_version").fetchall()
         except sqlite3.Error as problem:
-            raise NoLedger(path=str(path), problem=f"it cannot be read ({problem})", remedy="Give the path of a ledger.") from problem
+            raise NoLedger(path=str(path), problem=f"it cannot be read ({problem})", remedy=_RESTORE) from problem
         if made_by != APPLICATION_ID:
             raise NoLedger(path=str(path), problem="the file is something else", remedy="Give the path of a ledger.")
         if check:

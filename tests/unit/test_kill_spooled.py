@@ -12,7 +12,7 @@ from interlock.actors.supervisor.journal import Order
 from interlock.actors.supervisor.spool import SPOOL, put, waiting
 from interlock.cluster import backend
 from interlock.cluster.calls import Silent
-from interlock.schemas.errors import OrderNotKept, OrderStands, StoreAway, StoreFailed, StorePaused
+from interlock.schemas.errors import NoLedger, OrderNotKept, OrderStands, StoreAway, StoreFailed, StorePaused
 from interlock.schemas.places import LEDGER_VARIABLE
 
 
@@ -33,6 +33,7 @@ class Actors:
 AWAY = StorePaused(path="postgresql://db", problem="away")
 FAILED = StoreFailed(path="postgresql://db", problem="no such table")
 UNREAD = StoreAway(path="postgresql://db", problem="away")
+JUNK = NoLedger(path="ledger.db", problem="it cannot be read", remedy="Restore it.")
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,7 @@ UNREAD = StoreAway(path="postgresql://db", problem="away")
         {"kill": AWAY},
         {"ping": Silent(), "kill": AWAY},
         {"call": UNREAD, "kill": AWAY},
+        {"call": JUNK, "kill": AWAY},
         {"ping": FAILED, "kill": FAILED},
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from interlock import launch
 from interlock.cluster import driver, head
-from interlock.schemas.errors import AlreadyRunning, BadDeclaration, InterlockError, NotBorn, NotRunning
+from interlock.schemas.errors import AlreadyRunning, BadDeclaration, InterlockError, NoLedger, NotBorn, NotRunning
 
 
 @pytest.mark.parametrize(("error", "removed"), [(NotBorn(pool="clerk", problem="no module"), ["shop"]), (AlreadyRunning(name="shop"), [])])
@@ -82,6 +82,20 @@ def test_a_name_that_is_not_this_home_s_stops_that_bus_alone(
     else:
         assert launch.down(name=name, home=tmp_path) == {"stopped": stopped}
     assert (head.noted(tmp_path) is not None) is kept
+
+
+def test_a_ledger_that_cannot_be_opened_is_said_before_anything_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def start(home: Path) -> str:
+        raise AssertionError("nothing is to be started")
+
+    monkeypatch.setattr(head, "start", start)
+    monkeypatch.delenv("INTERLOCK_LEDGER", raising=False)
+    (tmp_path / "ledger.db").write_bytes(b"junk" * 3000)
+    with pytest.raises(NoLedger, match=r"cannot be read \(file is not a database\)\. Nothing was done .*`interlock ledger restore`"):
+        launch.up(None, address=None, name=None, home=tmp_path)
+    monkeypatch.setenv("INTERLOCK_LEDGER", "postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(InterlockError, match="the server cannot be reached"):
+        launch.up(None, address=None, name=None, home=tmp_path)
 
 
 def test_an_app_without_a_name_is_not_no_app(tmp_path: Path) -> None:

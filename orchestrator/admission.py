@@ -197,7 +197,7 @@ class Admission:
             closing.cancel()
 
     async def _close(self, id: str) -> None:
-        await self._engine.budgets.close(id)
+        await self._engine.budgets.close([id])
         if self._in_doubt.get(id) is asyncio.current_task():
             del self._in_doubt[id]
 

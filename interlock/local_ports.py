@@ -98,7 +98,7 @@ class LocalBudgets:
     async def forfeit(self, task: str, id: str) -> Amounts:
         return await self._ask(lambda supervisor: supervisor.budgets.forfeit(task, id))
 
-    async def close(self, tasks: Sequence[str]) -> None:
+    async def close(self, tasks: list[str]) -> None:
         await self._ask(lambda supervisor: supervisor.budgets.close(tasks))
 
     async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:

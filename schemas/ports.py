@@ -179,7 +179,7 @@ class Budgets(Protocol):
     async def forfeit(self, task: str, id: str) -> Amounts:
         """Whoever reserved `id` (and `id/2` and so on) is gone: what they hold counts as used. Returns all that they cost."""
 
-    async def close(self, tasks: Sequence[str]) -> None:
+    async def close(self, tasks: list[str]) -> None:
         """These tasks have their outcomes; their meters may be forgotten."""
 
     async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:

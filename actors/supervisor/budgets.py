@@ -74,7 +74,7 @@ class SupervisorBudgets:
         cost: dict[str, Amount] = await self._alone("forfeit", task, id)
         return cost
 
-    async def close(self, tasks: Sequence[str]) -> None:
+    async def close(self, tasks: list[str]) -> None:
         await self._alone("close", tasks)
 
     async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:

@@ -12,6 +12,7 @@ from interlock.orchestrator.letters import DEAD
 from interlock.schemas.budget import Budget, named_limits
 from interlock.schemas.bus_entries import RETENTION_DAYS
 from interlock.schemas.canonical import encode
+from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.message import Message, contract_of
 from interlock.schemas.words import clean
 from interlock.settings import ModelSettings
@@ -124,26 +125,38 @@ class AsyncBus:
         return await start(app, model=model, folder=folder)
 
     async def submit(
-        self, workflow: Workflow[Req, Res], request: Req, *, id: str | None = None, budget: Budget | None = None
+        self,
+        workflow: Workflow[Req, Res],
+        request: Req,
+        *,
+        id: str | None = None,
+        budget: Budget | None = None,
+        tenant: str = DEFAULT_TENANT,
     ) -> AsyncTask[Res]:
         """Submit a task; accepted and durable on return. The same `id` (lower case, digits, hyphens) again is the same task.
 
-        `budget` may only lower the workflow's. Raises `Refused` errors: nothing was started then.
+        `budget` may only lower the workflow's; `tenant` is on whose account it runs. Raises `Refused` errors: nothing was started then.
         """
         limits = named_limits(budget) if budget is not None else {}
         task = own_id("tsk", id)
         _, version = contract_of(type(request))
         wire_limits = {meter: str(amount) for meter, amount in limits.items()}
-        await self._gather.submit(Submission(task, workflow.name, version, request.encoded(), wire_limits, principal()))
+        await self._gather.submit(Submission(task, workflow.name, version, request.encoded(), wire_limits, principal(), tenant))
         return AsyncTask(task, self._backend, self._gather, workflow.result)
 
     async def submit_json(
-        self, task_type: str, request: bytes | Mapping[str, Any], *, id: str | None = None, limits: Mapping[str, Any] | None = None
+        self,
+        task_type: str,
+        request: bytes | Mapping[str, Any],
+        *,
+        id: str | None = None,
+        limits: Mapping[str, Any] | None = None,
+        tenant: str = DEFAULT_TENANT,
     ) -> AsyncTask[Any]:
         """The same for a driver that has no classes: the task type's name, and the request as JSON."""
         data = request if isinstance(request, bytes) else encode(dict(request))
         task = own_id("tsk", id)
-        await self._gather.submit(Submission(task, task_type, "", data, dict(limits or {}), principal()))
+        await self._gather.submit(Submission(task, task_type, "", data, dict(limits or {}), principal(), tenant))
         return AsyncTask(task, self._backend, self._gather, None)
 
     def task(self, id: str) -> AsyncTask[Any]:
@@ -151,7 +164,7 @@ class AsyncBus:
         return AsyncTask(own_id("tsk", id), self._backend, self._gather, None)
 
     async def tasks(self, *, limit: int = 100, state: str | None = None) -> list[Wire]:
-        """The newest tasks first: `task`, `type`, `state`, `outcome`, `reason`, `accepted_at`, `ended_at`."""
+        """The newest tasks first: `task`, `type`, `tenant`, `state`, `outcome`, `reason`, `accepted_at`, `ended_at`."""
         return await self._backend.tasks(limit, state)
 
     async def scale(self, agent: str, replicas: int) -> None:

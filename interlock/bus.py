@@ -12,6 +12,7 @@ from interlock.backend import Wire
 from interlock.schemas.budget import Budget
 from interlock.schemas.bus_entries import RETENTION_DAYS
 from interlock.schemas.entries import Entry
+from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.message import Message
 from interlock.schemas.record import Outcome, RunRecord
 from interlock.settings import ModelSettings
@@ -210,15 +211,30 @@ class Bus:
 
         return Bus(lambda: start(app, model=model, folder=folder, name=name))
 
-    def submit(self, workflow: Workflow[Req, Res], request: Req, *, id: str | None = None, budget: Budget | None = None) -> Task[Res]:
-        """Submit a task; accepted and durable on return. The same `id` again is the same task. Raises `Refused` errors."""
-        return Task(self._portal.run(self._bus.submit(workflow, request, id=id, budget=budget)), self._portal)
+    def submit(
+        self,
+        workflow: Workflow[Req, Res],
+        request: Req,
+        *,
+        id: str | None = None,
+        budget: Budget | None = None,
+        tenant: str = DEFAULT_TENANT,
+    ) -> Task[Res]:
+        """Submit a task; accepted and durable on return. The same `id` again is the same task. `tenant` is on whose account it runs. Raises
+        `Refused` errors."""
+        return Task(self._portal.run(self._bus.submit(workflow, request, id=id, budget=budget, tenant=tenant)), self._portal)
 
     def submit_json(
-        self, task_type: str, request: bytes | Mapping[str, Any], *, id: str | None = None, limits: Mapping[str, Any] | None = None
+        self,
+        task_type: str,
+        request: bytes | Mapping[str, Any],
+        *,
+        id: str | None = None,
+        limits: Mapping[str, Any] | None = None,
+        tenant: str = DEFAULT_TENANT,
     ) -> Task[Any]:
         """The same for a driver that has no classes: the task type's name, and the request as JSON."""
-        return Task(self._portal.run(self._bus.submit_json(task_type, request, id=id, limits=limits)), self._portal)
+        return Task(self._portal.run(self._bus.submit_json(task_type, request, id=id, limits=limits, tenant=tenant)), self._portal)
 
     def task(self, id: str) -> Task[Any]:
         """Attach again to a task by its id."""

@@ -8,6 +8,7 @@ from interlock.actors.supervisor.core import Supervisor
 from interlock.orchestrator.peers import PeerRef
 from interlock.schemas.budget import Amount, Amounts
 from interlock.schemas.errors import StorePaused
+from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.ports import Grant, PeerGone, Reservation
 from interlock.schemas.record import Receipt
 
@@ -86,8 +87,8 @@ class LocalBudgets:
             except StorePaused:
                 await asyncio.sleep(RESTART_SECONDS)
 
-    async def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> None:
-        await self._ask_now(lambda supervisor: supervisor.budgets.open(task, limits, accepted, epoch))
+    async def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0, type: str = "", tenant: str = DEFAULT_TENANT) -> None:
+        await self._ask_now(lambda supervisor: supervisor.budgets.open(task, limits, accepted, epoch, type, tenant))
 
     async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
         return await self._ask(lambda supervisor: supervisor.budgets.reserve(reservations))

@@ -17,6 +17,7 @@ from interlock.schemas.budget import SECONDS, STEPS, TOKENS, USD, Amount, asked_
 from interlock.schemas.canonical import Fragment, decode, encode
 from interlock.schemas.errors import (
     BadTaskId,
+    BadTenant,
     BudgetTooSmall,
     EntryRefused,
     Erased,
@@ -30,7 +31,7 @@ from interlock.schemas.errors import (
     UnknownTaskType,
 )
 from interlock.schemas.frames import CheckEntry, EntryChecked
-from interlock.schemas.ids import is_id
+from interlock.schemas.ids import DEFAULT_TENANT, is_id, is_tenant
 from interlock.schemas.specs import WorkflowSpec
 from interlock.schemas.words import clean, told
 
@@ -52,7 +53,7 @@ RUNNERS_AT_MOST = 3
 
 class Submission(NamedTuple):
     """What a driver sends: the id is the client's, `limits` may only lower, `version` is the request's contract version (empty: the
-    workflow's own)."""
+    workflow's own), `tenant` is on whose account it is."""
 
     id: str
     type: str
@@ -60,6 +61,7 @@ class Submission(NamedTuple):
     request: bytes
     limits: dict[str, Any]
     by: str
+    tenant: str = DEFAULT_TENANT
 
 
 class _Arrival(NamedTuple):
@@ -183,7 +185,8 @@ class Admission:
         engine = self._engine
         if (closing := self._in_doubt.pop(arrival.submission.id, None)) is not None:
             closing.cancel()  # what it has asked for comes before this
-        return engine.budgets.open(arrival.submission.id, arrival.limits, engine.clock.now(), engine.store.epoch)
+        submission, epoch = arrival.submission, engine.store.epoch
+        return engine.budgets.open(submission.id, arrival.limits, engine.clock.now(), epoch, submission.type, submission.tenant)
 
     def _doubt(self, id: str) -> None:
         """The journal may have kept a budget and failed to say so: it is closed as soon as the journal goes on, if no retry takes it
@@ -230,10 +233,10 @@ class Admission:
             first = next((fact for entry in entries if isinstance(fact := entry.open(), e.TaskAccepted)), None)
             if first is None:  # an order came before it was accepted
                 return False
-            before = (first.type, raw(first.request))
+            before = (first.type, raw(first.request), first.tenant)
         else:
-            before = (task.type, task.request)
-        if before[0] != submission.type or not _same(before[1], submission.request):
+            before = (task.type, task.request, task.tenant)
+        if (before[0], before[2]) != (submission.type, submission.tenant) or not _same(before[1], submission.request):
             raise TaskConflict(task=submission.id)
         return True
 
@@ -246,6 +249,8 @@ class Admission:
 
     def _checked(self, number: int, submission: Submission, spec: WorkflowSpec) -> "_Arrival":
         engine = self._engine
+        if not is_tenant(submission.tenant):
+            raise BadTenant(tenant=clean(repr(submission.tenant), 100))
         live = len(engine.tasks) + len(self._coming)
         for held, bound in ((live, LIVE_AT_MOST), (live + len(engine.parking), OPEN_AT_MOST)):
             if held >= bound:
@@ -278,6 +283,7 @@ class Admission:
             limits=wire_amounts(limits),
             label=label.encode(),
             by=submission.by,
+            tenant=submission.tenant,
         )
         task = engine.tasks[submission.id] = TaskState(submission.id)
         engine.parking.watch()

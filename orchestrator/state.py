@@ -14,6 +14,7 @@ from interlock.orchestrator.effect_state import EffectState as EffectState
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import decode, digest, encode
 from interlock.schemas.errors import Stopped, from_wire
+from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.labels import TRUSTED, Label, decode_label
 from interlock.schemas.record import State
 
@@ -94,6 +95,7 @@ class TaskState:
     contract: str = ""
     limits: dict[str, Any] = field(default_factory=dict)
     by: str = ""
+    tenant: str = DEFAULT_TENANT
     deadline: str = ""
     label: Label = TRUSTED
     commands: int = 0
@@ -151,7 +153,7 @@ def fold(id: str, entries: list[e.Entry]) -> TaskState:
 
 
 def _accepted(task: TaskState, fact: e.TaskAccepted, at: int) -> None:
-    task.type, task.accepted, task.by = fact.type, at, fact.by
+    task.type, task.accepted, task.by, task.tenant = fact.type, at, fact.by, fact.tenant
     task.request, task.limits, task.label = raw(fact.request), fact.limits, decode_label(fact.label)
     task.contract = f"{fact.contract} {fact.contract_version}"
 

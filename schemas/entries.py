@@ -27,6 +27,7 @@ from interlock.schemas.fact import ERASED as ERASED
 from interlock.schemas.fact import PRUNED as PRUNED
 from interlock.schemas.fact import Fact as Fact
 from interlock.schemas.fact import Gone as Gone
+from interlock.schemas.ids import DEFAULT_TENANT
 
 SEAL = b"\0"
 """Stands in stored data between the head, which is JSON and never has this byte, and what is sealed."""
@@ -105,6 +106,7 @@ class TaskAccepted(Fact):
     limits: dict[str, Any]
     label: str
     by: str
+    tenant: str = DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,9 +131,14 @@ class BadTaskId(Refused):
     template = "{id} is no task id: tsk_ and then lower-case letters, digits and hyphens, 64 at the most. Nothing was started; submit it under another id."
 
 
+class BadTenant(Refused):
+    code = "bad_tenant"
+    template = "{tenant} is no tenant's name: letters and digits, between them also . _ @ and -, 64 at the most. Nothing was started; submit it for a tenant with such a name."
+
+
 class TaskConflict(Refused):
     code = "task_conflict"
-    template = "Task {task} already exists with another request. The first one stands; submit under another id to start a second task."
+    template = "Task {task} already exists with another request or for another tenant. The first one stands; submit under another id to start a second task."
 
 
 class AlreadyEnded(Refused):

@@ -31,6 +31,17 @@ def is_id(prefix: str, text: object) -> bool:
     return isinstance(text, str) and text.startswith(f"{prefix}_") and OWN.fullmatch(text, len(prefix) + 1) is not None
 
 
+DEFAULT_TENANT = "default"
+"""On whose account a task runs that names nobody."""
+
+_TENANT = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z._@-]{0,62}[0-9A-Za-z])?")
+
+
+def is_tenant(text: object) -> bool:
+    """Whether that can be a tenant's name: letters, digits and `.`, `_`, `@`, `-` between them, 64 at the most."""
+    return isinstance(text, str) and _TENANT.fullmatch(text) is not None
+
+
 def derived(prefix: str, *parts: str | int) -> str:
     """The same id for the same parts, in every process and after every crash: 128 bits of SHA-256 in hex."""
     return f"{prefix}_{hashlib.sha256(_joined(parts)).hexdigest()[:32]}"

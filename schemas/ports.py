@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 from interlock.schemas.budget import Amount, Amounts
 from interlock.schemas.entries import Entry, Fact
 from interlock.schemas.errors import InterlockError
+from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.record import Receipt
 from interlock.schemas.times import rfc3339
 
@@ -166,9 +167,11 @@ class Grant(NamedTuple):
 class Budgets(Protocol):
     """The supervisor's meters. Every method is idempotent under its ids and may be called again after a crash."""
 
-    def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> Awaitable[None]:
-        """A task begins at `accepted` (microseconds), with the orchestrator of that epoch. Raises `Fenced` where an order stands against
-        it, `StorePaused` where nothing can be kept now; the other methods wait then."""
+    def open(
+        self, task: str, limits: Amounts, accepted: int, epoch: int = 0, type: str = "", tenant: str = DEFAULT_TENANT
+    ) -> Awaitable[None]:
+        """A task of a type, on a tenant's account, begins at `accepted` (microseconds), with the orchestrator of that epoch. Raises
+        `Fenced` where an order stands against it, `StorePaused` where nothing can be kept now; the other methods wait then."""
 
     async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
         """Hold the worst case of each, all or nothing per reservation; durable on return."""

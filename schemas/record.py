@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.message import Message
 
 
@@ -44,6 +45,7 @@ class RunRecord(Message, contract="interlock.run_record", version="1.0.0"):
 
     task_id: str = Field(pattern="^tsk_[0-9a-z-]+$")
     task_type: str
+    tenant: str = DEFAULT_TENANT
     start_time: str
     end_time: str | None
     steps: int = Field(ge=0)

@@ -14,6 +14,7 @@ from interlock.actors.supervisor.meters import Meters
 from interlock.schemas.alarms import Alarms
 from interlock.schemas.budget import SECONDS, Amount, Amounts
 from interlock.schemas.errors import Fenced, Refused
+from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.ports import Clock, Grant, Reservation
 from interlock.schemas.words import clean, told
 
@@ -60,8 +61,8 @@ class SupervisorBudgets:
             self._timer.cancel()
         self._ends = Alarms()
 
-    async def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> None:
-        await self._alone("open", task, limits, accepted, epoch)
+    async def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0, type: str = "", tenant: str = DEFAULT_TENANT) -> None:
+        await self._alone("open", task, limits, accepted, epoch, type, tenant)
 
     async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
         grants: list[Grant] = await self._alone("reserve", reservations)
@@ -136,12 +137,14 @@ class SupervisorBudgets:
                 return self._used(*args)
         raise LookupError(f"budgets have no {name}")
 
-    def _open(self, order: Row | None, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> None:
+    def _open(
+        self, order: Row | None, task: str, limits: Amounts, accepted: int, epoch: int = 0, type: str = "", tenant: str = DEFAULT_TENANT
+    ) -> None:
         if order is not None:
             raise Fenced(task=task, why=_why(order_in(order)))
         if not can_be_kept(task):
             raise Refused(detail=f"A task cannot be called {clean(repr(task), 100)}; nothing was opened.")
-        changes = self.meters.open(task, limits, accepted, epoch)
+        changes = self.meters.open(task, limits, accepted, epoch, type, tenant)
         self._journal.stage(*changes)
         if changes:
             self._unwatch(task)  # its seconds may count from another moment now

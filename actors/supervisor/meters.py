@@ -9,11 +9,13 @@ while it is over a limit.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_FLOOR, Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
+from sys import intern
 from typing import Any
 
 from interlock.actors.supervisor.journal import Change
 from interlock.schemas.budget import Amount, Amounts, parse_amounts
 from interlock.schemas.errors import BudgetExceeded, Fenced, Refused, Stopped
+from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.ports import Grant, Reservation
 
 _EXACT = Context(prec=200, traps=[Inexact, InvalidOperation, Overflow])
@@ -39,6 +41,8 @@ class _Task:
     limits: dict[str, Amount]
     accepted: int
     epoch: int = 0
+    type: str = ""
+    tenant: str = DEFAULT_TENANT
     used: dict[str, Amount] = field(default_factory=dict)
     reserved: dict[str, Amount] = field(default_factory=dict)
     held: dict[str, _Held] = field(default_factory=dict)
@@ -59,7 +63,7 @@ class Meters:
         self._limits: dict[str, dict[str, Amount]] = {}  # by their own words: those of many tasks are the same
         self._owner: dict[str, str] = {}
 
-    def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> list[Change]:
+    def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0, type: str = "", tenant: str = DEFAULT_TENANT) -> list[Change]:
         """A task begins, or begins again: what nobody has reserved anything of was never accepted, for its answer was lost, so the last
         one stands. Once something was reserved only a later orchestrator may take it over, with what was used of it."""
         known, bounded = self._tasks.get(task), _bounded(limits)
@@ -68,7 +72,8 @@ class Meters:
             anew = epoch == known.epoch and not known.held and (known.limits, known.accepted) != (bounded, accepted)
             if known.closed or not (later or anew):
                 return []
-        return self._decide(Change("open", task, {"limits": bounded, "accepted": accepted, "epoch": epoch}))
+        data = {"limits": bounded, "accepted": accepted, "epoch": epoch, "type": type, "tenant": tenant}
+        return self._decide(Change("open", task, data))
 
     def reserve(self, asked: Reservation) -> tuple[Grant, list[Change]]:
         """Hold `base` plus as many units as fit; a refusal holds nothing. The first answer stands for a repeated id, until the task
@@ -180,6 +185,8 @@ class Meters:
                 limits = self._limits.setdefault(repr(limits), limits)
                 opened = self._tasks.setdefault(task, _Task(limits, data["accepted"]))
                 opened.limits, opened.accepted, opened.epoch = limits, data["accepted"], data.get("epoch", 0)
+                # Not there in journals that were written before there was such a thing. One string each for all their tasks.
+                opened.type, opened.tenant = intern(data.get("type", "")), intern(data.get("tenant", DEFAULT_TENANT))
             case "reserve":
                 self._hold(task, data["id"], _Held(data["units"], parse_amounts(data["amounts"])))
             case "settle":

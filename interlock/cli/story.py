@@ -13,6 +13,7 @@ from interlock.cli import output
 from interlock.orchestrator.ledger.folds import timeline
 from interlock.schemas import entries as e
 from interlock.schemas.budget import SECONDS, STEPS, TOKENS, USD, writes_meter
+from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.record import Receipt, RunRecord
 
 
@@ -20,7 +21,7 @@ def story(record: RunRecord, entries: Sequence[e.Entry], items: Sequence[dict[st
     """The lines to print. `items` are the task's open items of the inbox."""
     facts = [entry.open() for entry in entries]
     began = next(entry.at for entry in entries if entry.kind == e.TaskAccepted.KIND)
-    yield f"{record.task_id}  {record.task_type}  {_standing(record, facts, items)}"
+    yield f"{record.task_id}  {record.task_type}{_for(record.tenant)}  {_standing(record, facts, items)}"
     took = next(((entry.at - began) / 1e6 for entry in entries if entry.kind == e.TaskEnded.KIND), None)
     yield f"  began {output.when(began)}, {'still live' if took is None else f'took {took:.3f} s'}"
     yield from (f"  {meter}: {amount}" for meter, amount in _budget(record, facts, took))
@@ -54,6 +55,10 @@ def item_lines(item: dict[str, Any]) -> Iterator[str]:
         yield f"  interlock dead retry {item['item']}   or   interlock dead drop {item['item']}"
         return
     yield f"  interlock approve {item['item']}   or   interlock deny {item['item']}"
+
+
+def _for(tenant: str) -> str:
+    return "" if tenant == DEFAULT_TENANT else f" for {tenant}"
 
 
 def _standing(record: RunRecord, facts: Sequence[e.Fact], items: Sequence[dict[str, Any]]) -> str:

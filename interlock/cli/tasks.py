@@ -9,6 +9,7 @@ from interlock.cli import output
 from interlock.cli.connection import on_bus
 from interlock.cli.group import REFUSED
 from interlock.cli.inputs import JsonText, Limits
+from interlock.schemas.ids import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from interlock.bus import Bus
@@ -22,10 +23,11 @@ STATES = ("running", "waiting", "diverged", "ended")
 @click.option("--id", "own_id", metavar="ID", help="An id of your own, such as order-7294. The same id again is the same task.")
 @click.option("--wait", is_flag=True, help="Wait for the end and print the result.")
 @click.option("--budget", type=Limits(), help="Lower the workflow's budget, as in tokens=5000,usd=0.10.")
+@click.option("--tenant", default=DEFAULT_TENANT, show_default=True, metavar="NAME", help="On whose account it runs.")
 @output.json_option
 @on_bus
 def submit(
-    bus: "Bus", task_type: str, request: bytes, own_id: str | None, wait: bool, budget: dict[str, str] | None, as_json: bool
+    bus: "Bus", task_type: str, request: bytes, own_id: str | None, wait: bool, budget: dict[str, str] | None, tenant: str, as_json: bool
 ) -> None:
     """Start a task of type TYPE with the request JSON.
 
@@ -39,7 +41,7 @@ def submit(
     """
     from interlock.schemas.errors import TaskFailed
 
-    task = bus.submit_json(task_type, request, id=own_id, limits=budget)
+    task = bus.submit_json(task_type, request, id=own_id, limits=budget, tenant=tenant)
     if not wait:
         if as_json:
             output.as_json({"task": task.id})
@@ -74,8 +76,11 @@ def tasks(bus: "Bus", state: str | None, limit: int, as_json: bool) -> None:
     elif not rows:
         click.echo("No tasks." if state is None else f"No task is {state}.")
     else:
-        shown = [(row["task"], row["type"], row["outcome"] or row["state"], output.when(row["accepted_at"]), row["reason"]) for row in rows]
-        output.table(("task", "type", "state", "accepted", "reason"), shown)
+        shown = [
+            (row["task"], row["type"], row["tenant"], row["outcome"] or row["state"], output.when(row["accepted_at"]), row["reason"])
+            for row in rows
+        ]
+        output.table(("task", "type", "tenant", "state", "accepted", "reason"), shown)
 
 
 @click.command()

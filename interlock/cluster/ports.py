@@ -8,6 +8,7 @@ from typing import Any
 from interlock.cluster.calls import LAST_PAUSE, Batcher, Unreachable, ask, insist
 from interlock.schemas.budget import Amount, Amounts, wire_amounts
 from interlock.schemas.errors import InterlockError, StorePaused, from_wire
+from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.ports import Grant, PeerGone, Reservation
 from interlock.schemas.record import Receipt
 from interlock.schemas.words import told
@@ -44,8 +45,10 @@ class RayBudgets:
     def __init__(self, supervisor: Handle) -> None:
         self._batch = Batcher(lambda calls: insist(supervisor.budgets, calls))
 
-    def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0) -> Awaitable[None]:
-        return self._batch("open", task, wire_amounts(limits), accepted, epoch)
+    def open(
+        self, task: str, limits: Amounts, accepted: int, epoch: int = 0, type: str = "", tenant: str = DEFAULT_TENANT
+    ) -> Awaitable[None]:
+        return self._batch("open", task, wire_amounts(limits), accepted, epoch, type, tenant)
 
     async def _patient(self, *call: Any) -> Any:
         while True:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from interlock.schemas import entries as e
 from interlock.schemas.budget import TOKENS, USD
+from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.record import Outcome, RunRecord, ToolCall
 from interlock.schemas.times import rfc3339
 
@@ -34,6 +35,7 @@ def run_record(entries: Sequence[e.Entry]) -> RunRecord:
     return RunRecord(
         task_id=entries[0].task,
         task_type=accepted.type,
+        tenant=accepted.tenant,
         start_time=rfc3339(accepted_at),
         end_time=None if ended_at is None else rfc3339(ended_at),
         steps=len(calls) + len(cut_off) + len(tools),
@@ -108,6 +110,10 @@ def _code(error: Any) -> str:
     return str(error.get("code", "error")) if isinstance(error, dict) else "error"
 
 
+def _for(tenant: str) -> str:
+    return "" if tenant == DEFAULT_TENANT else f" for {tenant}"
+
+
 def _label(label: str) -> str:
     return "" if label == "trusted" else f" [{label}]"
 
@@ -145,7 +151,7 @@ _SAY: dict[type[e.Fact], Callable[[Any, str], Said]] = {
     e.AppDeployed: lambda f, _: (f.by, f"deployed app {f.app} {f.version}{_in_place_of(f)}", ""),
     e.ContractRegistered: lambda f, _: (f.by, f"registered contract {f.contract} {f.version}", ""),
     e.TaskRefused: lambda f, _: ("bus", f"refused {f.type} from {f.by}: {_code(f.error)}", ""),
-    e.TaskAccepted: lambda f, _: (f.by, f"submitted {f.type} with {f.contract} {f.contract_version}{_label(f.label)}", ""),
+    e.TaskAccepted: lambda f, _: (f.by, f"submitted {f.type}{_for(f.tenant)} with {f.contract} {f.contract_version}{_label(f.label)}", ""),
     e.MessagePosted: lambda f, _: (f.by, f"sent {f.contract} into the task{_label(f.label)}", ""),
     e.PostRefused: lambda f, _: ("bus", f"refused {f.contract} from {f.by}: {_code(f.error)}", ""),
     e.TaskDiverged: lambda f, _: ("workflow", "replay differs from the record; the task waits", ""),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from interlock.orchestrator.ledger.projections import InboxRow, TaskRow
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import encode
+from interlock.schemas.ids import DEFAULT_TENANT
 
 Facts = Callable[[Sequence[int]], Mapping[int, e.Fact]]
 """Looks up what the entries with these numbers say."""
@@ -26,6 +27,7 @@ class TaskShown(NamedTuple):
     reason: str
     accepted_at: int
     ended_at: int | None
+    tenant: str = DEFAULT_TENANT
 
 
 class ItemShown(NamedTuple):
@@ -50,8 +52,8 @@ class ItemShown(NamedTuple):
 
 def tasks_shown(rows: Iterable[TaskRow], facts: Facts) -> list[TaskShown]:
     rows = list(rows)
-    said = facts([row.reason_seq for row in rows if row.reason_seq])
-    return [_task(row, said.get(row.reason_seq)) for row in rows]
+    said = facts([seq for row in rows for seq in (row.seq, row.reason_seq) if seq])
+    return [_task(row, said.get(row.seq), said.get(row.reason_seq)) for row in rows]
 
 
 def items_shown(rows: Iterable[InboxRow], facts: Facts) -> list[ItemShown]:
@@ -60,9 +62,10 @@ def items_shown(rows: Iterable[InboxRow], facts: Facts) -> list[ItemShown]:
     return [_item(row, said.get(row.seq), said.get(row.note_seq)) for row in rows]
 
 
-def _task(row: TaskRow, end: e.Fact | None) -> TaskShown:
+def _task(row: TaskRow, begin: e.Fact | None, end: e.Fact | None) -> TaskShown:
     reason = end.reason if isinstance(end, e.TaskEnded) else ""
-    return TaskShown(row.task, row.seq, row.type, row.state, row.outcome, reason, row.accepted_at, row.ended_at)
+    tenant = begin.tenant if isinstance(begin, e.TaskAccepted) else DEFAULT_TENANT
+    return TaskShown(row.task, row.seq, row.type, row.state, row.outcome, reason, row.accepted_at, row.ended_at, tenant)
 
 
 def _item(row: InboxRow, asked: e.Fact | None, decided: e.Fact | None) -> ItemShown:

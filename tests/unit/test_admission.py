@@ -10,7 +10,7 @@ from interlock import App, AsyncBus, Message, Refused, WorkflowContext
 from interlock.orchestrator.admission import Submission
 from interlock.schemas.budget import asked_amounts
 from interlock.schemas.entries import Entry
-from interlock.schemas.errors import BadDeclaration, InvalidMessage, LedgerDamaged, TaskConflict
+from interlock.schemas.errors import BadDeclaration, BadTenant, InvalidMessage, LedgerDamaged, TaskConflict
 from interlock.testing.simulation import Simulation, simulate
 
 
@@ -94,3 +94,20 @@ def test_limits_are_exact() -> None:
         "tokens": "5",
         "writes/db": "0",
     }
+
+
+def test_a_task_is_its_tenants_and_nobody_elses() -> None:
+    async def main(sim: Simulation) -> None:
+        task = await sim.bus.submit(w, Request(n=1), id="one", tenant="acme")
+        assert await task.outcome() == "success"
+        assert (await task.record()).tenant == "acme"
+        other = await sim.bus.submit(w, Request(n=1), id="two")
+        assert (await other.record()).tenant == "default"
+        assert [(row["task"], row["tenant"]) for row in await sim.bus.tasks()] == [("tsk_two", "default"), ("tsk_one", "acme")]
+        with pytest.raises(TaskConflict):
+            await sim.bus.submit(w, Request(n=1), id="one", tenant="umbrella")
+        for name in ("", "-acme", "a b", "a" * 65, "acme\n"):
+            with pytest.raises(BadTenant):
+                await sim.bus.submit(w, Request(n=1), tenant=name)
+
+    simulate(main, app)

@@ -196,7 +196,8 @@ def test_another_request_under_the_same_id(shell: Shell) -> None:
     done = shell("submit", "echo", '{"number": 6}', "--id", "five")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
-        "Task tsk_five already exists with another request. The first one stands; submit under another id to start a second task.\n"
+        "Task tsk_five already exists with another request or for another tenant. "
+        "The first one stands; submit under another id to start a second task.\n"
     )
 
 
@@ -215,8 +216,8 @@ def test_tasks_lists_the_newest_first(shell: Shell) -> None:
     for number in (1, 2):
         shell.bus.task(shell.submit("echo", f'{{"number": {number}}}', "--id", f"list-{number}")).outcome(timeout=10)
     head, newest, before = shell.lines("tasks", "--limit", "2")
-    assert head.split() == ["task", "type", "state", "accepted", "reason"]
-    assert re.fullmatch(r"tsk_list-2  echo  success  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", newest)
+    assert head.split() == ["task", "type", "tenant", "state", "accepted", "reason"]
+    assert re.fullmatch(r"tsk_list-2  echo  default  success  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", newest)
     assert before.startswith("tsk_list-1")
     (row,) = json.loads(shell("tasks", "--limit", "1", "--json").stdout)
     assert (row["task"], row["state"], row["outcome"]) == ("tsk_list-2", "ended", "success")
@@ -285,7 +286,7 @@ def test_an_approval_shows_exactly_the_act_and_a_yes_lets_it_happen(shell: Shell
     assert {"  writes/bank: 0 of 1", "  seconds: under way of 60"} <= set(story)
     (row,) = json.loads(shell("inbox", "--json").stdout)
     assert (row["item"], row["details"]["arguments"]) == (item, {"amount": 10, "to": HOSTILE})
-    assert shell.lines("tasks", "--state", "waiting")[1].startswith("tsk_pay  echo  waiting")
+    assert shell.lines("tasks", "--state", "waiting")[1].startswith("tsk_pay  echo  default  waiting")
 
     assert shell.lines("approve", item, "--note", "fine") == [f"{item} approved."]
     assert shell.bus.task(task).outcome(timeout=10) == "success"

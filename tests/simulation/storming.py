@@ -107,8 +107,7 @@ def work(chosen: argparse.Namespace) -> Told:
     if chosen.minutes:
         seeds = _until(time.monotonic() + 60 * chosen.minutes, secrets.randbelow(10**9))
     else:
-        first, dots, end = chosen.seeds.rpartition("..")
-        seeds = iter(range((int(first) if dots else 0) + one, int(end), count))
+        seeds = iter(chosen.seeds[one::count])
     told = play_all(seeds)
     return {**told, "mutants": {name: plant(name) for name in list(MUTANTS)[one::count]} if chosen.mutants else {}}
 
@@ -162,9 +161,15 @@ def summary(told: Told) -> str:
     return "\n".join(lines)
 
 
+def span(text: str) -> range:
+    """So many seeds, or those from the first to before the end; `ValueError` for what is neither."""
+    first, _, end = text.rpartition("..")
+    return range(int(first or 0), int(end))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Play storms.")
-    parser.add_argument("seeds", nargs="?", default="100", help="how many, or FIRST..END")
+    parser.add_argument("seeds", nargs="?", type=span, default="100", help="how many, or FIRST..END")
     parser.add_argument("--minutes", type=float, help="other seeds every time, for so long")
     parser.add_argument("--mutants", action="store_true", help="plant bugs, and say which laws notice them")
     parser.add_argument("--share", help=argparse.SUPPRESS)

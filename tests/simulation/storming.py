@@ -104,15 +104,12 @@ def work(chosen: argparse.Namespace) -> Told:
     # Only the one who asked is interrupted from the keyboard; asyncio then does without a handler of its own.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     one, count = map(int, chosen.share.split("/"))
-    if chosen.minutes:
-        seeds = _until(time.monotonic() + 60 * chosen.minutes, secrets.randbelow(10**9))
-    else:
-        seeds = iter(chosen.seeds[one::count])
-    told = play_all(seeds)
+    told = play_all(_until(time.monotonic() + 60 * chosen.minutes) if chosen.minutes else chosen.seeds[one::count])
     return {**told, "mutants": {name: plant(name) for name in list(MUTANTS)[one::count]} if chosen.mutants else {}}
 
 
-def _until(deadline: float, seed: int) -> Iterator[int]:
+def _until(deadline: float) -> Iterator[int]:
+    seed = secrets.randbelow(10**9)
     while time.monotonic() < deadline:
         yield seed
         seed += 1

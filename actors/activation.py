@@ -12,6 +12,7 @@ from interlock.actors.context import WorkflowContext
 from interlock.actors.definitions import WorkflowDefinition, condition_name
 from interlock.actors.desk import Desk
 from interlock.actors.replay import ReplayLoop
+from interlock.actors.rounds import AskRounds
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.errors import Diverged, ExitFailed, InterlockError, Stopped, WorkflowFailed
 from interlock.schemas.frames import Command, Happened, Start, untagged
@@ -32,7 +33,7 @@ class Activation:
     def __init__(self, definition: WorkflowDefinition, start: Start) -> None:
         self.last = 0
         self._definition = definition
-        self._desk = Desk(start.task, start.at)
+        self._desk = Desk(start.task, start.at, AskRounds(f"workflow {definition.name}", definition.repeats))
         self._loop = ReplayLoop(self._desk)
         self.problems = self._loop.problems
         self._request = read_message(definition.request, start.request)

@@ -6,12 +6,12 @@ could not run is refused where it is made, not when the first task comes.
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.message import Message, contract_of
-from interlock.schemas.specs import AgentSpec
+from interlock.schemas.specs import REPEATS, AgentSpec, Conversation, check_repeats
 
 if TYPE_CHECKING:
     from interlock.tools.tool import Tool
@@ -22,7 +22,8 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 @dataclass(frozen=True)
 class AgentDefinition:
-    """A specialist. `function` is None for a model loop, which has `instructions` instead; `resources` makes what its tools share."""
+    """A specialist. `function` is None for a model loop, which has `instructions` and a `conversation` instead; `resources` makes
+    what its tools share."""
 
     name: str
     version: str
@@ -34,6 +35,7 @@ class AgentDefinition:
     tools: "tuple[Tool[..., Any], ...]" = ()
     resources: Callable[[], Mapping[str, Any]] | None = None
     model: str | None = None
+    conversation: Conversation = field(default_factory=Conversation)
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class WorkflowDefinition:
     """A task type. `function(request, ctx)` is the workflow; `entry` and `exit` are plain functions that return a truth value.
 
     `entry` takes the request. `exit` takes the result, or by their names any of `request`, `result`, `evidence`, `degraded`. `receives` are
-    the messages that may be sent into a running task.
+    the messages that may be sent into a running task. `repeats`: how often what it asks and hears may repeat as a whole.
     """
 
     name: str
@@ -52,6 +54,7 @@ class WorkflowDefinition:
     entry: Callable[[Any], object] | None = None
     exit: Callable[..., object] | None = None
     receives: tuple[type[Message], ...] = ()
+    repeats: int | None = REPEATS
 
     def __post_init__(self) -> None:
         if not inspect.iscoroutinefunction(self.function):
@@ -61,6 +64,7 @@ class WorkflowDefinition:
                 raise self._bad(f"its {word} condition is async, so it would always hold", "Write a plain def that returns true or false.")
         if self.exit is not None:
             self._exit_parameters(self.exit)
+        check_repeats(f"workflow {self.name}", self.repeats)
         majors = [(name, version.partition(".")[0]) for name, version in map(contract_of, self.receives)]
         if twice := sorted({f"{name} {major}" for name, major in majors if majors.count((name, major)) > 1}):
             raise self._bad(f"it receives major {' and '.join(twice)} by two classes", "Name one class for each major, the newest.")

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from interlock.schemas.canonical import decode
+from interlock.actors.rounds import AskRounds
+from interlock.schemas.canonical import decode, encode
 from interlock.schemas.frames import Command, Happened
 
 Settle = Callable[[Happened], None]
@@ -21,10 +22,12 @@ class Detached(BaseException):
 
 
 class Desk:
-    """Time (`start`, `at`: microseconds since the epoch), evidence and degradation are as of the event delivered last."""
+    """Time (`start`, `at`: microseconds since the epoch), evidence and degradation are as of the event delivered last. An ask that would
+    go one more of its `rounds` is given as refused, and fails as others do: so a replay fails it by the record and looks at no round."""
 
-    def __init__(self, task: str, start: int) -> None:
+    def __init__(self, task: str, start: int, rounds: AskRounds) -> None:
         self.task = task
+        self._rounds = rounds
         self.start = self.at = start
         self.evidence: list[dict[str, Any]] = []
         self.degraded = False
@@ -43,7 +46,9 @@ class Desk:
         """A new command; `settle` is called when an event says what became of it. Returns its number."""
         self.check()
         self.count += 1
-        self._made.append(Command(self.count, kind, name, version, data, returns))
+        looped = self._rounds.ask(self.count, name, data) if kind == "ask" else None
+        refused = b"" if looped is None else encode(looped.to_wire())
+        self._made.append(Command(self.count, kind, name, version, data, returns, refused))
         self._open[self.count] = settle
         return self.count
 
@@ -60,6 +65,7 @@ class Desk:
         """Settle the command that the event is about, or keep the message that it brings until it is received. A command that was
         withdrawn in the meantime is not looked at, only time passes."""
         self.at = max(self.at, event.at)
+        self._rounds.hear(event)
         if event.kind == "message":
             self.arrived(event.name, event.version).put_nowait(event.value)
             return

@@ -1,21 +1,21 @@
 """The model loop: a specialist that is a model with instructions, its own tools, and a contract to answer with.
 
 ask the model → it calls tools: run them, show it the results → it answers: the answer satisfies the contract, or it is told once what is
-wrong → reply. The bus enforces the budget; the bound on turns here only ends a conversation that goes round in circles.
+wrong → reply. The bus enforces the budget; the agent's `Conversation` bounds what is said here, and ends what goes round in circles. All
+that the model is sent follows from what it said and was told before, so that another attempt asks for the same calls.
 """
 
 from typing import Any
 
 from interlock.actors.agent_context import AgentContext
 from interlock.actors.definitions import AgentDefinition
+from interlock.actors.rounds import Made, ToolRounds
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.errors import BadReply, NoModel, ToolRefused, Unreadable
 from interlock.schemas.message import Message, read_message
 from interlock.schemas.registry.catalog import Catalog
 from interlock.schemas.registry.explain import Problem
 from interlock.tools.toolbox import Toolbox
-
-TURNS_AT_MOST = 50
 
 _NAME_CHARS = 100
 _DIFFER = "This was done before with other arguments and is not done again: the result is that of the first call."
@@ -27,6 +27,7 @@ class ModelLoop:
 
     def __init__(self, definition: AgentDefinition, default_model: str | None = None) -> None:
         self._definition = definition
+        self._bounds = definition.conversation
         self._model = definition.model or default_model
         self._toolbox = Toolbox(definition.tools)
         self._catalog = Catalog()
@@ -34,17 +35,18 @@ class ModelLoop:
             self._catalog.register(cls.contract, cls.contract_version, cls.json_schema())
 
     async def __call__(self, request: Message, ctx: AgentContext) -> Message:
-        """Answer one request. Raises `BadReply`, `ModelFailed`, `ModelRefused` or what stops the task."""
+        """Answer one request. Raises `BadReply`, `LoopDetected`, `ModelFailed`, `ModelRefused` or what stops the task."""
         if self._model is None:
             raise NoModel(missing="INTERLOCK_MODEL")
         messages = self._opening(request, ctx)
-        repaired = False
-        for _ in range(TURNS_AT_MOST):
+        rounds = ToolRounds(f"agent {self._definition.name}", self._bounds.repeats)
+        repaired, turns = False, 0
+        while self._bounds.turns is None or turns < self._bounds.turns:
+            turns += 1
             said, problems = await self._turn(messages, ctx)
             messages.append(said)
             if said.get("tool_calls"):
-                for call, problem in zip(said["tool_calls"], problems, strict=True):
-                    messages.append(await self._use_tool(call, problem, ctx))
+                messages += await self._use_tools(said["tool_calls"], problems, rounds, ctx)
                 continue
             reply = self._read(said.get("content") or "", ctx)
             if isinstance(reply, Message):
@@ -53,7 +55,7 @@ class ModelLoop:
                 raise reply
             repaired = True
             messages.append({"role": "user", "content": _refusal(reply)})
-        raise self._bad_reply(ctx, "(none)", f"no answer within {TURNS_AT_MOST} turns")
+        raise self._bad_reply(ctx, "(none)", f"no answer within {self._bounds.turns} turns")
 
     def _opening(self, request: Message, ctx: AgentContext) -> list[dict[str, Any]]:
         schemas = "\n".join(encode(cls.json_schema()).decode() for cls in ctx.awaited)
@@ -85,6 +87,15 @@ class ModelLoop:
         else:
             kept.pop("tool_calls", None)
         return {"role": "assistant", "content": None, **kept}, [problem for _, problem in read]
+
+    async def _use_tools(
+        self, calls: list[dict[str, Any]], problems: list[str], rounds: ToolRounds, ctx: AgentContext
+    ) -> list[dict[str, Any]]:
+        """What the model is told of the calls of one turn, one message each."""
+        told = [await self._use_tool(call, problem, ctx) for call, problem in zip(calls, problems, strict=True)]
+        functions = [call["function"] for call in calls]
+        rounds.turn([Made(one["name"], one["arguments"], of["content"]) for one, of in zip(functions, told, strict=True)])
+        return told
 
     async def _use_tool(self, call: dict[str, Any], problem: str, ctx: AgentContext) -> dict[str, Any]:
         """One tool call of the model; whatever goes wrong with it is told to the model as data."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from interlock.schemas.errors import AgentFailed, BudgetExceeded, InterlockError, Refused, TaskFailed, ToolFailed
     from interlock.schemas.message import Message, Untrusted
     from interlock.schemas.record import Outcome
-    from interlock.schemas.specs import Escalate
+    from interlock.schemas.specs import Conversation, Escalate
     from interlock.tools.context import ToolContext
     from interlock.tools.repeat import Finding, Keyed, Natural, Never
 
@@ -29,6 +29,7 @@ _ROOMS = {
     "Budget": "schemas.budget",
     "BudgetExceeded": "schemas.errors",
     "Bus": "bus",
+    "Conversation": "schemas.specs",
     "Escalate": "schemas.specs",
     "InterlockError": "schemas.errors",
     "Finding": "tools.repeat",
@@ -55,6 +56,7 @@ __all__ = [
     "Budget",
     "BudgetExceeded",
     "Bus",
+    "Conversation",
     "Escalate",
     "Finding",
     "InterlockError",

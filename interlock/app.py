@@ -15,7 +15,17 @@ from interlock.schemas.budget import Budget
 from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.message import Message, contract_of
 from interlock.schemas.sizes import bytes_in
-from interlock.schemas.specs import OWN_POOLS, RESUME_SECONDS, AgentSpec, AppSpec, ContractRef, Escalate, WorkflowSpec
+from interlock.schemas.specs import (
+    OWN_POOLS,
+    REPEATS,
+    RESUME_SECONDS,
+    AgentSpec,
+    AppSpec,
+    ContractRef,
+    Conversation,
+    Escalate,
+    WorkflowSpec,
+)
 from interlock.schemas.times import LONGEST_SECONDS
 from interlock.tools.tool import Declarer, Tool, ToolOptions
 from interlock.tools.tool import tool as make_tool
@@ -77,6 +87,7 @@ class App:
         memory: str | int = 0,
         model: str | None = None,
         resources: Callable[[], Mapping[str, Any]] | None = None,
+        conversation: Conversation | None = None,
     ) -> AgentDefinition: ...
 
     @overload
@@ -108,11 +119,12 @@ class App:
         memory: str | int = 0,
         model: str | None = None,
         resources: Callable[[], Mapping[str, Any]] | None = None,
+        conversation: Conversation | None = None,
     ) -> Any:
         """Declare a specialist. With `instructions` it is a model with these tools; without, decorate `async def f(request, ctx)`,
         whose hints say which contracts it takes and returns. `replicas` is (at the start, at the most), `concurrency` dispatches at
         a time in each; `resources` makes, once per replica, what its tools find in `ctx.resources`. A replica that uses more than
-        `memory` (such as "2GB"; default: a share of its node) is ended.
+        `memory` (such as "2GB"; default: a share of its node) is ended. `conversation` bounds what a model says and does in one dispatch.
         """
         self._check_agent(name, replicas)
 
@@ -121,7 +133,8 @@ class App:
             kind: Literal["model", "code"] = "code" if function is not None else "model"
             spec = _agent_spec(name, version, kind, accepted, returned, own, replicas, concurrency)
             spec = replace(spec, memory=bytes_in(f"agent {name}", memory))
-            definition = AgentDefinition(name, version, spec, function, instructions, accepted, returned, own, resources, model)
+            talk = conversation or Conversation()
+            definition = AgentDefinition(name, version, spec, function, instructions, accepted, returned, own, resources, model, talk)
             self.agents[name] = definition
             return definition
 
@@ -157,13 +170,15 @@ class App:
         receives: Contracts = (),
         resume_seconds: float = RESUME_SECONDS,
         memory: str | int = 0,
+        repeats: int | None = REPEATS,
     ) -> Callable[[Callable[[Req, Any], Coroutine[Any, Any, Res]]], Workflow[Req, Res]]:
         """Declare a task type: decorate `async def f(request: Request, ctx: WorkflowContext) -> Result`.
 
         `entry(request)` must hold for a submit to be accepted, `exit` (over any of result, request, evidence, degraded) for the
         outcome `success`. `budget` are hard limits (default `Budget()`), `escalate` says who decides what waits for a human.
         `receives` are the messages that may be sent into its running tasks, for `ctx.receive`. It decides within `resume_seconds`
-        what to ask next, or counts as hanging; `memory` (such as "500MB") bounds its runner (default: a share of the node).
+        what to ask next, or counts as hanging; `memory` (such as "500MB") bounds its runner (default: a share of the node). Where
+        what it asks and hears has repeated as a whole `repeats` times, its ask that would begin the same round again raises `LoopDetected`.
         """
         received = _classes(receives)
         if not 0 < resume_seconds <= LONGEST_SECONDS:  # also false of a NaN
@@ -177,7 +192,7 @@ class App:
             if len(requests) != 1 or len(results) != 1:
                 remedy = "Write async def f(request: Request, ctx: WorkflowContext) -> Result with one Message class each."
                 raise BadDeclaration(what=f"workflow {name}", problem="its hints do not name one request and one result", remedy=remedy)
-            definition = WorkflowDefinition(name, version, function, requests[0], results[0], entry, exit, received)
+            definition = WorkflowDefinition(name, version, function, requests[0], results[0], entry, exit, received, repeats)
             spec = WorkflowSpec(
                 name=name,
                 version=version,

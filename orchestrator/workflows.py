@@ -13,7 +13,7 @@ from interlock.orchestrator.history import happened, history
 from interlock.orchestrator.state import TaskState
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import decode
-from interlock.schemas.errors import InterlockError
+from interlock.schemas.errors import InterlockError, from_wire
 from interlock.schemas.frames import Command, Commands, Forget, Happened, Start, untagged
 from interlock.schemas.record import Outcome
 from interlock.schemas.times import after
@@ -188,6 +188,8 @@ class Workflows:
         engine = self._engine
         if command.kind == "ask":
             try:
+                if command.refused:
+                    raise from_wire(decode(command.refused))
                 engine.dispatches.ask(task, command)
             except InterlockError as error:  # the bus refuses the message: the workflow hears it, as a failure of this ask
                 engine.dispatches.refuse(task, command, error)

@@ -27,6 +27,7 @@ from interlock.schemas.work_errors import DirectCall as DirectCall
 from interlock.schemas.work_errors import Diverged as Diverged
 from interlock.schemas.work_errors import ExitFailed as ExitFailed
 from interlock.schemas.work_errors import GitFailed as GitFailed
+from interlock.schemas.work_errors import LoopDetected as LoopDetected
 from interlock.schemas.work_errors import ModelFailed as ModelFailed
 from interlock.schemas.work_errors import ModelRefused as ModelRefused
 from interlock.schemas.work_errors import NotApproved as NotApproved

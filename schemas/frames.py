@@ -192,7 +192,7 @@ class Command(NamedTuple):
 
     `name` and `version` are the contract of an ask or a result; `returns` the contracts awaited; `data` JSON: the message, the
     seconds, the question, the wire error; `n` numbers asks, sleeps and questions of a task from 1 (of a cancel: the command
-    cancelled).
+    cancelled). `refused`: the wire error with which this ask has failed already, else empty.
     """
 
     n: int
@@ -201,6 +201,7 @@ class Command(NamedTuple):
     version: str
     data: bytes
     returns: list[str]
+    refused: bytes = b""
 
 
 class Commands(NamedTuple):

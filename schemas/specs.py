@@ -22,6 +22,9 @@ RUNNERS, MODELS = OWN_POOLS = ("runners", "models")
 RESUME_SECONDS = 10.0
 """How long a workflow may take from an event until it is at rest again, where it declares nothing else: it only decides what to ask."""
 
+REPEATS = 3
+"""How often the same may be asked and the same be heard, where nothing else is declared."""
+
 
 @dataclass(frozen=True, slots=True)
 class ContractRef:
@@ -76,6 +79,30 @@ class AgentSpec:
     replicas: tuple[int, int] = (1, 8)
     concurrency: int = 64
     memory: int = 0
+
+
+def check_repeats(what: str, repeats: int | None) -> None:
+    if repeats is not None and repeats < 2:
+        remedy = "Write repeats=3, or None where the same may be asked for ever."
+        raise BadDeclaration(what=what, problem=f"repeats={repeats}, and what is done for the first time repeats nothing", remedy=remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Bounds of what an agent that is a model says and does in one dispatch, beside the task's budget.
+
+    `turns` are answers of the model, tool calls or not. The same tool call with the same result in `repeats` of them is a loop. `None`
+    for either: without that bound.
+    """
+
+    turns: int | None = 50
+    repeats: int | None = REPEATS
+
+    def __post_init__(self) -> None:
+        check_repeats("Conversation(...)", self.repeats)
+        if self.turns is not None and self.turns < 1:
+            problem = f"turns={self.turns}, and an answer is one"
+            raise BadDeclaration(what="Conversation(...)", problem=problem, remedy="Write turns=50, or None for no bound.")
 
 
 @dataclass(frozen=True, slots=True)

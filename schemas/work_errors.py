@@ -90,6 +90,13 @@ class WorkflowFailed(WorkFailed):
     template = "Workflow {workflow} raised {error}: {problem}. The task has failed; the record shows how far it came."
 
 
+class LoopDetected(WorkFailed):
+    """The same was asked again and again, and the same was heard."""
+
+    code = "loop_detected"
+    template = "loop detected: {who} asked the same and heard the same {times} times: {cycle}. It goes round in circles and was stopped; change what sends it round, or allow more with repeats= where it is declared."
+
+
 class Stalled(WorkFailed):
     """A workflow that hangs, ends its process or uses up its memory, again and again."""
 

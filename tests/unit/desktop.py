@@ -7,6 +7,7 @@ from typing import Any
 from interlock.actors.context import WorkflowContext
 from interlock.actors.desk import Desk
 from interlock.actors.replay import ReplayLoop
+from interlock.actors.rounds import AskRounds
 from interlock.schemas.canonical import encode
 from interlock.schemas.errors import AgentFailed
 from interlock.schemas.frames import Command, Happened
@@ -36,7 +37,7 @@ class Desktop:
     """One workflow on its loop, driven by hand."""
 
     def __init__(self, workflow: Callable[[WorkflowContext], Coroutine[Any, Any, Any]], task: str = "tsk_test") -> None:
-        self.desk = Desk(task, START)
+        self.desk = Desk(task, START, AskRounds("workflow w", None))
         self.loop = ReplayLoop(self.desk)
         self.main = self.loop.create_task(workflow(WorkflowContext(self.desk)), context=contextvars.Context())
         self.events = 0

@@ -40,6 +40,7 @@ PUBLIC = [
     "Budget",
     "BudgetExceeded",
     "Bus",
+    "Conversation",
     "Escalate",
     "Finding",
     "InterlockError",

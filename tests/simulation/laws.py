@@ -24,6 +24,7 @@ WHY = {
 be asked in time. The words begin the reason."""
 
 EXPLAINS = {"model.called", "model.cut_off", "receipt.recorded", "reply.refused", "effect.refused", "effect.ended", "deed.settled"}
+FORGETS = {"task.erased", "content.pruned"}
 """What may still be recorded of a task that has ended."""
 
 
@@ -57,10 +58,10 @@ def everything_comes_to_its_end(run: Run) -> None:
 
 
 def nothing_after_the_end(run: Run) -> None:
-    """What comes after an outcome explains; it changes nothing."""
+    """What comes after an outcome explains, or says what was destroyed; it changes nothing."""
     ended = {entry.task: entry.seq for entry, _ in facts_of(run, e.TaskEnded)}
     late = [(entry, fact) for entry, fact in run.facts if entry.seq > ended.get(entry.task, len(run.facts))]
-    assert {entry.kind for entry, _ in late} <= EXPLAINS, {entry.kind for entry, _ in late} - EXPLAINS
+    assert {entry.kind for entry, _ in late} <= EXPLAINS | FORGETS, {entry.kind for entry, _ in late} - EXPLAINS
     abandoned = {fact.effect for _, fact in facts_of(run, e.EffectUnknown) if fact.then == "none"}
     assert {fact.effect for _, fact in late if isinstance(fact, e.EffectEnded)} <= abandoned
 
@@ -141,6 +142,26 @@ def no_limit_is_exceeded(run: Run) -> None:
             assert limit is None or used + reserved <= limit, (row, meter)
 
 
+def what_was_erased_is_gone_and_nothing_else(run: Run) -> None:
+    """What was acknowledged as erased says nothing any more, and answers so. What model calls said is pruned in the end; all else stays."""
+    erased = {entry.task for entry, _ in facts_of(run, e.TaskErased)}
+    assert erased == set(run.erased)
+    for task, heard in run.erased.items():
+        assert heard == ["erased" if run.outcomes[task] == "success" else "task_failed", "erased"], heard
+    pruned = {entry.task for entry, _ in facts_of(run, e.ContentPruned)}
+    assert pruned == {entry.task for entry, _ in facts_of(run, e.ModelCalled)} - erased
+    assert not any(run.disk.contents.values())
+    opener = run.disk.opener()
+    for stored, (_, said) in zip(run.disk.log, run.facts, strict=True):
+        now = opener.open(stored)
+        if stored.task in erased:
+            assert not now.content, said
+        elif isinstance(said, e.ModelCalled):
+            assert now.gone == e.PRUNED, said
+        else:
+            assert now.open() == said, said
+
+
 def the_ledger_verifies(run: Run) -> None:
     """The chain is whole, and the projections are what the entries come to."""
     try:
@@ -162,6 +183,7 @@ LAWS: tuple[Callable[[Run], None], ...] = (
     nothing_is_granted_after_a_fence,
     what_a_calm_task_held_is_settled,
     no_limit_is_exceeded,
+    what_was_erased_is_gone_and_nothing_else,
     the_ledger_verifies,
 )
 

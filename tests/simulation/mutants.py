@@ -15,6 +15,7 @@ from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.dispatches import Dispatches
 from interlock.orchestrator.effects import Effects
 from interlock.orchestrator.engine import Engine
+from interlock.orchestrator.erasure import Erasure
 from interlock.orchestrator.ledger.memory import Disk, MemoryLedger
 from interlock.orchestrator.ledger.projections import Tables
 from interlock.orchestrator.ledger.sealer import Sealed
@@ -242,6 +243,23 @@ def parked_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Disk, "live_tasks", lambda self: [id for id in live(self) if self.entries(id)[-1].kind != e.TaskParked.KIND])
 
 
+def erased_key_kept(patch: pytest.MonkeyPatch) -> None:
+    """What was erased is said to be, and its key is still there."""
+    write = Disk.write
+    patch.setattr(Disk, "write", lambda self, batch: write(self, batch._replace(erased=[])))
+
+
+def erased_before_durable(patch: pytest.MonkeyPatch) -> None:
+    """Somebody is told that a task is erased which it will be when its entry is on the disk."""
+
+    async def hasty(self: Erasure, task: str, by: str, why: str) -> dict[str, Any]:
+        if not self._engine.is_live(task):
+            self._engine.record(None, e.TaskErased(by, why), task_id=task)
+        return {"task": task}
+
+    patch.setattr(Erasure, "erase", hasty)
+
+
 MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     mutant.__name__: (mutant, law.__name__)
     for mutant, law in (
@@ -266,6 +284,8 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
         (grant_before_durable, laws.each_deed_was_intended_before),
         (projection_forgotten, laws.the_ledger_verifies),
         (entry_changed, laws.the_ledger_verifies),
+        (erased_key_kept, laws.what_was_erased_is_gone_and_nothing_else),
+        (erased_before_durable, laws.what_was_erased_is_gone_and_nothing_else),
     )
 }
 """Each with the law that must be broken by it."""

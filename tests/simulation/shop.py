@@ -10,7 +10,6 @@ from typing import Any
 from interlock import AgentContext, App, Budget, Escalate, Keyed, Message, Natural, Never, ToolContext, WorkflowContext
 from interlock.orchestrator.ledger.memory import Disk
 from interlock.schemas.canonical import decode
-from interlock.schemas.entries import EffectIntended
 from interlock.schemas.errors import AgentFailed, AlreadyDecided, UnknownItem
 from interlock.testing.simulation import Simulation
 
@@ -75,12 +74,11 @@ class World:
         self.rows: list[tuple[str, ...]] = []
         self.keys: dict[str, tuple[str, ...]] = {}
         self.calls: Counter[str] = Counter()
-        self.disk: Disk | None = None
         self.on_deed: Callable[[], None] | None = None
         self.begun: Counter[tuple[str, str]] = Counter()
+        self.intended: Counter[tuple[str, str]] | None = None
+        """By tool and order, how many intents are durable; none where nobody looks."""
         self.unintended: list[tuple[str, str]] = []
-        self._intended: Counter[tuple[str, str]] = Counter()
-        self._seen = 0
 
     def keyed(self, key: str, *row: str) -> None:
         """A deed that this world does once per key."""
@@ -93,15 +91,8 @@ class World:
         self.calls[tool] += 1
         if self.on_deed is not None:
             self.on_deed()
-        if self.disk is None:
-            return
-        for entry in self.disk.log[self._seen :]:
-            if entry.kind == EffectIntended.KIND:
-                fact = entry.open()
-                self._intended[fact.tool, fact.args["order"]] += 1
-        self._seen = len(self.disk.log)
         self.begun[tool, order] += 1
-        if self.begun[tool, order] > self._intended[tool, order]:
+        if self.intended is not None and self.begun[tool, order] > self.intended[tool, order]:
             self.unintended.append((tool, order))
 
     def happened(self, *row: str) -> bool:

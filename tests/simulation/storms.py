@@ -1,7 +1,8 @@
 """One storm: a shop under everything that can go wrong, by chance alone, and the same from the same seed every time.
 
 Everybody dies at any step, stands still and comes back after another has taken the place; messages are lost, late, doubled and overtake
-each other; the disks fail, the clock is set wrong by an hour, models answer with errors, rubbish or nothing; people kill and decide.
+each other; the disks fail, the clock is set wrong by an hour, models answer with errors, rubbish or nothing; people kill, decide and erase.
+In the end what may be pruned is.
 """
 
 import asyncio
@@ -16,10 +17,11 @@ from shop import PLAYBOOK, OrderPlaced, World, boss, make_shop
 from interlock import Budget
 from interlock.actors.supervisor.journal import Row
 from interlock.orchestrator.ledger.memory import Disk
+from interlock.orchestrator.ledger.sealer import Sealed
 from interlock.orchestrator.parking import ParkingPace
 from interlock.schemas import entries as e
 from interlock.schemas.entries import Entry, Fact
-from interlock.schemas.errors import AlreadyEnded, Fenced, UnknownTask
+from interlock.schemas.errors import AlreadyEnded, Fenced, InterlockError, UnknownTask
 from interlock.schemas.frames import Answered, Happened
 from interlock.testing.playbook import Playbook
 from interlock.testing.simulation import Faults, Simulation, simulate
@@ -32,6 +34,8 @@ REST = 60.0
 """Seconds in which nothing may happen any more."""
 
 HOUR = 3600.0
+LONG = 31 * 24 * HOUR
+"""After that time what model calls said may be pruned."""
 
 WORLD = World()
 SHOP = make_shop(WORLD)
@@ -40,7 +44,8 @@ BOOK = Playbook.load(PLAYBOOK)
 
 
 class Run(NamedTuple):
-    """What is left of one run. `early`: what somebody was told before it was durable; `left`: who was still in memory at the end."""
+    """What is left of one run, with facts as they were said. `early`: what somebody was told before it was durable; `left`: who was still
+    in memory at the end; `erased`: what those answer of whom somebody was told that they are."""
 
     facts: list[tuple[Entry, Fact]]
     rows: list[Row]
@@ -49,6 +54,7 @@ class Run(NamedTuple):
     accepted: dict[str, str]
     decided: dict[str, str]
     killed: list[str]
+    erased: dict[str, list[str]]
     outcomes: dict[str, str]
     early: list[str]
     left: list[str]
@@ -73,6 +79,14 @@ class Witness:
         self.decided: dict[str, str] = {}
         self._answered: set[str] = set()
         self._events: Counter[str] = Counter()
+        WORLD.intended = self._intended = Counter[tuple[str, str]]()
+        write = disk.write
+
+        def written(batch: Sealed) -> None:
+            write(batch)
+            self.read()  # before any of it can be erased
+
+        disk.write = written  # type: ignore[method-assign]
 
     def read(self) -> None:
         """What has become durable since."""
@@ -81,6 +95,8 @@ class Witness:
             self.facts.append((entry, fact))
             if isinstance(fact, e.EffectEnded | e.EffectRefused | e.ModelCalled | e.ModelCutOff):
                 self._answered.add(fact.effect)
+            elif isinstance(fact, e.EffectIntended):
+                self._intended[fact.tool, fact.args["order"]] += 1
             elif isinstance(fact, EVENTS) or (isinstance(fact, e.ItemDecided) and fact.n and fact.decision != "expired"):
                 self._events[entry.task] += 1
 
@@ -239,13 +255,42 @@ async def kill_someone(sim: Simulation, task: str, after: float, killed: list[st
     killed.append(task)
 
 
+async def erase_someone(sim: Simulation, task: str, after: float, erased: dict[str, list[str]]) -> None:
+    """Whoever is live is killed first."""
+    await asyncio.sleep(after)
+    told = await sim.bus.task(task).erase("enough", by="ann")
+    assert told["task"] == task
+    erased[task] = []
+
+
+async def answers_of(sim: Simulation, name: str) -> list[str]:
+    """What who wants the result of a task hears, and who wants to submit it again."""
+    heard = []
+    for asking in (sim.bus.task(name).result(), sim.bus.submit(SHOP.workflows["sale"], OrderPlaced(order=name, lines=2), id=name)):
+        try:
+            heard.append(repr(await asking))
+        except InterlockError as error:
+            heard.append(error.code)
+    return heard
+
+
+async def prune(sim: Simulation, chance: random.Random) -> None:
+    """Long after all that, and even then somebody may die."""
+    assert isinstance(sim.clock, VirtualClock)
+    sim.clock.jump(LONG)
+    sim.crash_in(chance.choice((0, chance.randint(1, 60))))
+    await sim.bus.prune(days=30)
+    sim.crash_in(0)
+    await asyncio.sleep(REST)
+
+
 async def storm(sim: Simulation, seed: int) -> Run:
-    chance = random.Random(f"people {seed}")
-    disk = WORLD.disk = sim.store.disk  # type: ignore[attr-defined]
+    chance, forgetting = random.Random(f"people {seed}"), random.Random(f"forgetting {seed}")
+    disk = sim.store.disk  # type: ignore[attr-defined]
     witness = Witness(disk)
     humans = asyncio.create_task(boss(sim, WORLD, witness.decision))
     weather = asyncio.create_task(Storm(sim, witness, seed).blow())
-    tasks, tells, killed, killing = {}, {}, list[str](), []
+    tasks, tells, killed, erased, ending = {}, {}, list[str](), dict[str, list[str]](), []
     for name in ("one", "two"):
         budget = chance.choice((None, None, None, None, Budget(steps=chance.randint(1, 12)), Budget(seconds=chance.choice((4, 2000)))))
         try:
@@ -254,7 +299,9 @@ async def storm(sim: Simulation, seed: int) -> Run:
             continue
         tells[f"tsk_{name}"] = asyncio.create_task(outcome_of(tasks[name], witness))
         if chance.random() < 0.25:
-            killing.append(asyncio.create_task(kill_someone(sim, f"tsk_{name}", 20 * chance.random(), killed)))
+            ending.append(asyncio.create_task(kill_someone(sim, f"tsk_{name}", 20 * chance.random(), killed)))
+        if forgetting.random() < 0.25:
+            ending.append(asyncio.create_task(erase_someone(sim, f"tsk_{name}", 30 * forgetting.random(), erased)))
         await asyncio.sleep(0.2 * STORM * chance.random())
     await weather
     await sim.find_dead()
@@ -262,13 +309,24 @@ async def storm(sim: Simulation, seed: int) -> Run:
     tells["tsk_calm"] = asyncio.create_task(outcome_of(tasks["calm"], witness))
     accepted = {task.id: name for name, task in tasks.items()}
     outcomes = {task: await telling for task, telling in tells.items()}
-    await asyncio.gather(*killing)
+    await asyncio.gather(*ending)
     humans.cancel()
     await asyncio.sleep(REST)
-    witness.read()
+    await prune(sim, forgetting)
+    erased = {task: await answers_of(sim, accepted[task]) for task in erased}
     small = [pool for pool in ("pricing", "cashier", "runners", "models") if not sim.supervisor.pools.members(pool)]
     return Run(
-        witness.facts, sim.rows, WORLD, disk, accepted, witness.decided, killed, outcomes, witness.early, [*sim.engine.tasks, *small]
+        witness.facts,
+        sim.rows,
+        WORLD,
+        disk,
+        accepted,
+        witness.decided,
+        killed,
+        erased,
+        outcomes,
+        witness.early,
+        [*sim.engine.tasks, *small],
     )
 
 

@@ -73,6 +73,9 @@ class LocalOrders:
     async def receipt(self, receipt: Receipt) -> None:
         await self._assembly.ask_engine(lambda: self._assembly.engine.receipt(receipt))
 
+    async def innocent(self, task: str, peers: Sequence[str]) -> list[str]:
+        return await self._assembly.ask_engine(lambda: self._assembly.engine.innocent(task, peers))
+
 
 class LocalBudgets:
     """`Budgets`: the current supervisor's meters. While his journal cannot be written nothing is opened, and all else waits."""

@@ -7,7 +7,7 @@ batches grow by themselves. What the peer sent is acknowledged once it is durabl
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Any
 
@@ -98,6 +98,11 @@ class Channel:
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
         self._idle = None
+
+    @property
+    def unread(self) -> Collection[Frame]:
+        """What the peer is not known to have taken."""
+        return self._queue
 
     @property
     def received(self) -> int:

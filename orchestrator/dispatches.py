@@ -4,6 +4,7 @@ ask: resolve → validate → label → record → hand to the least loaded repl
 reply: current? → validate → label → record → hand to the runner.
 """
 
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -269,6 +270,11 @@ class Dispatches:
             for entry in self._engine.store.entries(frame.task)
             if entry.kind in _LAST_WORDS and isinstance(fact := entry.open(), e.MessageReceived | e.DispatchFailed | e.ReplyRefused)
         )
+
+    def is_held(self, ids: Collection[str], replica: Channel) -> bool:
+        """Whether a replica has, or has not let go of, one of these dispatches."""
+        released = any(id in ids and held is replica for (id, _), held in self._released.items())
+        return released or any(dispatch.id in ids and dispatch.replica is replica for dispatch in self.live.values())
 
     def is_letting_go(self, id: str, attempt: str) -> bool:
         """Whether a replica was told to let go of this attempt, and has not said yet that nothing of it runs any more."""

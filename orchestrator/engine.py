@@ -8,7 +8,7 @@ every peer what it holds, and goes on.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVarTuple
 
@@ -334,6 +334,13 @@ class Engine:
         if live is None:
             self._close_budget(task)  # the orchestrator that gave it its outcome may have died before
         return True
+
+    async def innocent(self, task: str, peers: Sequence[str]) -> list[str]:
+        """Those of these peers that have nothing of a task that is over, not even unread; see `Orders`."""
+        await self.durable()
+        if self.is_live(task) or task in self.admission.coming():
+            return []
+        return self.peers.innocent(task, peers)
 
     async def receipt(self, receipt: Receipt) -> None:
         """Keep the proof of what a kill stopped, once."""

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.silence import Silence
+from interlock.schemas import entries as e
 from interlock.schemas import frames as f
 from interlock.schemas.errors import StaleEpoch
 from interlock.schemas.ports import Lost, Peer
+from interlock.schemas.specs import MODELS
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
@@ -134,6 +136,20 @@ class Peers:
         channel = self.channels.get(name)
         if channel is not None:
             channel.end()
+
+    def innocent(self, task: str, names: Iterable[str]) -> list[str]:
+        """Those of these peers in which nothing of the task can wait unread: each has answered this orchestrator, so what an earlier one
+        sent is refused there, and has taken all that was sent about the task. A gateway never is: what it calls is on no board."""
+        engine = self._engine
+        sent = (entry.open() for entry in engine.store.entries(task) if entry.kind == e.MessageSent.KIND)
+        about = {task} | {fact.dispatch for fact in sent if isinstance(fact, e.MessageSent)}
+        asked = [channel for name in names if (channel := self.channels.get(name)) is not None and channel.open and channel.pool != MODELS]
+        return [
+            channel.name
+            for channel in asked
+            if not engine.dispatches.is_held(about, channel)
+            and not any(about & {getattr(frame, "task", ""), getattr(frame, "dispatch", "")} for frame in channel.unread)
+        ]
 
     def detach(self) -> None:
         """Say nothing more to anybody: this engine counts as dead."""

@@ -210,6 +210,10 @@ class Orders(Protocol):
     async def receipt(self, receipt: Receipt) -> None:
         """Copy a finished receipt into the ledger."""
 
+    async def innocent(self, task: str, peers: Sequence[str]) -> list[str]:
+        """Those of these peers in which nothing of the task can wait unread, and to which nothing of it will be sent any more. None of them
+        where the engine cannot say so for certain."""
+
 
 class Processes(Protocol):
     """What the wardens can see and do. A process is named by pid and start time, never by pid alone."""

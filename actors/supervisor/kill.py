@@ -189,7 +189,7 @@ class Ladder:
         def note(kind: str, data: dict[str, Any]) -> None:
             self._journal.append(Change(kind, task, data))
 
-        sweep = Sweep(progress.order, self._hosts, self._processes, self._clock, note, pace)
+        sweep = Sweep(progress.order, self._orders, self._hosts, self._processes, self._clock, note, pace)
         sweep.resume(progress.found)
         return sweep
 

@@ -1,9 +1,9 @@
 """To stop one task everywhere: ask every peer to let go, look for oneself, end who does not.
 
 A peer's word is not enough: that it let go is believed once its board agrees and it has no child process that might be the
-task's. A peer whose board is clear but that does not answer gets longer, for it may hold only innocents; in the end it is ended
-too, since work for the task may wait in it unread. What was seen is noted before anything is ended, so that a supervisor that
-dies in the middle still tells the whole story.
+task's. A peer whose board is clear but that does not answer is let alone where the engine says that nothing of the task can wait
+in it unread. Where the engine cannot say so the peer gets longer, for it may hold only innocents; in the end it is ended too.
+What was seen is noted before anything is ended, so that a supervisor that dies in the middle still tells the whole story.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from interlock.actors.supervisor.journal import Order
-from interlock.schemas.ports import Clock, Hosts, PeerGone, Processes
+from interlock.schemas.ports import Clock, Hosts, Orders, PeerGone, Processes
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,16 +46,26 @@ class Sweep:
     """One order's sweep. `found` maps each incarnation that held the task to how it let go (empty: not yet) and when."""
 
     def __init__(
-        self, order: Order, hosts: Hosts, processes: Processes, clock: Clock, note: Callable[[str, dict[str, Any]], None], pace: Pace
+        self,
+        order: Order,
+        orders: Orders,
+        hosts: Hosts,
+        processes: Processes,
+        clock: Clock,
+        note: Callable[[str, dict[str, Any]], None],
+        pace: Pace,
     ) -> None:
-        self._order = order
+        self._order, self._orders = order, orders
         self._hosts = hosts
         self._processes = processes
         self._clock = clock
         self._note = note
         self._pace = pace
         self._asked: dict[str, asyncio.Task[None]] = {}
+        self._asked_after: dict[str, float] = {}
         self._let_go: set[str] = set()
+        self._innocent: set[str] = set()
+        self._inquiring: asyncio.Task[None] | None = None
         self._dead: set[str] = set()
         self._ended: set[str] = set()
         self._half_seen = False
@@ -83,7 +93,7 @@ class Sweep:
         except TimeoutError:
             _LOG.warning("%s is not seen to have stopped after %g s", self._order.task, self._pace.bound)
         finally:
-            for asking in self._asked.values():
+            for asking in (*self._asked.values(), *([self._inquiring] if self._inquiring is not None else [])):
                 asking.cancel()
         for name, entry in self.found.items():
             if not entry["how"]:
@@ -107,8 +117,8 @@ class Sweep:
     async def _round(self, passed: float, ended: Callable[[str], None]) -> bool:
         """One look at everything, and what follows from it; true once nothing is left."""
         present = set(self._hosts.incarnations())
-        self._ask(sorted(present - self._asked.keys() - self._ended))
-        waiting = self._unheard()
+        self._ask(sorted(present - self._asked.keys() - self._ended), passed)
+        waiting = self._unheard() - self._innocent  # before the look: what they had taken by then is on their boards
         forced, overdue = passed >= self._pace.grace, passed >= self._pace.patience
         look = await self._look(thorough=forced or not waiting)
         if look is None:
@@ -117,8 +127,9 @@ class Sweep:
         doomed = (self._dead | absent) - self._ended
         if forced:
             doomed |= look.holders | look.strays
-        if overdue:
-            doomed |= waiting
+            self._inquire(waiting)
+        if overdue:  # but for those that have just come, in the place of who was ended
+            doomed |= {name for name in waiting if passed - self._asked_after[name] >= self._pace.grace}
         if doomed:
             await self._end(doomed, ended)
             return False
@@ -150,8 +161,9 @@ class Sweep:
             self._settle(OWN_PROCESSES, KILLED)
         return _Look(holders, strays, not holders and not strays and own != UNVERIFIED)
 
-    def _ask(self, incarnations: Iterable[str]) -> None:
+    def _ask(self, incarnations: Iterable[str], passed: float) -> None:
         for name in incarnations:
+            self._asked_after[name] = passed
             self._asked[name] = asyncio.create_task(self._cancel(name), name=f"cancel {self._order.task} in {name}")
 
     async def _cancel(self, incarnation: str) -> None:
@@ -167,6 +179,19 @@ class Sweep:
             except Exception:  # noqa: BLE001 - logged, and asked again
                 _LOG.warning("%s does not say that it let go of %s", incarnation, self._order.task, exc_info=True)
             await asyncio.sleep(self._pace.poll)
+
+    def _inquire(self, waiting: set[str]) -> None:
+        """Ask the engine, beside everything else and again and again, who of those that do not answer has nothing of the task."""
+        if waiting and (self._inquiring is None or self._inquiring.done()):
+            self._inquiring = asyncio.create_task(self._clear(sorted(waiting)), name=f"who is innocent of {self._order.task}")
+
+    async def _clear(self, names: list[str]) -> None:
+        try:
+            async with asyncio.timeout(self._pace.look):
+                self._innocent.update(await self._orders.innocent(self._order.task, names))
+        except Exception:  # noqa: BLE001 - logged, and asked again
+            _LOG.warning("the engine does not say who has nothing of %s", self._order.task, exc_info=True)
+        await asyncio.sleep(self._pace.grace)
 
     async def _end(self, doomed: set[str], ended: Callable[[str], None]) -> None:
         self._see(doomed)

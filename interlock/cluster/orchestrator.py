@@ -138,6 +138,10 @@ class OrchestratorActor:
     async def receipt(self, receipt: Receipt) -> None:
         await (await self._running()).receipt(receipt)
 
+    @answers
+    async def innocent(self, task: str, peers: Sequence[str]) -> list[str]:
+        return await (await self._running()).innocent(task, peers)
+
     # --- from drivers ------------------------------------------------------------------------------------------------------------
 
     @answers

@@ -124,6 +124,10 @@ class RayOrders:
     async def receipt(self, receipt: Receipt) -> None:
         await ask(self._orchestrator().receipt, receipt)
 
+    async def innocent(self, task: str, peers: Sequence[str]) -> list[str]:
+        names: list[str] = await ask(self._orchestrator().innocent, task, list(peers))
+        return names
+
 
 class RayHosts:
     """`Hosts`: the peers' processes. `handle` finds a peer by its incarnation."""

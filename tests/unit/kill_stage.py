@@ -1,7 +1,7 @@
 """What the tests of the kill share: everybody whom the supervisor talks to, with their faults, on virtual time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from interlock.actors.supervisor.core import Supervisor, World
@@ -36,6 +36,7 @@ class Stage:
         self.told: list[tuple[str, str, str]] = []
         self.receipts: list[Receipt] = []
         self.engine_hangs_until = 0.0
+        self.innocents: list[str] = []
         self.wardens_answer_from = 0.0
         self.own: str = "gone"
         self.half_seen_until = 0.0
@@ -105,6 +106,11 @@ class Stage:
             await asyncio.Event().wait()
         self.told.append((order, task, what))
         return True
+
+    async def innocent(self, task: str, peers: Sequence[str]) -> list[str]:
+        if asyncio.get_running_loop().time() < self.engine_hangs_until:
+            await asyncio.Event().wait()
+        return [name for name in peers if name in self.innocents]
 
     async def receipt(self, receipt: Receipt) -> None:
         self.receipts.append(receipt)

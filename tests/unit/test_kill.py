@@ -139,6 +139,53 @@ def test_what_cannot_be_ended_is_never_called_verified() -> None:
     assert "NOT VERIFIED" in text(receipt)
 
 
+def test_who_is_busy_and_has_nothing_of_it_is_let_alone() -> None:
+    stage = Stage(a=Host(), b=Host("hangs", holds={"tsk_other"}))
+    stage.innocents = ["b"]
+    receipt, took = kill(stage)
+    assert receipt.verified
+    assert how(receipt) == {"a": "cancelled"}
+    assert took < 3
+    assert stage.ended == []
+
+
+def test_who_comes_in_the_place_of_who_was_ended_has_time_to_answer() -> None:
+    stage = Stage(a=Host("hangs", holds=set()))
+
+    async def come() -> None:
+        while not stage.ended:  # noqa: ASYNC110 - it announces nothing
+            await asyncio.sleep(0.01)
+        stage.hosts["b"] = Host(holds=set(), delay=0.5)
+        stage.present.append("b")
+
+    async def main() -> Receipt:
+        async with Life(stage) as supervisor:
+            coming = asyncio.create_task(come())
+            receipt = await supervisor.ladder.kill(TASK, "ann", "enough")
+            await coming
+            return receipt
+
+    receipt = run(main())
+    assert receipt.verified
+    assert stage.ended == ["a"]
+
+
+def test_who_shows_it_is_ended_whatever_the_engine_says() -> None:
+    stage = Stage(a=Host("hangs"))
+    stage.innocents = ["a"]
+    receipt, _ = kill(stage)
+    assert how(receipt) == {"a": "killed"}
+
+
+def test_an_engine_that_comes_late_saves_who_is_innocent() -> None:
+    stage = Stage(b=Host("hangs", holds=set()), c=Host("hangs", holds=set()))
+    stage.engine_hangs_until, stage.innocents = 10.0, ["b"]
+    receipt, took = kill(stage)
+    assert receipt.verified
+    assert stage.ended == ["c"]
+    assert 20 <= took < 21
+
+
 def test_without_wardens_there_is_no_evidence() -> None:
     stage = Stage(a=Host())
     stage.wardens_answer_from = 1e9

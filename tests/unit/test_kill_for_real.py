@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,10 @@ class Everybody:
     async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
         await asyncio.Event().wait()
         return False
+
+    async def innocent(self, task: str, peers: Sequence[str]) -> list[str]:
+        await asyncio.Event().wait()
+        return []
 
     async def receipt(self, receipt: Receipt) -> None:
         raise AssertionError

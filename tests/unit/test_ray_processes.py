@@ -1,7 +1,7 @@
 """The wardens of all nodes as one: who is silent holds up nobody, and nothing is called verified without him."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from interlock.actors.supervisor.sweep import Pace, Sweep
 from interlock.cluster.calls import Unreachable
 from interlock.cluster.ports import RayProcesses
 from interlock.schemas.ports import PeerGone
+from interlock.schemas.record import Receipt
 from interlock.testing.virtual_time import VirtualClock, run
 
 
@@ -69,6 +70,19 @@ class Peers:
         raise AssertionError
 
 
+class NoEngine:
+    """Orders that nobody hears."""
+
+    async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
+        raise AssertionError
+
+    async def receipt(self, receipt: Receipt) -> None:
+        raise AssertionError
+
+    async def innocent(self, task: str, peers: Sequence[str]) -> list[str]:
+        raise Unreachable("there is no orchestrator")
+
+
 @pytest.mark.parametrize("away", [False, True])
 def test_one_silent_warden_keeps_nobody_alive_and_nothing_is_verified(away: bool) -> None:
     async def main() -> None:
@@ -76,7 +90,7 @@ def test_one_silent_warden_keeps_nobody_alive_and_nothing_is_verified(away: bool
         ended: list[float] = []
         processes = RayProcesses(lambda: [Silent(away), good])
         order = Order("tsk_x", "kill", "ann", "enough", 0)
-        sweep = Sweep(order, Peers(good), processes, VirtualClock(), lambda kind, data: None, Pace())
+        sweep = Sweep(order, NoEngine(), Peers(good), processes, VirtualClock(), lambda kind, data: None, Pace())
         verified = await sweep.run(lambda name: ended.append(loop.time()))
         assert good.killed == ["busy-1"]
         assert ended[0] < 7

@@ -108,3 +108,16 @@ def test_entries_stay(tmp_path: Path) -> None:
         for statement in ("DELETE FROM entries", "UPDATE entries SET at = 2"):
             with pytest.raises(sqlite3.IntegrityError, match=r"entries (never change|are never deleted)"):
                 db.execute(statement)
+
+
+def test_a_page_of_what_waits_is_found_without_looking_at_all_of_it(tmp_path: Path) -> None:
+    make_file(tmp_path / "ledger.db")
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
+        asked_for: list[str] = []
+        reader = Reader(tmp_path / "ledger.db")
+        reader._db.set_trace_callback(asked_for.append)
+        reader.inbox(limit=20, kind="dead", after=7)
+        reader.inbox_count(after=7)
+        reader.close()
+        plans = [db.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall() for sql in asked_for]
+    assert [[step[-1] for step in plan] for plan in plans] == [["SEARCH inbox USING INDEX inbox_waiting (seq>?)"]] * 2

@@ -34,6 +34,16 @@ class AgentContext:
         return self._work.frame.dispatch
 
     @property
+    def goal(self) -> str:
+        """What the whole task is for, as its workflow declares it; empty where it does not."""
+        return self._work.frame.goal
+
+    @property
+    def until(self) -> str:
+        """When the whole task is done: its exit condition in words; empty where there is none."""
+        return self._work.frame.until
+
+    @property
     def label(self) -> Label:
         return decode_label(self._work.envelope.label)
 
@@ -68,6 +78,10 @@ class AgentContext:
     async def call_json(self, tool: Tool[..., Any], args: dict[str, Any]) -> Answered:
         """A tool call in JSON, as the model loop makes it: whether it succeeded, and the result or wire error."""
         return await self._host.tool_call(self._work, tool, args)
+
+    def note(self, kind: str, facts: dict[str, Any]) -> None:
+        """Have what the model loop did to its own conversation recorded."""
+        self._host.note(self._work, kind, facts)
 
     async def complete(self, model: str, request: dict[str, Any]) -> dict[str, Any]:
         """One model call: the chat-completions request without its output cap, the raw response."""

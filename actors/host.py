@@ -33,6 +33,7 @@ from interlock.schemas.frames import (
     Granted,
     Lapsed,
     LetGo,
+    Noted,
     Probe,
     Probed,
     Replied,
@@ -64,7 +65,8 @@ Agent = Callable[[Message, AgentContext], Awaitable[Message]]
 class Work:
     """One dispatch in progress. `asked` holds effects that neither a grant nor an answer has come for; `seen` counts equal effects; `until`
     says when grants lapse; `running` has the threads of its tools; `differing` are the tools that were called before with other arguments
-    under the same key, and answered with that result; `slot` is its place on the board, `left` once none of it runs here."""
+    under the same key, and answered with that result; `notes` is what its agent said of itself; `slot` is its place on the board, `left`
+    once none of it runs here."""
 
     frame: Dispatch
     envelope: Envelope
@@ -74,6 +76,7 @@ class Work:
     until: dict[str, float] = field(default_factory=dict)
     differing: set[str] = field(default_factory=set)
     seen: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    notes: list[Noted] = field(default_factory=list)
     running: dict[str, Threads] = field(default_factory=dict)
     degraded: bool = False
     dropped: bool = False
@@ -121,8 +124,8 @@ class Replica(Mailbox):
 
     def reopen(self) -> None:
         for work in self._work.values():
-            for asked in work.asked.values():
-                self.emit(asked)
+            for frame in (*work.notes, *work.asked.values()):
+                self.emit(frame)
 
     def holds(self) -> list[str]:
         return [f"{work.frame.dispatch} {attempt}" for attempt, work in self._work.items()]
@@ -275,6 +278,11 @@ class Replica(Mailbox):
         if answer.differs:
             work.differing.add(tool.spec.name)
         return answer
+
+    def note(self, work: Work, kind: str, facts: dict[str, Any]) -> None:
+        """Say something of the agent itself, beside its work."""
+        work.notes.append(Noted(work.frame.dispatch, work.frame.attempt, len(work.notes) + 1, kind, encode(facts)))
+        self.emit(work.notes[-1])
 
     def _name(self, work: Work, kind: str, name: str, digest: str) -> str:
         """The effect's id: its content and how often the same was asked before, so that every attempt names it alike."""

@@ -8,9 +8,12 @@ that the model is sent follows from what it said and was told before, so that an
 from typing import Any
 
 from interlock.actors.agent_context import AgentContext
+from interlock.actors.aim import Aim
 from interlock.actors.definitions import AgentDefinition
 from interlock.actors.rounds import Made, ToolRounds
+from interlock.actors.window import Window
 from interlock.schemas.canonical import decode, encode
+from interlock.schemas.entries import ContextFolded
 from interlock.schemas.errors import BadReply, NoModel, ToolRefused, Unreadable
 from interlock.schemas.message import Message, read_message
 from interlock.schemas.registry.catalog import Catalog
@@ -38,11 +41,15 @@ class ModelLoop:
         """Answer one request. Raises `BadReply`, `LoopDetected`, `ModelFailed`, `ModelRefused` or what stops the task."""
         if self._model is None:
             raise NoModel(missing="INTERLOCK_MODEL")
-        messages = self._opening(request, ctx)
+        aim = Aim(ctx.goal, ctx.until)
+        messages = self._opening(request, aim, ctx)
+        window = Window(self._bounds.window_bytes, aim)
         rounds = ToolRounds(f"agent {self._definition.name}", self._bounds.repeats)
         repaired, turns = False, 0
         while self._bounds.turns is None or turns < self._bounds.turns:
             turns += 1
+            if (made := window.fit(messages)) is not None:
+                ctx.note(ContextFolded.KIND, made._asdict())
             said, problems = await self._turn(messages, ctx)
             messages.append(said)
             if said.get("tool_calls"):
@@ -57,10 +64,10 @@ class ModelLoop:
             messages.append({"role": "user", "content": _refusal(reply)})
         raise self._bad_reply(ctx, "(none)", f"no answer within {self._bounds.turns} turns")
 
-    def _opening(self, request: Message, ctx: AgentContext) -> list[dict[str, Any]]:
+    def _opening(self, request: Message, aim: Aim, ctx: AgentContext) -> list[dict[str, Any]]:
         schemas = "\n".join(encode(cls.json_schema()).decode() for cls in ctx.awaited)
         system = (
-            f"You are the agent {self._definition.name}.\n{self._definition.instructions.strip()}\n\n"
+            f"You are the agent {self._definition.name}.\n{self._definition.instructions.strip()}\n\n{aim.opening()}"
             "Answer with one JSON object that satisfies this JSON Schema, and nothing else:\n" + schemas
         )
         return [{"role": "system", "content": system}, {"role": "user", "content": request.encoded().decode()}]

@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, cast, over
 from interlock.actors.definitions import AgentDefinition, WorkflowDefinition, condition_name
 from interlock.schemas.budget import Budget
 from interlock.schemas.errors import BadDeclaration
+from interlock.schemas.goals import check_goal, first_paragraph, until_of
 from interlock.schemas.message import Message, contract_of
 from interlock.schemas.sizes import bytes_in
 from interlock.schemas.specs import (
@@ -171,6 +172,7 @@ class App:
         resume_seconds: float = RESUME_SECONDS,
         memory: str | int = 0,
         repeats: int | None = REPEATS,
+        goal: str = "",
     ) -> Callable[[Callable[[Req, Any], Coroutine[Any, Any, Res]]], Workflow[Req, Res]]:
         """Declare a task type: decorate `async def f(request: Request, ctx: WorkflowContext) -> Result`.
 
@@ -179,6 +181,8 @@ class App:
         `receives` are the messages that may be sent into its running tasks, for `ctx.receive`. It decides within `resume_seconds`
         what to ask next, or counts as hanging; `memory` (such as "500MB") bounds its runner (default: a share of the node). Where
         what it asks and hears has repeated as a whole `repeats` times, its ask that would begin the same round again raises `LoopDetected`.
+        `goal` (default: what the docstring says first) tells models what the task is for, as in "Answer {question}", which cites a field
+        of the request; what `exit` says first in its docstring, else its name, tells them when it is done.
         """
         received = _classes(receives)
         if not 0 < resume_seconds <= LONGEST_SECONDS:  # also false of a NaN
@@ -205,7 +209,10 @@ class App:
                 receives=tuple(ContractRef(*contract_of(cls)) for cls in received),
                 resume_seconds=resume_seconds,
                 memory=bytes_in(f"workflow {name}", memory),
+                goal=goal or first_paragraph(function),
+                until=until_of(exit),
             )
+            check_goal(f"workflow {name}", spec.goal, requests[0].json_schema())
             workflow: Workflow[Req, Res] = Workflow(definition, spec, cast(type[Res], results[0]))
             self.workflows[name] = workflow
             return workflow

@@ -111,9 +111,9 @@ class Dispatches:
         records = [[one.id, one.ok, one.value, one.differs] for one in dispatch.effects.values() if one.status == "ended"]
         dispatch.replica = replica
         replica.load += 1
-        replica.send(
-            Dispatch(dispatch.id, dispatch.task, dispatch.attempt, dispatch.agent, dispatch.head, dispatch.data, dispatch.returns, records)
-        )
+        aim = self._engine.router.aim(self._engine.tasks[dispatch.task])
+        parts = (dispatch.id, dispatch.task, dispatch.attempt, dispatch.agent, dispatch.head, dispatch.data, dispatch.returns, records)
+        replica.send(Dispatch(*parts, *aim))
 
     def again(self, dispatch: DispatchState, why: str, *, lost: bool = False) -> None:
         """Hand it out under a new attempt, with what was recorded so far; once that is durable."""

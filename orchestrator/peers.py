@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interlock.orchestrator.channel import Channel
+from interlock.orchestrator.noted import noted
 from interlock.orchestrator.silence import Silence
 from interlock.schemas import entries as e
 from interlock.schemas import frames as f
@@ -229,6 +230,8 @@ class Peers:
                 self._engine.deeds.probed(channel, frame)
             case f.Lapsed():
                 self._engine.effects.lapsed(channel, frame)
+            case f.Noted():
+                noted(self._engine, channel, frame)
             case f.DispatchFailure():
                 self._engine.dispatches.failed(channel, frame)
             case f.LetGo():

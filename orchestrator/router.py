@@ -12,8 +12,9 @@ from functools import lru_cache
 import semver
 
 from interlock.orchestrator.channel import Channel
-from interlock.orchestrator.state import DispatchState
+from interlock.orchestrator.state import DispatchState, TaskState
 from interlock.schemas.errors import AmbiguousRoute, NoRoute
+from interlock.schemas.goals import filled
 from interlock.schemas.specs import AgentSpec, AppSpec, ContractRef, Escalate, ToolSpec, WorkflowSpec, split_ref
 
 
@@ -105,6 +106,11 @@ class Router:
     def resume_seconds(self, workflow: str) -> float:
         """How long a workflow of this type may take from an event until it is at rest again."""
         return self._known_workflows[workflow].resume_seconds
+
+    def aim(self, task: TaskState) -> tuple[str, str]:
+        """What a task is for and when it is done, in words."""
+        workflow = self._known_workflows.get(task.type)
+        return ("", "") if workflow is None else (filled(workflow.goal, task.request), workflow.until)
 
     def uses_models(self, workflow: str) -> bool:
         """Whether the app that declares this workflow has agents that call models."""

@@ -27,9 +27,9 @@ def raw(value: Any) -> bytes:
 @dataclass(slots=True)
 class DispatchState:
     """One message's work until its reply. `ours`: this orchestrator has sent it, and so knows of all that was done for it. `waits`: it has
-    something in the inbox and was not handed out again since; `suspended` names the item for which its replica let go of it. `ended` are
-    its tool calls in the order in which they ended. `envelope` is there only while stored entries are folded: most dispatches have ended by
-    the last one, and `head` and `data` are made for those that have not."""
+    something in the inbox and was not handed out again since; `noted` is the last note of its agent about itself; `suspended` names the
+    item for which its replica let go of it. `ended` are its tool calls in the order in which they ended. `envelope` is there only while
+    stored entries are folded: most dispatches have ended by the last one, and `head` and `data` are made for those that have not."""
 
     id: str
     n: int
@@ -44,6 +44,7 @@ class DispatchState:
     suspended: str = ""
     waits: bool = False
     lost: int = 0
+    noted: int = 0
     ours: bool = False
     replica: Channel | None = None
     effects: dict[str, EffectState] = field(default_factory=dict)
@@ -302,6 +303,11 @@ def _cut_off(task: TaskState, fact: e.ModelCutOff, at: int) -> None:
         effect.number, effect.gateway = fact.number + 1, None
 
 
+def _noted(task: TaskState, fact: e.ContextFolded, at: int) -> None:
+    if fact.dispatch in task.dispatches:
+        task.dispatches[fact.dispatch].noted = fact.n
+
+
 def _effect(task: TaskState, dispatch: str, id: str, kind: str, name: str, attempt: str) -> EffectState | None:
     """The effect, made where it is new; none where its dispatch is closed: a late fact changes nothing."""
     owner = task.dispatches.get(dispatch)
@@ -375,6 +381,7 @@ _STEPS: dict[type[e.Fact], Callable[[TaskState, Any, int], None]] = {
     e.DeedSettled: _deed_settled,
     e.ModelCalled: _model_called,
     e.ModelCutOff: _cut_off,
+    e.ContextFolded: _noted,
     e.ItemAsked: _asked,
     e.ItemDecided: _decided,
     e.TaskDiverged: _diverged,

@@ -28,6 +28,7 @@ from interlock.schemas.fact import PRUNED as PRUNED
 from interlock.schemas.fact import Fact as Fact
 from interlock.schemas.fact import Gone as Gone
 from interlock.schemas.ids import DEFAULT_TENANT
+from interlock.schemas.talk_entries import ContextFolded as ContextFolded
 
 SEAL = b"\0"
 """Stands in stored data between the head, which is JSON and never has this byte, and what is sealed."""
@@ -381,6 +382,7 @@ KINDS: dict[str, type[Any]] = {
         DeedSettled,
         ModelCalled,
         ModelCutOff,
+        ContextFolded,
         ItemAsked,
         ItemDecided,
         TaskErased,

@@ -15,7 +15,7 @@ import msgpack
 
 class Dispatch(NamedTuple):
     """Work: one message for one agent, its envelope in two parts: attributes and data. `records` are effects that earlier attempts
-    recorded: `(effect, ok, value, differs)`."""
+    recorded: `(effect, ok, value, differs)`. `goal` and `until` say what the whole task is for and when it is done."""
 
     dispatch: str
     task: str
@@ -25,6 +25,8 @@ class Dispatch(NamedTuple):
     data: bytes
     returns: list[str]
     records: list[list[Any]]
+    goal: str = ""
+    until: str = ""
 
 
 class Granted(NamedTuple):
@@ -106,6 +108,16 @@ class Lapsed(NamedTuple):
     dispatch: str
     attempt: str
     effect: str
+
+
+class Noted(NamedTuple):
+    """What the agent says of itself: note `n` of its dispatch, an entry of `kind` with these `facts` (JSON)."""
+
+    dispatch: str
+    attempt: str
+    n: int
+    kind: str
+    facts: bytes
 
 
 class Replied(NamedTuple):
@@ -267,6 +279,7 @@ FRAMES: tuple[type[Any], ...] = (
     Probe,
     Probed,
     Lapsed,
+    Noted,
 )
 FRAMES_AT_MOST = 128
 """How many frames one exchange carries each way: a crowd of messages flows through the actors side by side instead of wave by wave."""

@@ -40,7 +40,8 @@ class RunRecord(Message, contract="interlock.run_record", version="1.0.0"):
     """What one task did and cost; `interlock show TASK --json` prints it. Times are RFC 3339 UTC, money is decimal USD.
 
     `cut_off_calls` are model calls whose gateway died while they were in flight. Nobody knows what they used, so they are charged as
-    reserved: `cut_off_tokens` in and out together, and their share of `cost_usd`.
+    reserved: `cut_off_tokens` in and out together, and their share of `cost_usd`. `folds` counts how often the beginning of a conversation
+    with a model was folded into a note to make room.
     """
 
     task_id: str = Field(pattern="^tsk_[0-9a-z-]+$")
@@ -53,6 +54,7 @@ class RunRecord(Message, contract="interlock.run_record", version="1.0.0"):
     output_tokens: int = Field(ge=0)
     cut_off_calls: int = Field(default=0, ge=0)
     cut_off_tokens: int = Field(default=0, ge=0)
+    folds: int = Field(default=0, ge=0)
     cost_usd: str = Field(pattern=r"^[0-9]+(\.[0-9]+)?$")
     tool_calls: list[ToolCall]
     outcome: Outcome | None

@@ -12,12 +12,19 @@ LEAST = 64 * 10**6
 
 def bytes_in(what: str, size: str | int) -> int:
     """The bytes that `memory=` of `what` names; 0 where it names none. Raises `BadDeclaration`."""
-    found = _SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
-    count = round(float(found[1]) * _UNITS[f"{found[2] or ''}B".upper()]) if found else size
-    if not isinstance(count, int) or not (count == 0 or count >= LEAST):
+    count = size_of(size)
+    if count is None or not (count == 0 or count >= LEAST):
         problem = f"memory={size!r} is no size, or less than a process needs ({LEAST // 10**6} MB)"
         raise BadDeclaration(what=what, problem=problem, remedy='Write as in memory="500MB" or memory="2GB".')
     return count
+
+
+def size_of(size: str | int) -> int | None:
+    """The bytes that somebody wrote; none where that is no size."""
+    if isinstance(size, int):
+        return size
+    found = _SIZE.fullmatch(size.strip())
+    return round(float(found[1]) * _UNITS[f"{found[2] or ''}B".upper()]) if found else None
 
 
 def told_size(count: float) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from interlock.schemas.budget import parse_amounts
 from interlock.schemas.canonical import digest
 from interlock.schemas.errors import BadDeclaration
+from interlock.schemas.sizes import size_of
 from interlock.schemas.times import LONGEST_SECONDS
 
 Effect = Literal["read", "write", "irreversible"]
@@ -24,6 +25,10 @@ RESUME_SECONDS = 10.0
 
 REPEATS = 3
 """How often the same may be asked and the same be heard, where nothing else is declared."""
+
+
+WINDOW_AT_LEAST = 8_000
+"""The smallest window that a conversation may have, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +96,27 @@ def check_repeats(what: str, repeats: int | None) -> None:
 class Conversation:
     """Bounds of what an agent that is a model says and does in one dispatch, beside the task's budget.
 
-    `turns` are answers of the model, tool calls or not. The same tool call with the same result in `repeats` of them is a loop. `None`
-    for either: without that bound.
+    `turns` are answers of the model, tool calls or not. The same tool call with the same result in `repeats` of them is a loop. `window`
+    (as in "256KB") bounds the messages that the model is sent: over it old tool results are cut, then the oldest turns are folded into a
+    note. `None` for any of them: without that bound.
     """
 
     turns: int | None = 50
     repeats: int | None = REPEATS
+    window: str | int | None = "256KB"
 
     def __post_init__(self) -> None:
         check_repeats("Conversation(...)", self.repeats)
         if self.turns is not None and self.turns < 1:
             problem = f"turns={self.turns}, and an answer is one"
             raise BadDeclaration(what="Conversation(...)", problem=problem, remedy="Write turns=50, or None for no bound.")
+        if self.window is not None and (self.window_bytes or 0) < WINDOW_AT_LEAST:
+            problem = f"window={self.window!r} is no size, or less than a conversation needs ({WINDOW_AT_LEAST // 1000} KB)"
+            raise BadDeclaration(what="Conversation(...)", problem=problem, remedy='Write as in window="256KB", or None for no bound.')
+
+    @property
+    def window_bytes(self) -> int | None:
+        return None if self.window is None else size_of(self.window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +137,8 @@ class Escalate:
 class WorkflowSpec:
     """A task type. `limits` are the budget by meter; `entry` and `exit` name the conditions, empty where there is none; `receives` are the
     contracts that may be sent into its running tasks; `resume_seconds` may pass from an event until it is at rest again; `memory` in bytes
-    that a runner may use on its account, 0: a share of its node."""
+    that a runner may use on its account, 0: a share of its node; `goal` says what its tasks are for (`{field}` is one of the request),
+    `until` when they are done: both go with each dispatch."""
 
     name: str
     version: str
@@ -136,6 +151,8 @@ class WorkflowSpec:
     receives: tuple[ContractRef, ...] = ()
     resume_seconds: float = RESUME_SECONDS
     memory: int = 0
+    goal: str = ""
+    until: str = ""
 
 
 @dataclass(frozen=True, slots=True)

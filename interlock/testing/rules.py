@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from interlock.actors.aim import RESTATED
+from interlock.actors.window import FOLDED
 from interlock.schemas.canonical import decode
 from interlock.schemas.errors import BadDeclaration
 from interlock.testing.templates import at
@@ -72,10 +74,15 @@ class Conversation(NamedTuple):
 
 
 def look(request: Mapping[str, Any]) -> Conversation:
-    """What a request shows to the rules."""
+    """What a request shows to the rules: of a conversation whose beginning was folded, how far it is all the same."""
     by_role: dict[str, list[str]] = {}
+    turns = results = 0
     for message in request.get("messages", []):
-        by_role.setdefault(message.get("role", ""), []).append(_text(message.get("content")))
+        role, text = message.get("role", ""), _text(message.get("content"))
+        if role == "assistant" and (folded := FOLDED.match(text)):
+            turns, results = int(folded[1]), int(folded[2])
+        elif role != "user" or not text.startswith(RESTATED):
+            by_role.setdefault(role, []).append(text)
     users, tools = by_role.get("user", []), by_role.get("tool", [])
     return Conversation(
         system="\n".join(by_role.get("system", []) + by_role.get("developer", [])),
@@ -83,8 +90,8 @@ def look(request: Mapping[str, Any]) -> Conversation:
         user_json=next((value for text in reversed(users) if (value := _json_in(text)) is not None), None),
         tool_result=tools[-1] if tools else "",
         tool_json=_json_in(tools[-1]) if tools else None,
-        tool_results=len(tools),
-        turns=len(by_role.get("assistant", [])),
+        tool_results=results + len(tools),
+        turns=turns + len(by_role.get("assistant", [])),
     )
 
 

@@ -43,6 +43,7 @@ def run_record(entries: Sequence[e.Entry]) -> RunRecord:
         output_tokens=sum(call.usage.get("output_tokens", 0) for call in calls),
         cut_off_calls=len(cut_off),
         cut_off_tokens=sum(cut.charged.get(TOKENS, 0) for cut in cut_off),
+        folds=sum(isinstance(fact, e.ContextFolded) and fact.folded > 0 for fact in facts),
         cost_usd=f"{sum(prices, Decimal(0)):f}",
         tool_calls=_tool_calls(facts),
         outcome=Outcome(ended.outcome) if ended else None,
@@ -132,6 +133,11 @@ def _said_cut_off(fact: e.ModelCutOff, agent: str) -> Said:
     return agent, what, f"{fact.charged[TOKENS]} tokens{money}" if TOKENS in fact.charged else ""
 
 
+def _said_folded(fact: e.ContextFolded, agent: str) -> Said:
+    folded = f", folded its {fact.folded} oldest messages into a note" if fact.folded else ""
+    return agent, f"made room in its context: cut {fact.cut} tool results{folded}", f"{fact.before} to {fact.after} bytes"
+
+
 def _said_effect(fact: e.EffectEnded, agent: str) -> Said:
     end = "done" if fact.ok else f"failed: {_code(fact.value)}"
     if fact.same_as and not fact.ok:
@@ -179,6 +185,7 @@ _SAY: dict[type[e.Fact], Callable[[Any, str], Said]] = {
     e.DeedSettled: lambda f, _: ("bus", f"{f.tool} is {'remembered under its key' if f.done else 'open to others again'}", ""),
     e.ModelCalled: _said_model,
     e.ModelCutOff: _said_cut_off,
+    e.ContextFolded: _said_folded,
     e.ItemAsked: lambda f, _: ("bus", f"asked {f.to} for a decision: {f.kind} {f.item}", ""),
     e.TaskErased: lambda f, _: (f.by, f"erased what the task said: {f.why}", ""),
     e.ContentPruned: lambda f, _: (f.by, f"pruned what its model calls said, which is older than {f.days} days", ""),

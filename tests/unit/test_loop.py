@@ -49,6 +49,7 @@ class Talk:
         self.said = [*said, {"content": '{"count": 1}'}]
         self.awaited = awaited
         self.requests: list[dict[str, Any]] = []
+        self.goal = self.until = ""
 
     async def complete(self, model: str, request: dict[str, Any]) -> dict[str, Any]:
         self.requests.append(decode(encode(request)))

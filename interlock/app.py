@@ -8,12 +8,14 @@ import types
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
 from interlock.actors.definitions import AgentDefinition, WorkflowDefinition, condition_name
-from interlock.schemas.budget import Budget
+from interlock.schemas.budget import USD, Amount, Budget, writes_meter
 from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.goals import check_goal, first_paragraph, until_of
+from interlock.schemas.limits import ScopeLimits, asked_limits
 from interlock.schemas.message import Message, contract_of
 from interlock.schemas.sizes import bytes_in
 from interlock.schemas.specs import (
@@ -64,6 +66,7 @@ class App:
     agents: dict[str, AgentDefinition] = field(default_factory=dict)
     workflows: dict[str, Workflow[Any, Any]] = field(default_factory=dict)
     formerly: tuple[str, ...] = field(default=(), kw_only=True)
+    limits: dict[tuple[str, str], dict[str, Amount]] = field(default_factory=dict, kw_only=True)
 
     # --- tools -----------------------------------------------------------------------------------------------------------------
 
@@ -219,6 +222,25 @@ class App:
 
         return decorate
 
+    # --- limits that tasks share -----------------------------------------------------------------------------------------------
+
+    def limit(
+        self, scope: str, *, per: str = "", usd: str | Decimal | None = None, writes: Mapping[str, int] | None = None, **whole: int
+    ) -> None:
+        """Declare what the tasks of a scope may use together: `app.limit("tenant:acme", per="day", usd="100", tokens=5_000_000)`.
+
+        `scope` is `bus`, `type:NAME` or `tenant:NAME`; `type:*` and `tenant:*` stand for each that has no limit of its own. `per` is
+        `hour`, `day` or `month` of the UTC calendar, else the limit is for ever. `whole` are `tokens`, `input_tokens`, `output_tokens`
+        and `steps`.
+        It counts from its first deployment on, and an operator's word goes before it.
+        """
+        if isinstance(usd, float):
+            raise BadDeclaration(what=f"limit {scope}", problem="a float is not exact money", remedy='Write usd="0.50".')
+        asked: dict[str, Any] = {**whole, **{writes_meter(system): number for system, number in (writes or {}).items()}}
+        limits = asked_limits(scope, per, asked if usd is None else {**asked, USD: usd})
+        known = self.limits.setdefault((scope, per), {})
+        known.update({meter: amount for meter, amount in limits.items() if amount is not None})
+
     # --- as data ---------------------------------------------------------------------------------------------------------------
 
     def spec(self) -> AppSpec:
@@ -237,6 +259,7 @@ class App:
             tools=tuple(tool.spec for tool in tools.values()),
             schemas={f"{cls.contract} {cls.contract_version}": cls.json_schema() for cls in self._messages()},
             formerly=tuple(self.formerly),
+            limits=tuple(ScopeLimits(scope, per, limits) for (scope, per), limits in self.limits.items()),
         )
 
     def _messages(self) -> list[type[Message]]:

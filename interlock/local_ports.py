@@ -1,7 +1,7 @@
 """The ports of engine, supervisor and gateway, in one process: each reaches whoever is the current one of its kind."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from interlock.actors.supervisor.core import Supervisor
@@ -116,6 +116,21 @@ class LocalBudgets:
 
     async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         await self._ask(lambda supervisor: supervisor.budgets.close_forgotten(epoch, kept))
+
+    async def limited(self, task: str) -> Sequence[str]:
+        return await self._ask(lambda supervisor: supervisor.budgets.limited(task))
+
+    async def declare(self, limits: Sequence[Sequence[Any]]) -> None:
+        await self._ask(lambda supervisor: supervisor.budgets.declare(limits))
+
+    async def limit(self, scope: str, per: str, limits: Mapping[str, Any], by: str, why: str) -> None:
+        await self._ask(lambda supervisor: supervisor.budgets.limit(scope, per, limits, by, why))
+
+    async def change(self, task: str, limits: Mapping[str, Any], by: str, why: str) -> None:
+        await self._ask(lambda supervisor: supervisor.budgets.change(task, limits, by, why))
+
+    async def scopes(self) -> list[dict[str, Any]]:
+        return await self._ask(lambda supervisor: supervisor.budgets.scopes())
 
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
         return await self._ask(lambda supervisor: supervisor.budgets.used(task))

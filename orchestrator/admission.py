@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.state import TaskState, raw
 from interlock.schemas import entries as e
-from interlock.schemas.budget import SECONDS, STEPS, TOKENS, USD, Amount, asked_amounts, lowered, wire_amounts
+from interlock.schemas.budget import INPUT, OUTPUT, SECONDS, STEPS, TOKENS, USD, WORKING, Amount, asked_amounts, lowered, wire_amounts
 from interlock.schemas.canonical import Fragment, decode, encode
 from interlock.schemas.errors import (
     BadTaskId,
@@ -362,7 +362,7 @@ def _same(before: bytes, request: bytes) -> bool:
 
 def _check_start(limits: dict[str, Amount], *, models: bool) -> None:
     """Refuse what cannot even begin; `models`: the app's agents call models, which cost tokens and money."""
-    for limit in (STEPS, TOKENS, SECONDS, *((USD,) if models else ())):
+    for limit in (STEPS, TOKENS, SECONDS, WORKING, *((INPUT, OUTPUT, USD) if models else ())):
         amount = limits.get(limit)
         if amount is not None and amount <= 0:
             raise BudgetTooSmall(limit=limit, allowed=str(amount), needed="more than 0")

@@ -30,7 +30,7 @@ from interlock.orchestrator.timers import Timers
 from interlock.orchestrator.workflows import Workflows
 from interlock.schemas import entries as e
 from interlock.schemas import frames as f
-from interlock.schemas.budget import SECONDS
+from interlock.schemas.budget import SECONDS, wire_amounts
 from interlock.schemas.canonical import Fragment, decode
 from interlock.schemas.errors import InterlockError, InvalidMessage, LedgerStalled, StaleEpoch, StoreAway, StoreFailed
 from interlock.schemas.labels import Label
@@ -255,6 +255,7 @@ class Engine:
         self.check_ledger()
         for name in app.schemas:
             self.catalog.get(*name.split(" "))
+        await self.budgets.declare([[one.scope, one.per, wire_amounts(one.limits)] for one in app.limits])
         self.record(None, e.AppDeployed(app.name, app.version, app.to_wire(), by))
         for pool in self.router.deploy(app):
             self.dispatches.disband(pool)

@@ -1,7 +1,8 @@
 """Budgets: what a task may use at the most, as independent hard limits on named meters.
 
-Meters are `tokens` (in and out together), `steps` (model and tool calls), `seconds` (wall clock), `usd` and
-`writes/SYSTEM` (side effects on one external system). Amounts are exact: whole numbers, and `Decimal` for money.
+Meters are `input_tokens`, `output_tokens` and `tokens` (both together), `steps` (model and tool calls), `messages` (asks of the workflow),
+`seconds` (wall clock), `working_seconds` (without those in which all of it waits for a human), `usd` and `writes/SYSTEM` (side effects on
+one external system). Amounts are exact: whole numbers, and `Decimal` for money and time.
 """
 
 import re
@@ -17,11 +18,17 @@ Amount = int | Decimal
 Amounts = Mapping[str, Amount]
 
 TOKENS, STEPS, SECONDS, USD = "tokens", "steps", "seconds", "usd"
-AT_MOST: dict[str, int] = {SECONDS: LONGEST_SECONDS}
+INPUT, OUTPUT, MESSAGES, WORKING = "input_tokens", "output_tokens", "messages", "working_seconds"
+METERS = (INPUT, OUTPUT, TOKENS, STEPS, MESSAGES, SECONDS, WORKING, USD)
+OF_MODELS = (INPUT, OUTPUT, TOKENS, USD)
+"""What only model calls use."""
+EXACT_METERS = frozenset((USD, SECONDS, WORKING))
+"""Those that are no whole numbers."""
+AT_MOST: dict[str, int] = {SECONDS: LONGEST_SECONDS, WORKING: LONGEST_SECONDS}
 """The largest amount of a meter; of those that are not named, as large as a JSON number is exact."""
 EXACT = 2**53
 _PLACES = 30
-_METER = re.compile(f"{TOKENS}|{STEPS}|{SECONDS}|{USD}|writes/.+")
+_METER = re.compile("|".join((*METERS, "writes/.+")))
 
 
 def writes_meter(system: str) -> str:
@@ -30,7 +37,7 @@ def writes_meter(system: str) -> str:
 
 def parse_amount(meter: str, value: Any) -> Amount:
     """One amount from JSON: money and seconds as exact decimals, everything else as a whole number."""
-    if meter in (USD, SECONDS):
+    if meter in EXACT_METERS:
         return value if type(value) is Decimal else Decimal(str(value))
     return int(value)
 
@@ -48,13 +55,13 @@ def asked_amounts(values: Mapping[str, Any]) -> dict[str, Amount]:
     """The limits that a driver asks for, as JSON; `BadDeclaration` for what is no meter or no amount."""
     for meter, value in values.items():
         if not _METER.fullmatch(meter):
-            remedy = "Use tokens, steps, seconds, usd or writes/SYSTEM, as in tokens=5000,usd=0.10."
+            remedy = f"Use {', '.join(METERS)} or writes/SYSTEM, as in tokens=5000,usd=0.10."
             raise BadDeclaration(what=f"budget {meter}={value}", problem=f"{meter or 'an empty name'} is no meter", remedy=remedy)
         remedy = "Write limits as in tokens=5000,usd=0.10."
         text = str(value)
         what = f"budget {meter}={text[:40]}"
         if not _is_amount(meter, text):
-            kind = "a number" if meter in (USD, SECONDS) else "a whole number"
+            kind = "a number" if meter in EXACT_METERS else "a whole number"
             raise BadDeclaration(what=what, problem=f"that is not {kind} of zero or more", remedy=remedy)
         if not is_sane(meter, Decimal(text)):
             raise BadDeclaration(what=what, problem=f"the most that {meter} can be is {_most(meter)}", remedy=remedy)
@@ -72,7 +79,7 @@ def _most(meter: str) -> int:
 
 
 def _is_amount(meter: str, text: str) -> bool:
-    if meter not in (USD, SECONDS):
+    if meter not in EXACT_METERS:
         return text.isascii() and text.isdigit()
     try:
         amount = Decimal(text)
@@ -85,8 +92,9 @@ def _is_amount(meter: str, text: str) -> bool:
 class Budget:
     """Hard limits of one task. `None` means without that limit; `writes` names a number per external system.
 
-    `tokens` count prompt and answer together, `seconds` are wall-clock from acceptance, `usd` is exact decimal money
-    (give a string, not a float).
+    `tokens` count prompt and answer together, `input_tokens` and `output_tokens` each by itself; `messages` are the asks of the workflow;
+    `seconds` are wall-clock from acceptance, `working_seconds` the same without those in which all of the task waits for a human; `usd` is
+    exact decimal money (give a string, not a float).
     """
 
     tokens: int | None = 100_000
@@ -94,6 +102,10 @@ class Budget:
     seconds: float | None = 600
     usd: Decimal | str | None = None
     writes: Mapping[str, int] = field(default_factory=dict)
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    messages: int | None = None
+    working_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.usd, float):
@@ -113,8 +125,8 @@ class Budget:
     def limits(self) -> dict[str, Amount]:
         """The limits by meter, without those that are not set."""
         limits: dict[str, Amount] = {}
-        for meter, value in ((TOKENS, self.tokens), (STEPS, self.steps), (SECONDS, self.seconds), (USD, self.usd)):
-            if value is not None:
+        for meter in METERS:
+            if (value := getattr(self, meter)) is not None:
                 limits[meter] = parse_amount(meter, value)
         limits.update({writes_meter(system): int(number) for system, number in self.writes.items()})
         return limits

@@ -4,6 +4,8 @@ Each says what happened, what it means and what to do next; see `error.py` for h
 failed are in `work_errors.py`, those of the ledger in `ledger_errors.py`.
 """
 
+from typing import Any
+
 from interlock.schemas.error import InterlockError as InterlockError
 from interlock.schemas.error import from_wire as from_wire
 from interlock.schemas.ledger_errors import CheckpointDamaged as CheckpointDamaged
@@ -245,7 +247,19 @@ class Stopped(InterlockError):
 
 class BudgetExceeded(Stopped):
     code = "budget_exceeded"
-    template = "The task's limit on {limit} is reached: {allowed} allowed, {used} used, {reserved} reserved, {asked} more asked. Submit it again with a higher limit, or make the task smaller."
+    template = (
+        "{whose} on {limit} is reached: {allowed} allowed, {used} used, {reserved} reserved, {asked} more asked; nothing was done. {remedy}"
+    )
+
+    def __init__(
+        self,
+        *,
+        scope: str = "task",
+        whose: str = "The task's limit",
+        remedy: str = "Submit it again with a higher limit, or make the task smaller.",
+        **facts: Any,
+    ) -> None:
+        super().__init__(scope=scope, whose=whose, remedy=remedy, **facts)
 
 
 class Fenced(Stopped):

@@ -1,7 +1,7 @@
 """Ports: what the engine and the workers need of the world, with an in-memory twin for each."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from interlock.schemas.budget import Amount, Amounts
 from interlock.schemas.entries import Entry, Fact
@@ -196,6 +196,21 @@ class Budgets(Protocol):
 
     async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         """Close what orchestrators before this epoch have opened, but for these tasks and those that an order stands against."""
+
+    async def limited(self, task: str) -> Sequence[str]:
+        """The meters of a task that any limit is on: its own, or of a scope that it is in."""
+
+    async def declare(self, limits: Sequence[Sequence[Any]]) -> None:
+        """What the deployed app says of scopes, as `(scope, period, limits)`; see `schemas/limits.py`."""
+
+    async def limit(self, scope: str, per: str, limits: Mapping[str, Any], by: str, why: str) -> None:
+        """An operator's word about a scope: it goes before the app's. None lifts a limit. Raises `BadDeclaration`."""
+
+    async def change(self, task: str, limits: Mapping[str, Any], by: str, why: str) -> None:
+        """An operator's word about an open task's limits; none lifts one. Raises `Fenced` or `BadDeclaration`."""
+
+    async def scopes(self) -> list[dict[str, Any]]:
+        """Every limit on a scope that holds now: `scope`, `per`, `window`, and `meters` as of `used`."""
 
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
         """Per meter: used, reserved, limit."""

@@ -11,6 +11,7 @@ from interlock.schemas.budget import parse_amounts
 from interlock.schemas.canonical import digest
 from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.sizes import size_of
+from interlock.schemas.limits import ScopeLimits
 from interlock.schemas.times import LONGEST_SECONDS
 
 Effect = Literal["read", "write", "irreversible"]
@@ -157,7 +158,8 @@ class WorkflowSpec:
 
 @dataclass(frozen=True, slots=True)
 class AppSpec:
-    """A whole app as data. `schemas` maps `name version` to the contract's JSON Schema, `formerly` are names that the app had before."""
+    """A whole app as data. `schemas` maps `name version` to the contract's JSON Schema, `formerly` are names that the app had before,
+    `limits` are on what its tasks share."""
 
     name: str
     agents: tuple[AgentSpec, ...]
@@ -165,6 +167,7 @@ class AppSpec:
     tools: tuple[ToolSpec, ...]
     schemas: dict[str, dict[str, Any]]
     formerly: tuple[str, ...] = ()
+    limits: tuple[ScopeLimits, ...] = ()
 
     @property
     def version(self) -> str:
@@ -183,7 +186,9 @@ class AppSpec:
             workflows=tuple(_workflow(workflow) for workflow in wire["workflows"]),
             tools=tuple(_tool(tool) for tool in wire["tools"]),
             schemas=wire["schemas"],
-            formerly=tuple(wire.get("formerly", ())),  # not there in ledgers that were written before there was such a thing
+            # Not there in ledgers that were written before there was such a thing.
+            formerly=tuple(wire.get("formerly", ())),
+            limits=tuple(ScopeLimits(**{**one, "limits": parse_amounts(one["limits"])}) for one in wire.get("limits", ())),
         )
 
 

@@ -19,7 +19,7 @@ from interlock.actors.models.bound import Bounded, bounded
 from interlock.actors.models.prices import Price, Prices
 from interlock.actors.models.wire import Answer, Wire, WireFailed
 from interlock.schemas import spans
-from interlock.schemas.budget import STEPS, TOKENS, USD, Amount
+from interlock.schemas.budget import INPUT, OUTPUT, STEPS, TOKENS, USD, Amount
 from interlock.schemas.canonical import Fragment, encode
 from interlock.schemas.errors import CallCancelled, InterlockError, ModelFailed, ModelRefused, UnboundedCall, UnknownPrice
 from interlock.schemas.frames import CallEnded, CallModel
@@ -140,10 +140,8 @@ class Call:
 
     async def _known_price(self) -> Price | None:
         price = self._desk.prices.of(self.frame.model)
-        if price is None:
-            _, _, limit = (await self._desk.budgets.used(self.frame.task)).get(USD, (0, 0, None))
-            if limit is not None:
-                raise UnknownPrice(model=self.frame.model)
+        if price is None and USD in await self._desk.budgets.limited(self.frame.task):
+            raise UnknownPrice(model=self.frame.model)
         return price
 
     async def _check_cap_is_kept(self) -> None:
@@ -155,8 +153,8 @@ class Call:
         overran = known[model]
         if overran is None:
             return
-        used = await self._desk.budgets.used(self.frame.task)
-        limited = [meter for meter in (TOKENS, USD) if used.get(meter, (0, 0, None))[2] is not None]
+        known_limits = await self._desk.budgets.limited(self.frame.task)
+        limited = [meter for meter in (OUTPUT, TOKENS, USD) if meter in known_limits]
         if limited:
             raise UnboundedCall(
                 model=self.frame.model,
@@ -170,8 +168,8 @@ class Call:
         number = f"{self.frame.effect}#{self.frame.number}" + (f"@{self._desk.incarnation}" if self._desk.incarnation else "")
         id = number if self._holds == 1 else f"{number}/{self._holds}"
         steps = 1 if self._holds == 1 else 0
-        base: dict[str, Amount] = {TOKENS: asked.input, STEPS: steps}
-        unit: dict[str, Amount] = {TOKENS: 1}
+        base: dict[str, Amount] = {INPUT: asked.input, TOKENS: asked.input, STEPS: steps}
+        unit: dict[str, Amount] = {OUTPUT: 1, TOKENS: 1}
         if self._price is not None:
             base[USD], unit[USD] = asked.input * self._price.worst_input(), self._price.worst_output()
         reservation = Reservation(id, self.frame.task, base, unit, wanted=asked.cap, least=min(asked.cap, _LEAST_OUTPUT))
@@ -224,7 +222,7 @@ class Call:
     async def _settle(self, input: int, output: int, cached: int = 0, *, reported: bool = True) -> None:
         held, self._held = self._held, None
         assert held is not None, "only a reservation that is held is settled"
-        actual: dict[str, Amount] = {TOKENS: input + output, STEPS: held.steps}
+        actual: dict[str, Amount] = {INPUT: input, OUTPUT: output, TOKENS: input + output, STEPS: held.steps}
         if self._price is not None:
             worst = input * self._price.worst_input() + output * self._price.worst_output()
             actual[USD] = usd = self._price.cost(input, output, cached) if reported else worst

@@ -15,6 +15,7 @@ from interlock.schemas.alarms import Alarms
 from interlock.schemas.budget import SECONDS, Amount, Amounts
 from interlock.schemas.errors import Fenced, Refused
 from interlock.schemas.ids import DEFAULT_TENANT
+from interlock.schemas.limits import asked_limits
 from interlock.schemas.ports import Clock, Grant, Reservation
 from interlock.schemas.words import clean, told
 
@@ -36,6 +37,7 @@ class SupervisorBudgets:
         self._clock = clock
         self._out_of_time = out_of_time
         self.meters = Meters()
+        self._calls = self._make_calls()
         self._overruns: dict[tuple[str, str], tuple[int, int]] = {}
         self._ends = Alarms()
         self._timer: asyncio.TimerHandle | None = None  # for the first of them
@@ -94,6 +96,22 @@ class SupervisorBudgets:
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
         return self._used(task)
 
+    async def limited(self, task: str) -> list[str]:
+        return self.meters.limited(task)
+
+    async def declare(self, limits: Sequence[Sequence[Any]]) -> None:
+        await self._alone("declare", limits)
+
+    async def limit(self, scope: str, per: str, limits: Mapping[str, Amount | None], by: str, why: str) -> None:
+        await self._alone("limit", scope, per, limits, by, why)
+
+    async def change(self, task: str, limits: Mapping[str, Amount | None], by: str, why: str) -> None:
+        await self._alone("change", task, limits, by, why)
+
+    async def scopes(self) -> list[dict[str, Any]]:
+        scopes: list[dict[str, Any]] = await self._alone("scopes")
+        return scopes
+
     async def together(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Calls by their names, decided one after another and durable together: per call its result, or the error it would raise."""
         orders = self._journal.firsts("order", [call[1] for call in calls if call[0] == "open"])
@@ -114,28 +132,29 @@ class SupervisorBudgets:
 
     def _decide(self, orders: Mapping[str, Row], name: str, *args: Any) -> Any:
         """Carry out one call in memory, and stage what has to be durable before anyone hears of it."""
-        match name:
-            case "open":
-                return self._open(orders.get(args[0]) if can_be_kept(args[0]) else None, *args)
-            case "close":
-                return self._close(*args)
-            case "reserve":
-                return [self._grant(reservation) for reservation in args[0]]
-            case "settle":
-                return self._journal.stage(*self.meters.settle(*args))
-            case "forfeit":
-                return self._forfeit(*args)
-            case "overran":
-                return self._overran(*args)
-            case "overrun":
-                return self._overruns.get((args[0], args[1]))
-            case "called_at":
-                return self._called_at(*args)
-            case "close_forgotten":
-                return self._close_forgotten(*args)
-            case "used":
-                return self._used(*args)
-        raise LookupError(f"budgets have no {name}")
+        if name == "open":
+            return self._open(orders.get(args[0]) if can_be_kept(args[0]) else None, *args)
+        if name not in self._calls:
+            raise LookupError(f"budgets have no {name}")
+        return self._calls[name](*args)
+
+    def _make_calls(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "close": self._close,
+            "reserve": lambda reservations: [self._grant(reservation) for reservation in reservations],
+            "settle": lambda *args: self._journal.stage(*self.meters.settle(*args)),
+            "forfeit": self._forfeit,
+            "overran": self._overran,
+            "overrun": lambda endpoint, model: self._overruns.get((endpoint, model)),
+            "called_at": self._called_at,
+            "close_forgotten": self._close_forgotten,
+            "used": self._used,
+            "limited": self.meters.limited,
+            "declare": lambda limits: self._journal.stage(*self.meters.decide(self.meters.scopes.declared(limits))),
+            "limit": self._limit,
+            "change": self._change,
+            "scopes": lambda: self.meters.scopes.shown(self._clock.now()),
+        }
 
     def _open(
         self, order: Row | None, task: str, limits: Amounts, accepted: int, epoch: int = 0, type: str = "", tenant: str = DEFAULT_TENANT
@@ -154,6 +173,15 @@ class SupervisorBudgets:
         for task in tasks:
             self._unwatch(task)
             self._journal.stage(*self.meters.close(task))
+
+    def _limit(self, scope: str, per: str, limits: Mapping[str, Any], by: str, why: str) -> None:
+        self._journal.stage(*self.meters.decide(self.meters.scopes.ordered(scope, per, asked_limits(scope, per, limits), by, why)))
+
+    def _change(self, task: str, limits: Mapping[str, Any], by: str, why: str) -> None:
+        """An operator's word about one task. Its clock is set anew, and what is over by it ends at once."""
+        self._journal.stage(*self.meters.change(task, limits, by, why))
+        self._unwatch(task)
+        self._watch(task)
 
     def _overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
         if (endpoint, model) not in self._overruns:
@@ -177,7 +205,7 @@ class SupervisorBudgets:
             return Grant(reservation.id, 0, Refused(detail=f"This cannot be reserved ({told(error)}); nothing is held for it."))
 
     def _reserve(self, reservation: Reservation) -> Grant:
-        grant, changes = self.meters.reserve(reservation)
+        grant, changes = self.meters.reserve(reservation, self._clock.now())
         self._journal.stage(*changes)
         return grant
 

@@ -41,7 +41,7 @@ class Supervisor:
             self.budgets.apply(row)
             self.ladder.apply(row)
             self.pools.apply(row)
-        self._compaction = Compaction(journal, self.budgets.meters, self.ladder, self.pools)
+        self._compaction = Compaction(journal, self.budgets.meters, self.ladder, self.pools, clock)
 
     @property
     def slow(self) -> Stall | None:

@@ -151,11 +151,12 @@ class Journal:
         """Orders that another process has written since the last call (or since the opening)."""
         raise NotImplementedError
 
-    def forget(self, kinds: Sequence[str], tasks: Sequence[str]) -> None:
-        """Drop all rows of these kinds about these tasks, at once or not at all. Commit before what is staged about them."""
+    def forget(self, kinds: Sequence[str], tasks: Sequence[str], instead: Sequence[Change] = ()) -> None:
+        """Drop all rows of these kinds about these tasks, and put these changes in the place of earlier ones of their kind and name: at
+        once or not at all. Commit before what is staged about them."""
         self._check()
         with self._failing():
-            self._erase(kinds, tasks)
+            self._erase(kinds, tasks, [change.sealed() for change in instead])
 
     def close(self) -> None:
         """Give the store back; what is staged and was not waited for is dropped."""
@@ -163,7 +164,7 @@ class Journal:
     def _firsts(self, kind: str, tasks: Sequence[str]) -> dict[str, Row]:
         raise NotImplementedError
 
-    def _erase(self, kinds: Sequence[str], tasks: Sequence[str]) -> None:
+    def _erase(self, kinds: Sequence[str], tasks: Sequence[str], instead: Sequence[Change]) -> None:
         raise NotImplementedError
 
     def _write(self, changes: list[Change]) -> None:
@@ -243,8 +244,9 @@ class MemoryJournal(Journal):
             self.store.append(row)
             self._found[row.kind, row.task].append(row)
 
-    def _erase(self, kinds: Sequence[str], tasks: Sequence[str]) -> None:
-        for key in [(kind, task) for kind in kinds for task in tasks]:
+    def _erase(self, kinds: Sequence[str], tasks: Sequence[str], instead: Sequence[Change]) -> None:
+        gone = {(kind, task) for kind in kinds for task in tasks} | {(change.kind, change.task) for change in instead}
+        for key in gone:
             self._found.pop(key, None)
-        gone, about = frozenset(kinds), frozenset(tasks)
-        self.store[:] = [row for row in self.store if row.kind not in gone or row.task not in about]
+        self.store[:] = [row for row in self.store if (row.kind, row.task) not in gone]
+        self._write(list(instead))

@@ -3,26 +3,26 @@
 Every change of state goes through `apply`, live and when the journal is read again, so both end in the same state. What is
 held is the worst case of everything under way: used plus held never passes a limit, however parallel branches interleave,
 as long as no effect uses more than was held for it. One that does is charged all the same, and the task gets nothing more
-while it is over a limit.
+while it is over a limit. What limits tasks together is in `scopes.py`: an effect is held in all scopes of its task at once, or in none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import ROUND_FLOOR, Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
 from sys import intern
 from typing import Any
 
+from interlock.actors.supervisor.amounts import add, bounded, exact, fit, take, worst
 from interlock.actors.supervisor.journal import Change
-from interlock.schemas.budget import Amount, Amounts, parse_amounts
-from interlock.schemas.errors import BudgetExceeded, Fenced, Refused, Stopped
+from interlock.actors.supervisor.scopes import Counter, Part, Scopes, key_of
+from interlock.schemas.budget import Amount, Amounts, asked_amounts, parse_amounts
+from interlock.schemas.errors import BudgetExceeded, Fenced, Refused
 from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.ports import Grant, Reservation
 
-_EXACT = Context(prec=200, traps=[Inexact, InvalidOperation, Overflow])
-# Within these, sums stay exact and whole numbers stay in the journal's 64 bits.
-_MOST, _MOST_WHOLE, _FINEST = Decimal(10) ** 40, 2**53, -80
-_GRAIN, _FLOOR = Decimal(1).scaleb(_FINEST), Context(prec=200, rounding=ROUND_FLOOR, traps=[InvalidOperation])
 _LIMITS_KEPT = 1000
+
+_Used = dict[str, dict[str, Amount]]
+"""Amounts by counter."""
 
 
 @dataclass(slots=True)
@@ -34,10 +34,13 @@ class _Held:
     amounts: dict[str, Amount]
     settled: bool = False
     cost: dict[str, Amount] = field(default_factory=dict)
+    counters: Sequence[str] = ()
 
 
 @dataclass(slots=True)
 class _Task:
+    """`shared`: what of it is used in each scope's counter; `owing`: how many of its reservations there are not settled."""
+
     limits: dict[str, Amount]
     accepted: int
     epoch: int = 0
@@ -46,6 +49,8 @@ class _Task:
     used: dict[str, Amount] = field(default_factory=dict)
     reserved: dict[str, Amount] = field(default_factory=dict)
     held: dict[str, _Held] = field(default_factory=dict)
+    shared: _Used | None = None
+    owing: int = 0
     fenced: str = ""
     released: bool = False
     closed: bool = False
@@ -62,22 +67,25 @@ class Meters:
         self._tasks: dict[str, _Task] = {}
         self._limits: dict[str, dict[str, Amount]] = {}  # by their own words: those of many tasks are the same
         self._owner: dict[str, str] = {}
+        self.scopes = Scopes()
+        self._owing: dict[str, None] = {}
+        self._to_carry: dict[str, list[_Used]] = {}  # of forgotten tasks whose rows are still there
 
     def open(self, task: str, limits: Amounts, accepted: int, epoch: int = 0, type: str = "", tenant: str = DEFAULT_TENANT) -> list[Change]:
         """A task begins, or begins again: what nobody has reserved anything of was never accepted, for its answer was lost, so the last
         one stands. Once something was reserved only a later orchestrator may take it over, with what was used of it."""
-        known, bounded = self._tasks.get(task), _bounded(limits)
+        known, allowed = self._tasks.get(task), bounded(limits)
         if known is not None:
             later = epoch > known.epoch
-            anew = epoch == known.epoch and not known.held and (known.limits, known.accepted) != (bounded, accepted)
+            anew = epoch == known.epoch and not known.held and (known.limits, known.accepted) != (allowed, accepted)
             if known.closed or not (later or anew):
                 return []
-        data = {"limits": bounded, "accepted": accepted, "epoch": epoch, "type": type, "tenant": tenant}
+        data = {"limits": allowed, "accepted": accepted, "epoch": epoch, "type": type, "tenant": tenant}
         return self._decide(Change("open", task, data))
 
-    def reserve(self, asked: Reservation) -> tuple[Grant, list[Change]]:
+    def reserve(self, asked: Reservation, now: int = 0) -> tuple[Grant, list[Change]]:
         """Hold `base` plus as many units as fit; a refusal holds nothing. The first answer stands for a repeated id, until the task
-        is fenced."""
+        is fenced. `now` (microseconds) says which windows of the task's scopes it belongs to."""
         task = self._tasks.get(asked.task)
         if task is None or task.closed:
             return Grant(asked.id, 0, Fenced(task=asked.task, why="it is not open")), []
@@ -86,24 +94,39 @@ class Meters:
         known = task.held.get(asked.id)
         if known is not None:
             return Grant(asked.id, known.units), []
-        with localcontext(_EXACT):
-            try:
-                base, unit = _exact(asked.base), _exact(asked.unit)
-            except Refused as error:
-                return Grant(asked.id, 0, error), []
-            units, refusal = _fit(task, base, unit, asked)
-            if refusal is not None:
-                return Grant(asked.id, 0, refusal), []
-            amounts = {meter: base.get(meter, 0) + units * unit.get(meter, 0) for meter in base | unit}
-        data = {"id": asked.id, "units": units, "amounts": amounts}
+        try:
+            base, unit = exact(asked.base), exact(asked.unit)
+        except Refused as error:
+            return Grant(asked.id, 0, error), []
+        units, refusal = fit(task.limits, task.used, task.reserved, asked, base, unit, max(asked.wanted, asked.least))
+        data: dict[str, Any] = {"id": asked.id}
+        if refusal is None and (parts := self.scopes.of(task.type, task.tenant)):
+            data["in"] = [key_of(part.scope, part.per, now) for part in parts]
+            units, refusal = self._fit_all(parts, data["in"], asked, base, unit, units)
+        if refusal is not None:
+            return Grant(asked.id, 0, refusal), []
+        data |= {"units": units, "amounts": worst(base, unit, units)}
         return Grant(asked.id, units), self._decide(Change("reserve", asked.task, data))
+
+    def _fit_all(
+        self, parts: Sequence[Part], keys: Sequence[str], asked: Reservation, base: Amounts, unit: Amounts, units: int
+    ) -> tuple[int, BudgetExceeded | None]:
+        """How many units fit into every scope; the error of the first into which not even the least does. A limit that this effect does not
+        use is no reason against it."""
+        for part, key in zip(parts, keys, strict=True):
+            counter = self.scopes.counters.get(key) or Counter()
+            limits = {meter: limit for meter, limit in part.limits.items() if base.get(meter) or unit.get(meter)}
+            units, refusal = fit(limits, counter.used, counter.reserved, asked, base, unit, units)
+            if refusal is not None:
+                return 0, _of_scope(refusal, part)
+        return units, None
 
     def settle(self, id: str, actual: Amounts) -> list[Change]:
         """Charge `actual` and give back what was held; nothing for an id that is settled, or whose task is forgotten."""
         owner = self._owner.get(id)
         if owner is None or self._tasks[owner].held[id].settled:
             return []
-        return self._decide(Change("settle", owner, {"id": id, "actual": _exact(actual)}))
+        return self._decide(Change("settle", owner, {"id": id, "actual": exact(actual)}))
 
     def forfeit(self, task: str, id: str) -> tuple[dict[str, Amount], list[Change]]:
         """Whoever held `id` and its continuations (`id/2` and so on) is gone: what is held is used. All that they cost."""
@@ -114,7 +137,7 @@ class Meters:
         for one in mine:
             assert known is not None
             changes += self.settle(one, known.held[one].amounts)
-            _add(cost, known.held[one].cost)
+            add(cost, known.held[one].cost)
         return cost, changes
 
     def close(self, task: str) -> list[Change]:
@@ -122,6 +145,19 @@ class Meters:
         if known is None or known.closed:
             return []
         return self._decide(Change("close", task, {}))
+
+    def change(self, task: str, limits: Mapping[str, Any], by: str, why: str) -> list[Change]:
+        """An operator's word about a task's limits; none lifts one. Raises `Fenced` where nothing more is granted to it anyhow."""
+        known = self._tasks.get(task)
+        if known is None or known.closed or known.fenced:
+            raise Fenced(task=task, why=known.fenced if known is not None and known.fenced else "it is not open")
+        asked = asked_amounts({meter: amount for meter, amount in limits.items() if amount is not None})
+        said = {meter: bounded({meter: asked[meter]})[meter] if meter in asked else None for meter in limits}
+        return self._decide(Change("change", task, {"limits": said, "by": by, "why": why}))
+
+    def decide(self, changes: Sequence[Change]) -> list[Change]:
+        """Take changes into the state; what to journal of them."""
+        return [done for change in changes for done in self._decide(change)]
 
     def fence(self, task: str, why: str) -> None:
         """Grant the task nothing more. What is under way stays known until `release`, also if the task is closed before."""
@@ -135,6 +171,21 @@ class Meters:
         if known is not None:
             known.released = True
             self._forget_if_done(task, known)
+
+    def carry(self, tasks: Sequence[str]) -> list[Change]:
+        """What to journal in the same moment in which the rows about these forgotten tasks go: their share of what is used in scopes."""
+        return self.scopes.carry([used for task in tasks for used in self._to_carry.pop(task, ())])
+
+    def owing(self) -> list[str]:
+        """Tasks that are over and not forgotten: of some effect in a scope nobody has said how it ended."""
+        return list(self._owing)
+
+    def limited(self, task: str) -> list[str]:
+        """The meters that any limit is on, of the task or of a scope that it is in."""
+        known = self._tasks.get(task)
+        if known is None:
+            return []
+        return sorted({*known.limits, *(meter for part in self.scopes.of(known.type, known.tenant) for meter in part.limits)})
 
     def held(self, task: str) -> list[str]:
         """Ids of all reservations of a task, settled or not."""
@@ -179,22 +230,31 @@ class Meters:
         """Take one journalled change into the state; kinds that are not about meters change nothing."""
         match kind:
             case "open":
-                limits = _bounded(data["limits"])
-                if len(self._limits) >= _LIMITS_KEPT:
-                    self._limits.clear()
-                limits = self._limits.setdefault(repr(limits), limits)
+                limits = self._shared(bounded(data["limits"]))
                 opened = self._tasks.setdefault(task, _Task(limits, data["accepted"]))
                 opened.limits, opened.accepted, opened.epoch = limits, data["accepted"], data.get("epoch", 0)
                 # Not there in journals that were written before there was such a thing. One string each for all their tasks.
                 opened.type, opened.tenant = intern(data.get("type", "")), intern(data.get("tenant", DEFAULT_TENANT))
+            case "change":
+                known, said = self._tasks[task], data["limits"]
+                raised = parse_amounts({meter: amount for meter, amount in said.items() if amount is not None})
+                known.limits = self._shared({meter: amount for meter, amount in known.limits.items() if meter not in said} | raised)
             case "reserve":
-                self._hold(task, data["id"], _Held(data["units"], parse_amounts(data["amounts"])))
+                self._hold(task, data["id"], _Held(data["units"], parse_amounts(data["amounts"]), counters=tuple(data.get("in", ()))))
             case "settle":
                 self._charge(task, data["id"], parse_amounts(data["actual"]))
             case "close":
                 known = self._tasks[task]
                 known.closed = True
                 self._forget_if_done(task, known)
+            case "limits" | "limit" | "carried":
+                self.scopes.apply(kind, task, data)
+
+    def _shared(self, limits: dict[str, Amount]) -> dict[str, Amount]:
+        limits = dict(sorted(limits.items()))
+        if len(self._limits) >= _LIMITS_KEPT:
+            self._limits.clear()
+        return self._limits.setdefault(repr(limits), limits)
 
     def _decide(self, change: Change) -> list[Change]:
         change = change.sealed()
@@ -205,75 +265,51 @@ class Meters:
         task = self._tasks[name]
         task.held[id] = held
         self._owner[id] = name
-        _add(task.reserved, held.amounts)
+        add(task.reserved, held.amounts)
+        if held.counters:
+            task.owing += 1
+            for key in held.counters:
+                add(self.scopes.counter(key).reserved, held.amounts)
 
     def _charge(self, name: str, id: str, actual: Amounts) -> None:
         task = self._tasks[name]
         held = task.held[id]
-        _add(task.reserved, {meter: -amount for meter, amount in held.amounts.items()})
-        _add(task.used, actual)
+        take(task.reserved, held.amounts)
+        add(task.used, actual)
+        if held.counters:
+            self._charge_scopes(task, held, actual)
         held.settled, held.amounts, held.cost = True, {}, dict(actual)
+        if held.counters:
+            self._forget_if_done(name, task)
+
+    def _charge_scopes(self, task: _Task, held: _Held, actual: Amounts) -> None:
+        task.owing -= 1
+        task.shared = task.shared or {}
+        for key in held.counters:
+            counter = self.scopes.counter(key)
+            take(counter.reserved, held.amounts)
+            add(counter.used, actual)
+            add(task.shared.setdefault(key, {}), actual)
 
     def _forget_if_done(self, name: str, task: _Task) -> None:
-        if task.closed and (task.released or not task.fenced):
+        """What it holds in scopes is held until somebody says how that ended: others must not get it meanwhile."""
+        if task.closed and task.owing:
+            self._owing[name] = None
+        elif task.closed and (task.released or not task.fenced):
             del self._tasks[name]
+            self._owing.pop(name, None)
             self.forgotten.append(name)
+            if task.shared:
+                self._to_carry.setdefault(name, []).append(task.shared)
             for id in task.held:
                 del self._owner[id]
 
 
-def _exact(amounts: Amounts) -> dict[str, Amount]:
-    """The amounts, exact. Raises `Refused` for what no meter can count."""
-    exact = parse_amounts(amounts)
-    for meter, amount in exact.items():
-        if not _is_countable(amount):
-            raise Refused(detail=f"{str(amount)[:60]} {meter} cannot be counted: an amount is a number of zero or more, within reason.")
-    return exact
-
-
-def _is_countable(amount: Amount) -> bool:
-    if isinstance(amount, int):
-        return 0 <= amount <= _MOST_WHOLE
-    exponent = amount.as_tuple().exponent
-    return isinstance(exponent, int) and exponent >= _FINEST and 0 <= amount <= _MOST
-
-
-def _bounded(limits: Amounts) -> dict[str, Amount]:
-    """Limits as meters can hold effects against them: one beyond all that can be counted is the most that can."""
-    parsed = parse_amounts(limits)
-    if all(map(_is_countable, parsed.values())):
-        return parsed
-    bounded: dict[str, Amount] = {}
-    for meter, limit in parsed.items():
-        if isinstance(limit, int):
-            bounded[meter] = min(limit, _MOST_WHOLE)
-        else:
-            with localcontext(_FLOOR):
-                bounded[meter] = min(limit, _MOST).quantize(_GRAIN) if not _is_countable(limit) else limit
-    return _exact(bounded)
-
-
-def _add(to: dict[str, Amount], amounts: Amounts) -> None:
-    with localcontext(_EXACT):
-        for meter, amount in amounts.items():
-            to[meter] = to.get(meter, 0) + amount
-
-
-def _fit(task: _Task, base: Amounts, unit: Amounts, asked: Reservation) -> tuple[int, Stopped | None]:
-    """How many units fit under every limit; the error of the first meter where not even the least does."""
-    units = max(asked.wanted, asked.least)
-    for meter, limit in sorted(task.limits.items()):
-        left = limit - task.used.get(meter, 0) - task.reserved.get(meter, 0)
-        each = unit.get(meter, 0)
-        least = base.get(meter, 0) + asked.least * each
-        if left < least:
-            return 0, BudgetExceeded(
-                limit=meter,
-                allowed=str(limit),
-                used=str(task.used.get(meter, 0)),
-                reserved=str(task.reserved.get(meter, 0)),
-                asked=str(least),
-            )
-        if each:
-            units = min(units, int((left - base.get(meter, 0)) // each))
-    return units, None
+def _of_scope(refusal: BudgetExceeded, part: Part) -> BudgetExceeded:
+    """The refusal in words about the scope."""
+    per = f" per {part.per}" if part.per else ""
+    change = f"`interlock budget {part.scope} {refusal.limit}=...{f' --per {part.per}' if part.per else ''}`"
+    wait = f"Submit it again when the next {part.per} has begun (UTC), or" if part.per else "Submit it again after"
+    remedy = f"{wait} {'raise' if part.per else 'raising'} it with {change}."
+    facts = {name: refusal.facts[name] for name in ("limit", "allowed", "used", "reserved", "asked")}
+    return BudgetExceeded(scope=part.scope, whose=f"The limit of {part.scope}{per}", remedy=remedy, **facts)

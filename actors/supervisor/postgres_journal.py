@@ -115,13 +115,24 @@ class PostgresJournal(Journal):
         self._db.close()
 
     def _write(self, changes: list[Change]) -> None:
-        at = self._clock.now()
-        values = [(at, change.kind, change.task, change.encoded, self.incarnation) for change in changes]
+        values = self._rows_of(changes)
         self._change(lambda db: db.cursor().executemany(_INSERT, values))
 
-    def _erase(self, kinds: Sequence[str], tasks: Sequence[str]) -> None:
+    def _erase(self, kinds: Sequence[str], tasks: Sequence[str], instead: Sequence[Change]) -> None:
         query = "DELETE FROM journal WHERE kind = ANY(%s) AND task = ANY(%s) AND task <> ''"
-        self._change(lambda db: db.execute(query, (list(kinds), list(tasks))))
+        values = self._rows_of(instead)
+
+        def erase(db: postgres.Connection) -> None:
+            db.execute(query, (list(kinds), list(tasks)))
+            if values:
+                db.execute(query, ([change.kind for change in instead], [change.task for change in instead]))
+                db.cursor().executemany(_INSERT, values)
+
+        self._change(erase)
+
+    def _rows_of(self, changes: Sequence[Change]) -> list[tuple[int, str, str, bytes, int]]:
+        at = self._clock.now()
+        return [(at, change.kind, change.task, change.encoded, self.incarnation) for change in changes]
 
     def _read(self, query: str, *values: Any) -> list[Any]:
         return self._insist(lambda: self._db.execute(query.encode(), values, binary=True).fetchall())

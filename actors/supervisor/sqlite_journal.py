@@ -101,14 +101,19 @@ class SqliteJournal(Journal):
         return True
 
     def _write(self, changes: list[Change]) -> None:
-        at = self._clock.now()
-        values = [(at, change.kind, change.task, change.encoded, self.incarnation) for change in changes]
+        values = self._rows_of(changes)
         with self._changing():
             self._db.executemany(_INSERT, values)
 
-    def _erase(self, kinds: Sequence[str], tasks: Sequence[str]) -> None:
+    def _erase(self, kinds: Sequence[str], tasks: Sequence[str], instead: Sequence[Change]) -> None:
+        gone = [(kind, task) for kind in kinds for task in tasks] + [(change.kind, change.task) for change in instead]
         with self._changing():
-            self._db.executemany(_DELETE, [(kind, task) for kind in kinds for task in tasks])
+            self._db.executemany(_DELETE, gone)
+            self._db.executemany(_INSERT, self._rows_of(instead))
+
+    def _rows_of(self, changes: Sequence[Change]) -> list[tuple[int, str, str, bytes, int]]:
+        at = self._clock.now()
+        return [(at, change.kind, change.task, change.encoded, self.incarnation) for change in changes]
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

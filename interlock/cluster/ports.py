@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from interlock.cluster.calls import LAST_PAUSE, Batcher, Unreachable, ask, insist
@@ -84,6 +84,23 @@ class RayBudgets:
 
     async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         await self._patient("close_forgotten", epoch, list(kept))
+
+    async def limited(self, task: str) -> Sequence[str]:
+        meters: list[str] = await self._patient("limited", task)
+        return meters
+
+    async def declare(self, limits: Sequence[Sequence[Any]]) -> None:
+        await self._patient("declare", [list(one) for one in limits])
+
+    async def limit(self, scope: str, per: str, limits: Mapping[str, Any], by: str, why: str) -> None:
+        await self._patient("limit", scope, per, dict(limits), by, why)
+
+    async def change(self, task: str, limits: Mapping[str, Any], by: str, why: str) -> None:
+        await self._patient("change", task, dict(limits), by, why)
+
+    async def scopes(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = await self._patient("scopes")
+        return rows
 
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
         used: dict[str, tuple[Amount, Amount, Amount | None]] = await self._patient("used", task)

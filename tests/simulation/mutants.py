@@ -67,13 +67,13 @@ def outcome_overwritten(patch: pytest.MonkeyPatch) -> None:
 
 def reservation_not_held(patch: pytest.MonkeyPatch) -> None:
     """What is under way is not counted against the limits."""
-    fit = meters._fit
-    patch.setattr(meters, "_fit", lambda task, base, unit, asked: fit(replace(task, reserved={}), base, unit, asked))
+    fit = meters.fit
+    patch.setattr(meters, "fit", lambda limits, used, reserved, *rest: fit(limits, used, {}, *rest))
 
 
 def limit_ignored(patch: pytest.MonkeyPatch) -> None:
     """There is always something left."""
-    patch.setattr(meters, "_fit", lambda task, base, unit, asked: (max(asked.wanted, asked.least), None))
+    patch.setattr(meters, "fit", lambda limits, used, reserved, asked, *rest: (max(asked.wanted, asked.least), None))
 
 
 def fence_ignored(patch: pytest.MonkeyPatch) -> None:

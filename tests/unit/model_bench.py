@@ -77,7 +77,8 @@ class Bench:
     async def used(self) -> dict[str, Any]:
         used = await self.budgets.used(TASK)
         assert all(held == 0 for _, held, _ in used.values()), "nothing stays held once a call has ended"
-        return {meter: amount for meter, (amount, _, _) in used.items()}
+        assert sum(used[meter][0] for meter in ("input_tokens", "output_tokens") if meter in used) == used.get("tokens", (0,))[0]
+        return {meter: amount for meter, (amount, _, _) in used.items() if meter not in ("input_tokens", "output_tokens")}
 
 
 def call(effect: str = "eff_1", number: int = 1, text: str = "hi", **more: Any) -> CallModel:

@@ -44,7 +44,8 @@ def test_all_or_nothing_and_the_refusal_says_by_how_much() -> None:
     meters.reserve(reservation("e1", {"tokens": 70}))
     grant, changes = meters.reserve(reservation("e2", {"tokens": 20, "steps": 1}, {"tokens": 1}, wanted=50, least=11))
     assert isinstance(grant.error, BudgetExceeded)
-    assert grant.error.facts == {"limit": "tokens", "allowed": "100", "used": "0", "reserved": "70", "asked": "31"}
+    said = {"scope": "task", "limit": "tokens", "allowed": "100", "used": "0", "reserved": "70", "asked": "31"}
+    assert {name: grant.error.facts[name] for name in said} == said
     assert changes == []
     assert "steps" not in {meter for meter, (_, held, _) in meters.used("tsk_a").items() if held}
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, Self
 from interlock.schemas.budget import parse_amounts
 from interlock.schemas.canonical import digest
 from interlock.schemas.errors import BadDeclaration
-from interlock.schemas.sizes import size_of
 from interlock.schemas.limits import ScopeLimits
+from interlock.schemas.sizes import size_of
 from interlock.schemas.times import LONGEST_SECONDS
 
 Effect = Literal["read", "write", "irreversible"]

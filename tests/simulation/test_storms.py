@@ -6,7 +6,9 @@ import pytest
 from mutants import MUTANTS
 from storming import CAUGHT_WITHIN, Workers, plant, play_all, quiet, summary
 
-SEEDS, SHARE = 2000, 100
+pytestmark = pytest.mark.timeout(600)
+
+SEEDS, SHARE = 2000, 50
 AGAIN = 50
 """Storms that are played twice more, by processes that hash differently and play no others."""
 

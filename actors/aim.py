@@ -18,14 +18,14 @@ class Aim(NamedTuple):
 
     def opening(self) -> str:
         """For the beginning of a conversation; empty where nobody declared anything."""
-        return f"This is one part of a task.\n{self._said()}\n\n" if self.goal or self.until else ""
+        return f"This is one part of a task.\n{self.said()}\n\n" if self.goal or self.until else ""
 
     def restated(self) -> str:
         """For whoever has come far from the beginning."""
-        said = self._said() or "The goal is what the request at the beginning of this conversation asks for."
-        return f"{RESTATED} {said}\nYour part is the request at the beginning of this conversation. Go on with it."
+        return f"{RESTATED} {self.said()}\nYour part is the request at the beginning of this conversation. Go on with it."
 
-    def _said(self) -> str:
+    def said(self) -> str:
+        """Both, where they were declared; else where to find them."""
         goal = f"The task's goal: {self.goal}" if self.goal else ""
         until = f"The task is done when this holds: {self.until}" if self.until else ""
-        return "\n".join(filter(None, (goal, until)))
+        return "\n".join(filter(None, (goal, until))) or "The goal is what the request at the beginning of this conversation asks for."

@@ -10,10 +10,11 @@ from typing import Any
 from interlock.actors.agent_context import AgentContext
 from interlock.actors.aim import Aim
 from interlock.actors.definitions import AgentDefinition
+from interlock.actors.drift import FORM, Checks
 from interlock.actors.rounds import Made, ToolRounds
-from interlock.actors.window import Window
+from interlock.actors.window import Window, size
 from interlock.schemas.canonical import decode, encode
-from interlock.schemas.entries import ContextFolded
+from interlock.schemas.entries import ContextFolded, SelfChecked
 from interlock.schemas.errors import BadReply, NoModel, ToolRefused, Unreadable
 from interlock.schemas.message import Message, read_message
 from interlock.schemas.registry.catalog import Catalog
@@ -38,22 +39,25 @@ class ModelLoop:
             self._catalog.register(cls.contract, cls.contract_version, cls.json_schema())
 
     async def __call__(self, request: Message, ctx: AgentContext) -> Message:
-        """Answer one request. Raises `BadReply`, `LoopDetected`, `ModelFailed`, `ModelRefused` or what stops the task."""
+        """Answer one request. Raises `BadReply`, `Drifted`, `LoopDetected`, `ModelFailed`, `ModelRefused` or what stops the task."""
         if self._model is None:
             raise NoModel(missing="INTERLOCK_MODEL")
         aim = Aim(ctx.goal, ctx.until)
         messages = self._opening(request, aim, ctx)
         window = Window(self._bounds.window_bytes, aim)
+        checks = Checks(self._definition.name, self._bounds.check_every, aim)
         rounds = ToolRounds(f"agent {self._definition.name}", self._bounds.repeats)
         repaired, turns = False, 0
         while self._bounds.turns is None or turns < self._bounds.turns:
             turns += 1
-            if (made := window.fit(messages)) is not None:
-                ctx.note(ContextFolded.KIND, made._asdict())
+            _make_room(window, messages, ctx)
             said, problems = await self._turn(messages, ctx)
             messages.append(said)
             if said.get("tool_calls"):
                 messages += await self._use_tools(said["tool_calls"], problems, rounds, ctx)
+                checks.did(1 + len(problems))
+                if checks.due:
+                    messages += await self._check(checks, window, messages, ctx)
                 continue
             reply = self._read(said.get("content") or "", ctx)
             if isinstance(reply, Message):
@@ -74,16 +78,11 @@ class ModelLoop:
 
     async def _turn(self, messages: list[dict[str, Any]], ctx: AgentContext) -> tuple[dict[str, Any], list[str]]:
         """What the model says, in the form in which it may be sent back, and what was wrong with the form of each of its tool calls."""
-        body: dict[str, Any] = {"model": self._model, "messages": messages}
-        tools = self._toolbox.schemas()
-        if tools:
-            body["tools"] = tools
+        body = self._body(messages)
         if len(ctx.awaited) == 1:
             cls = ctx.awaited[0]
-            schema = {"name": cls.contract.replace(".", "_"), "schema": cls.json_schema()}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        response = await ctx.complete(str(self._model), body)
-        said = response["choices"][0]["message"]
+            body["response_format"] = _format(cls.contract.replace(".", "_"), cls.json_schema())
+        said = await self._said(body, ctx)
         # Only what the wire format lets a client send back: providers add fields of their own.
         kept = {key: said[key] for key in ("content", "tool_calls", "refusal") if said.get(key) is not None}
         if "content" in kept:
@@ -94,6 +93,27 @@ class ModelLoop:
         else:
             kept.pop("tool_calls", None)
         return {"role": "assistant", "content": None, **kept}, [problem for _, problem in read]
+
+    async def _check(self, checks: Checks, window: Window, messages: list[dict[str, Any]], ctx: AgentContext) -> list[dict[str, Any]]:
+        """Ask the model whether it is still on its goal; what it is told after that. Raises `Drifted`."""
+        question = checks.question()
+        _make_room(window, messages, ctx, size([question]))
+        body = {**self._body([*messages, question]), "response_format": _format("self_check", FORM)}
+        if "tools" in body:
+            body["tool_choice"] = "none"
+        said = await self._said(body, ctx)
+        check = checks.take(_without_fence(_text(said.get("content") or "")))
+        ctx.note(SelfChecked.KIND, check._asdict())
+        return checks.follow(check)
+
+    def _body(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
+        tools = self._toolbox.schemas()
+        return {"model": self._model, "messages": messages, **({"tools": tools} if tools else {})}
+
+    async def _said(self, body: dict[str, Any], ctx: AgentContext) -> dict[str, Any]:
+        response = await ctx.complete(str(self._model), body)
+        said: dict[str, Any] = response["choices"][0]["message"]
+        return said
 
     async def _use_tools(
         self, calls: list[dict[str, Any]], problems: list[str], rounds: ToolRounds, ctx: AgentContext
@@ -138,6 +158,15 @@ class ModelLoop:
     def _bad_reply(self, ctx: AgentContext, pointer: str, problem: str) -> BadReply:
         cls = ctx.awaited[0] if ctx.awaited else Message
         return BadReply(agent=self._definition.name, contract=cls.contract, version=cls.contract_version, pointer=pointer, problem=problem)
+
+
+def _make_room(window: Window, messages: list[dict[str, Any]], ctx: AgentContext, beside: int = 0) -> None:
+    if (made := window.fit(messages, beside)) is not None:
+        ctx.note(ContextFolded.KIND, made._asdict())
+
+
+def _format(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
 
 
 def _refusal(reply: BadReply) -> str:

@@ -40,17 +40,19 @@ class Window:
     """The window of one conversation, `most` bytes of its messages as JSON. None: it has no bound."""
 
     def __init__(self, most: int | None, aim: Aim) -> None:
-        self._most, self._aim = most, aim
+        self._bound, self._aim = most, aim
+        self._most = most or 0
         self._lines: list[str] = []
         self._turns = self._results = self._forgotten = 0
 
-    def fit(self, talk: list[Talk]) -> Made | None:
+    def fit(self, talk: list[Talk], beside: int = 0) -> Made | None:
         """Make room where the messages are over the bound; none where they are not, or nothing can be taken away. A quarter stays free, so
-        that not every turn makes room anew."""
+        that not every turn makes room anew. `beside` are bytes that are sent with them once."""
         before = size(talk)
-        if self._most is None or before <= self._most:
+        if self._bound is None or before <= self._bound - beside:
             return None
-        enough = self._most * 3 // 4
+        self._most = self._bound - beside
+        enough = min(self._bound * 3 // 4, self._most)
         last = self._last(talk)
         cut = _cut_results(talk[self._first() : last], before - enough)
         folded = 0
@@ -83,7 +85,6 @@ class Window:
         self._turns += 1
         self._results += sum(message["role"] == "tool" for message in turn)
         self._lines += _lines(turn)
-        assert self._most is not None
         while len(self._lines) > 1 and sum(len(line.encode()) for line in self._lines) > self._most // _NOTE_SHARE:
             self._forgotten += 1
             del self._lines[0]
@@ -96,7 +97,6 @@ class Window:
 
     def _cut_last(self, talk: list[Talk]) -> int:
         """Cut the results that nobody has read yet, no shorter than they must be."""
-        assert self._most is not None
         chars = self._most
         cut = 0
         while size(talk) > self._most and chars > KEPT_CHARS:

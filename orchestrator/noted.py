@@ -13,7 +13,7 @@ from interlock.schemas.frames import Noted
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
 
-_KINDS: dict[str, type[e.ContextFolded]] = {e.ContextFolded.KIND: e.ContextFolded}
+_KINDS: dict[str, type[e.ContextFolded] | type[e.SelfChecked]] = {cls.KIND: cls for cls in (e.ContextFolded, e.SelfChecked)}
 
 
 def noted(engine: "Engine", replica: Channel, frame: Noted) -> None:

@@ -303,7 +303,7 @@ def _cut_off(task: TaskState, fact: e.ModelCutOff, at: int) -> None:
         effect.number, effect.gateway = fact.number + 1, None
 
 
-def _noted(task: TaskState, fact: e.ContextFolded, at: int) -> None:
+def _noted(task: TaskState, fact: e.ContextFolded | e.SelfChecked, at: int) -> None:
     if fact.dispatch in task.dispatches:
         task.dispatches[fact.dispatch].noted = fact.n
 
@@ -382,6 +382,7 @@ _STEPS: dict[type[e.Fact], Callable[[TaskState, Any, int], None]] = {
     e.ModelCalled: _model_called,
     e.ModelCutOff: _cut_off,
     e.ContextFolded: _noted,
+    e.SelfChecked: _noted,
     e.ItemAsked: _asked,
     e.ItemDecided: _decided,
     e.TaskDiverged: _diverged,

@@ -29,6 +29,7 @@ from interlock.schemas.fact import Fact as Fact
 from interlock.schemas.fact import Gone as Gone
 from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.talk_entries import ContextFolded as ContextFolded
+from interlock.schemas.talk_entries import SelfChecked as SelfChecked
 
 SEAL = b"\0"
 """Stands in stored data between the head, which is JSON and never has this byte, and what is sealed."""
@@ -383,6 +384,7 @@ KINDS: dict[str, type[Any]] = {
         ModelCalled,
         ModelCutOff,
         ContextFolded,
+        SelfChecked,
         ItemAsked,
         ItemDecided,
         TaskErased,

@@ -27,6 +27,7 @@ from interlock.schemas.work_errors import BadReply as BadReply
 from interlock.schemas.work_errors import BranchMoved as BranchMoved
 from interlock.schemas.work_errors import DirectCall as DirectCall
 from interlock.schemas.work_errors import Diverged as Diverged
+from interlock.schemas.work_errors import Drifted as Drifted
 from interlock.schemas.work_errors import ExitFailed as ExitFailed
 from interlock.schemas.work_errors import GitFailed as GitFailed
 from interlock.schemas.work_errors import LoopDetected as LoopDetected

@@ -41,7 +41,7 @@ class RunRecord(Message, contract="interlock.run_record", version="1.0.0"):
 
     `cut_off_calls` are model calls whose gateway died while they were in flight. Nobody knows what they used, so they are charged as
     reserved: `cut_off_tokens` in and out together, and their share of `cost_usd`. `folds` counts how often the beginning of a conversation
-    with a model was folded into a note to make room.
+    with a model was folded into a note to make room, `self_checks` how often one was asked whether it is still on its goal.
     """
 
     task_id: str = Field(pattern="^tsk_[0-9a-z-]+$")
@@ -55,6 +55,7 @@ class RunRecord(Message, contract="interlock.run_record", version="1.0.0"):
     cut_off_calls: int = Field(default=0, ge=0)
     cut_off_tokens: int = Field(default=0, ge=0)
     folds: int = Field(default=0, ge=0)
+    self_checks: int = Field(default=0, ge=0)
     cost_usd: str = Field(pattern=r"^[0-9]+(\.[0-9]+)?$")
     tool_calls: list[ToolCall]
     outcome: Outcome | None

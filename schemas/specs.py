@@ -99,18 +99,23 @@ class Conversation:
 
     `turns` are answers of the model, tool calls or not. The same tool call with the same result in `repeats` of them is a loop. `window`
     (as in "256KB") bounds the messages that the model is sent: over it old tool results are cut, then the oldest turns are folded into a
-    note. `None` for any of them: without that bound.
+    note. Every `check_every` steps the model is asked what it has done, what is left and whether it is still on its goal, which is a step
+    and costs tokens like any call; after two noes in a row it has drifted. `None` for any of them: without that.
     """
 
     turns: int | None = 50
     repeats: int | None = REPEATS
     window: str | int | None = "256KB"
+    check_every: int | None = 20
 
     def __post_init__(self) -> None:
         check_repeats("Conversation(...)", self.repeats)
         if self.turns is not None and self.turns < 1:
             problem = f"turns={self.turns}, and an answer is one"
             raise BadDeclaration(what="Conversation(...)", problem=problem, remedy="Write turns=50, or None for no bound.")
+        if self.check_every is not None and self.check_every < 1:
+            problem = f"check_every={self.check_every}, and nobody can be asked before the first step"
+            raise BadDeclaration(what="Conversation(...)", problem=problem, remedy="Write check_every=20, or None for no checks.")
         if self.window is not None and (self.window_bytes or 0) < WINDOW_AT_LEAST:
             problem = f"window={self.window!r} is no size, or less than a conversation needs ({WINDOW_AT_LEAST // 1000} KB)"
             raise BadDeclaration(what="Conversation(...)", problem=problem, remedy='Write as in window="256KB", or None for no bound.')

@@ -22,3 +22,20 @@ class ContextFolded(Fact):
     folded: int
     before: int
     after: int
+
+
+@dataclass(frozen=True, slots=True)
+class SelfChecked(Fact):
+    """What the model said of itself after so many steps of this dispatch: what it has done, what is left, whether it is still on its goal.
+    `problem` says why its answer was none; that is a no."""
+
+    KIND: ClassVar[str] = "self.checked"
+    CONTENT: ClassVar[tuple[str, ...]] = ("progress", "left")
+    dispatch: str
+    attempt: str
+    n: int
+    steps: int
+    on_goal: bool
+    progress: str = ""
+    left: str = ""
+    problem: str = ""

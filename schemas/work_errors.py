@@ -97,6 +97,13 @@ class LoopDetected(WorkFailed):
     template = "loop detected: {who} asked the same and heard the same {times} times: {cycle}. It goes round in circles and was stopped; change what sends it round, or allow more with repeats= where it is declared."
 
 
+class Drifted(WorkFailed):
+    """A model that was off its goal, by its own account."""
+
+    code = "drifted"
+    template = "drifted: agent {agent} was not on its goal in {checks} self-checks in a row, the last one after {steps} steps ({said}). It was stopped; say its goal or its instructions more clearly, give it less to do at once, or let it be asked less often (Conversation(check_every=...))."
+
+
 class Stalled(WorkFailed):
     """A workflow that hangs, ends its process or uses up its memory, again and again."""
 

@@ -20,6 +20,12 @@ from interlock.testing.templates import NoValue, filled, unfolded
 _BYTES_PER_TOKEN = 4
 
 
+_ON_GOAL = RuleReader(
+    "what a self-check that no rule fits is answered",
+    {"self_check": True, "answer": {"json": {"progress": "as written", "left": "as written", "on_goal": True}, "verbatim": True}},
+).rule(0)
+
+
 class Reply(NamedTuple):
     """What the server does with one request: wait `delay` seconds, then answer, hang or drop the connection."""
 
@@ -66,7 +72,7 @@ class Playbook:
             if rule.times is None or fired[rule.number] < rule.times:
                 fired[rule.number] += 1
                 return _failure(rule, rule.fault)
-        return _refusal(_unanswered(seen), "")
+        return self._answer(_ON_GOAL, request, seen) if seen.self_check else _refusal(_unanswered(seen), "")
 
     def _answer(self, rule: Rule, request: Mapping[str, Any], seen: Conversation) -> Reply:
         assert rule.answer is not None, "a rule without a fault has an answer"

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from interlock.actors.aim import RESTATED
+from interlock.actors.drift import CHECK
 from interlock.actors.window import FOLDED
 from interlock.schemas.canonical import decode
 from interlock.schemas.errors import BadDeclaration
 from interlock.testing.templates import at
 
-_MATCHERS = {"agent", "user", "user_json", "tool_result", "tool_results", "turns"}
+_MATCHERS = {"agent", "user", "user_json", "tool_result", "tool_results", "turns", "self_check"}
 _RULE = _MATCHERS | {"name", "answer", "fault", "times", "delay"}
 _ANSWER = {"text", "json", "tool_calls", "usage", "verbatim"}
 _FAULT = {"kind", "status", "retry_after", "message"}
@@ -44,6 +45,7 @@ class Rule:
     tool_result: re.Pattern[str] | None
     tool_results: int | None
     turns: int | None
+    self_check: bool
     answer: dict[str, Any] | None
     fault: Fault | None
     times: int | None
@@ -51,7 +53,8 @@ class Rule:
 
     def fits(self, seen: "Conversation") -> bool:
         return (
-            _found(self.agent, seen.system)
+            self.self_check == seen.self_check
+            and _found(self.agent, seen.system)
             and _found(self.user, seen.user)
             and _found(self.tool_result, seen.tool_result)
             and self.tool_results in (None, seen.tool_results)
@@ -62,7 +65,8 @@ class Rule:
 
 class Conversation(NamedTuple):
     """What rules look at: texts of the system prompt, of the last user message and of the last tool result, the JSON in them
-    (of the last user message that has any), and how many tool results and assistant turns there are."""
+    (of the last user message that has any), how many tool results and assistant turns there are, and whether the model is asked about
+    itself: the question is not taken for a user message."""
 
     system: str
     user: str
@@ -71,16 +75,19 @@ class Conversation(NamedTuple):
     tool_json: Any
     tool_results: int
     turns: int
+    self_check: bool
 
 
 def look(request: Mapping[str, Any]) -> Conversation:
     """What a request shows to the rules: of a conversation whose beginning was folded, how far it is all the same."""
     by_role: dict[str, list[str]] = {}
-    turns = results = 0
+    turns, results, self_check = 0, 0, False
     for message in request.get("messages", []):
         role, text = message.get("role", ""), _text(message.get("content"))
         if role == "assistant" and (folded := FOLDED.match(text)):
             turns, results = int(folded[1]), int(folded[2])
+        elif role == "user" and text.startswith(CHECK):
+            self_check = True
         elif role != "user" or not text.startswith(RESTATED):
             by_role.setdefault(role, []).append(text)
     users, tools = by_role.get("user", []), by_role.get("tool", [])
@@ -92,6 +99,7 @@ def look(request: Mapping[str, Any]) -> Conversation:
         tool_json=_json_in(tools[-1]) if tools else None,
         tool_results=results + len(tools),
         turns=turns + len(by_role.get("assistant", [])),
+        self_check=self_check,
     )
 
 
@@ -153,6 +161,7 @@ class RuleReader:
             tool_result=self._pattern("tool_result"),
             tool_results=self._count("tool_results"),
             turns=self._count("turns"),
+            self_check=self._get("self_check", bool, False),
             answer=None if answer is None else self._answer(answer),
             fault=None if fault is None else self._fault(fault),
             times=self._count("times"),

@@ -44,6 +44,7 @@ def run_record(entries: Sequence[e.Entry]) -> RunRecord:
         cut_off_calls=len(cut_off),
         cut_off_tokens=sum(cut.charged.get(TOKENS, 0) for cut in cut_off),
         folds=sum(isinstance(fact, e.ContextFolded) and fact.folded > 0 for fact in facts),
+        self_checks=sum(isinstance(fact, e.SelfChecked) for fact in facts),
         cost_usd=f"{sum(prices, Decimal(0)):f}",
         tool_calls=_tool_calls(facts),
         outcome=Outcome(ended.outcome) if ended else None,
@@ -138,6 +139,13 @@ def _said_folded(fact: e.ContextFolded, agent: str) -> Said:
     return agent, f"made room in its context: cut {fact.cut} tool results{folded}", f"{fact.before} to {fact.after} bytes"
 
 
+def _said_check(fact: e.SelfChecked, agent: str) -> Said:
+    found = (
+        "is on its goal" if fact.on_goal else f"cannot say whether it is on its goal: {fact.problem}" if fact.problem else "is off its goal"
+    )
+    return agent, f"self-check after {fact.steps} steps: it {found}", ""
+
+
 def _said_effect(fact: e.EffectEnded, agent: str) -> Said:
     end = "done" if fact.ok else f"failed: {_code(fact.value)}"
     if fact.same_as and not fact.ok:
@@ -186,6 +194,7 @@ _SAY: dict[type[e.Fact], Callable[[Any, str], Said]] = {
     e.ModelCalled: _said_model,
     e.ModelCutOff: _said_cut_off,
     e.ContextFolded: _said_folded,
+    e.SelfChecked: _said_check,
     e.ItemAsked: lambda f, _: ("bus", f"asked {f.to} for a decision: {f.kind} {f.item}", ""),
     e.TaskErased: lambda f, _: (f.by, f"erased what the task said: {f.why}", ""),
     e.ContentPruned: lambda f, _: (f.by, f"pruned what its model calls said, which is older than {f.days} days", ""),

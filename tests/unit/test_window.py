@@ -207,4 +207,4 @@ def test_a_long_conversation_ends_well_under_its_bound_and_says_how_often_it_was
         assert [fold.n for fold in folds] == list(range(1, len(folds) + 1))
         assert (await task.record()).folds == sum(fold.folded > 0 for fold in folds) > 1
 
-    simulate(main, finding("Find {what}", conversation=Conversation(window="12KB")), SEEKS)
+    simulate(main, finding("Find {what}", conversation=Conversation(window="12KB", check_every=None)), SEEKS)

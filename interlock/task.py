@@ -1,5 +1,6 @@
 """A task as its driver sees it: its events while it runs, its result, its record."""
 
+import asyncio
 import getpass
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -24,6 +25,9 @@ _NOUNS = {"tsk": "task", "msg": "message"}
 
 POLL_SECONDS = 20.0
 """How long one waiting call stands; a longer wait is a row of such calls, so that a lost one is noticed."""
+
+ENDS_SECONDS = 60.0
+"""How long whoever erases a live task waits for its end once it is stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,10 @@ class AsyncTask(Generic[Res]):
         with suppress(AlreadyEnded, UnknownTask):  # the latter: there may be a refusal under this id
             if (await self._backend.record(self.id))["outcome"] is None:
                 receipt = await self.kill(why, by=by)
+                # Nobody waits for the orchestrator with a receipt: the next one may find the task alive before it hears of the order.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(ENDS_SECONDS):
+                        await self.outcome()
         return {**await self._backend.erase(self.id, clean(by or principal()), clean(why)), "receipt": receipt}
 
 

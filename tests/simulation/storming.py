@@ -154,7 +154,7 @@ def summary(told: Told) -> str:
     lines = [f"{len(told['digests'])} storms went well, {len(told['failed'])} did not: {dict(told['outcomes'])}"]
     for seed, problem in sorted(told["failed"].items(), key=lambda item: int(item[0]))[:10]:
         lines += ["", AGAIN.format(seed=seed, after=int(seed) + 1), problem]
-    lines += [f"{name}: {', '.join(laws) or 'NOT NOTICED'}" for name, laws in told["mutants"].items()]
+    lines += [f"{name}: {', '.join(laws) or 'NOT NOTICED'}" for name, laws in told.get("mutants", {}).items()]
     return "\n".join(lines)
 
 

@@ -138,6 +138,25 @@ def test_a_live_task_is_killed_first_and_what_comes_late_is_not_kept() -> None:
     simulate(main, thinking(), PLAYBOOK)
 
 
+def test_an_orchestrator_that_dies_before_it_hears_of_the_order_is_waited_for() -> None:
+    async def main(sim: Simulation) -> None:
+        task = await sim.bus.submit(sim.app.workflows["think"], Ask(text=WORD, seconds=1000), id="one")
+        await asyncio.sleep(5)
+        kill = task.kill
+
+        async def killed(why: str, *, by: str | None = None) -> dict[str, Any]:
+            sim.crash_engine(down=10.0)  # the receipt does not wait for the next one, who finds the task alive and hears of the order then
+            return await kill(why, by=by)
+
+        task.kill = killed  # type: ignore[method-assign]
+        erased = await task.erase("law", by="ann")
+        assert erased["receipt"] is not None
+        assert await task.outcome() == Outcome.KILLED
+        assert WORD not in kept(sim)
+
+    simulate(main, thinking(), PLAYBOOK)
+
+
 @pytest.mark.parametrize("kind", ["task.ended", "task.erased", "receipt.recorded"])
 def test_an_orchestrator_that_dies_on_the_way_leaves_no_half_of_it(kind: str) -> None:
     async def main(sim: Simulation) -> None:

@@ -1,8 +1,10 @@
 """What an agent's code sees: its request, its own tools, and nothing else."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from interlock.actors.definitions import AgentDefinition
+from interlock.actors.fallback import Models
 from interlock.schemas.canonical import decode
 from interlock.schemas.errors import ToolRefused, from_wire
 from interlock.schemas.frames import Answered
@@ -23,6 +25,7 @@ class AgentContext:
 
     def __init__(self, host: "Replica", work: "Work", request: Message, definition: AgentDefinition) -> None:
         self._host, self._work, self._definition = host, work, definition
+        self._models = Models(definition.fallback)
         self.request = request
 
     @property
@@ -84,5 +87,6 @@ class AgentContext:
         self._host.note(self._work, kind, facts)
 
     async def complete(self, model: str, request: dict[str, Any]) -> dict[str, Any]:
-        """One model call: the chat-completions request without its output cap, the raw response."""
-        return await self._host.model_call(self._work, model, request)
+        """One answer of a model: the chat-completions request without its output cap, the raw response. Where the model finally gives none,
+        those that the agent declares as its fallback are asked in its place. Raises `ModelFailed` where nobody answers."""
+        return await self._models.complete(model, request, partial(self._host.model_call, self._work))

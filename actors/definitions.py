@@ -23,7 +23,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 @dataclass(frozen=True)
 class AgentDefinition:
     """A specialist. `function` is None for a model loop, which has `instructions` and a `conversation` instead; `resources` makes
-    what its tools share."""
+    what its tools share; `fallback` are the models that are asked, in order, where `model` gives no answer."""
 
     name: str
     version: str
@@ -36,6 +36,7 @@ class AgentDefinition:
     resources: Callable[[], Mapping[str, Any]] | None = None
     model: str | None = None
     conversation: Conversation = field(default_factory=Conversation)
+    fallback: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -258,11 +258,12 @@ class Replica(Mailbox):
         """The contracts that the asking workflow awaits."""
         return [split_ref(text) for text in work.frame.returns]
 
-    async def model_call(self, work: Work, model: str, request: dict[str, Any]) -> dict[str, Any]:
-        """One model call as an effect: the raw response, or the error it ended with raised."""
+    async def model_call(self, work: Work, model: str, request: dict[str, Any], instead_of: str = "") -> dict[str, Any]:
+        """One model call as an effect: the raw response, or the error it ended with raised. `instead_of`: the model that gave no answer."""
         body = encode(request)
         id = self._name(work, "model", model, hashlib.sha256(body).hexdigest())
-        answer = await self._effect(work, EffectAsked(work.frame.dispatch, work.frame.attempt, id, "model", model, body), None)
+        asked = EffectAsked(work.frame.dispatch, work.frame.attempt, id, "model", model, body, instead_of)
+        answer = await self._effect(work, asked, None)
         if not answer.ok:
             raise from_wire(decode(answer.value))
         response: dict[str, Any] = decode(answer.value)

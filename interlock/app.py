@@ -90,6 +90,7 @@ class App:
         concurrency: int = 64,
         memory: str | int = 0,
         model: str | None = None,
+        fallback: Iterable[str] = (),
         resources: Callable[[], Mapping[str, Any]] | None = None,
         conversation: Conversation | None = None,
     ) -> AgentDefinition: ...
@@ -122,6 +123,7 @@ class App:
         concurrency: int = 64,
         memory: str | int = 0,
         model: str | None = None,
+        fallback: Iterable[str] = (),
         resources: Callable[[], Mapping[str, Any]] | None = None,
         conversation: Conversation | None = None,
     ) -> Any:
@@ -129,8 +131,10 @@ class App:
         whose hints say which contracts it takes and returns. `replicas` is (at the start, at the most), `concurrency` dispatches at
         a time in each; `resources` makes, once per replica, what its tools find in `ctx.resources`. A replica that uses more than
         `memory` (such as "2GB"; default: a share of its node) is ended. `conversation` bounds what a model says and does in one dispatch.
+        Where its `model` gives no answer, those in `fallback` are asked in its place, one after the other.
         """
         self._check_agent(name, replicas)
+        others = _fallback(name, model, fallback)
 
         def declare(function: Callable[..., Awaitable[Message]] | None, takes: Contracts, gives: Contracts) -> AgentDefinition:
             accepted, returned, own = _classes(takes), _classes(gives), tuple(tools)
@@ -138,7 +142,8 @@ class App:
             spec = _agent_spec(name, version, kind, accepted, returned, own, replicas, concurrency)
             spec = replace(spec, memory=bytes_in(f"agent {name}", memory))
             talk = conversation or Conversation()
-            definition = AgentDefinition(name, version, spec, function, instructions, accepted, returned, own, resources, model, talk)
+            texts = (name, version, spec, function, instructions)
+            definition = AgentDefinition(*texts, accepted, returned, own, resources, model, talk, others)
             self.agents[name] = definition
             return definition
 
@@ -267,6 +272,16 @@ class App:
         for flow in self.workflows.values():
             classes += [flow.definition.request, flow.definition.result, *flow.definition.receives]
         return list(dict.fromkeys(classes))
+
+
+def _fallback(agent: str, model: str | None, fallback: Iterable[str]) -> tuple[str, ...]:
+    """The models to be asked in the place of `model`; `BadDeclaration` where they are none, or one stands there twice."""
+    models = () if isinstance(fallback, str) else tuple(fallback)
+    named = [one for one in (model, *models) if one is not None]
+    if isinstance(fallback, str) or not all(isinstance(one, str) and one for one in models) or len(set(named)) < len(named):
+        remedy = 'Write fallback=("second", "third"): names of models, each once, and not that of model=.'
+        raise BadDeclaration(what=f"agent {agent}", problem=f"fallback={fallback!r} is no list of other models", remedy=remedy)
+    return models
 
 
 def _agent_spec(

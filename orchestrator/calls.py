@@ -95,7 +95,8 @@ class Calls:
             effect = dispatch.effects.setdefault(frame.effect, EffectState(frame.effect, "model", "", dispatch.attempt))
         record: dict[str, Any] = decode(frame.record)
         attempt = dispatch.attempt if dispatch is not None else ""
-        fact = e.ModelCalled(effect=frame.effect, dispatch=frame.dispatch, attempt=attempt, **record)
+        instead_of = effect.instead_of if effect is not None else ""
+        fact = e.ModelCalled(effect=frame.effect, dispatch=frame.dispatch, attempt=attempt, instead_of=instead_of, **record)
         error = from_wire(record["error"]) if record["error"] else None
         then = partial(self._engine.effects.answer, dispatch, effect) if dispatch is not None and effect is not None else None
         self._engine.record(task, fact, then, task_id=frame.task)

@@ -16,7 +16,7 @@ class EffectState:
 
     Of a write: `key` is its idempotency key, `deed` names what others wait for meanwhile, `granted` is the attempt that may have done it,
     at the replica `holder`; `doubted` says that nobody knew it once, `differs` that its result is that of a call with other arguments,
-    `settled` that the ledger says what is known of its deed.
+    `settled` that the ledger says what is known of its deed. Of a model call: `instead_of` is the model in whose place this one is asked.
     """
 
     id: str
@@ -37,6 +37,7 @@ class EffectState:
     doubted: bool = False
     differs: bool = False
     settled: bool = False
+    instead_of: str = ""
 
     @property
     def to_settle(self) -> bool:

@@ -60,7 +60,7 @@ class Effects:
         elif effect.status == "stopped":
             return
         elif effect.kind == "model":
-            effect.attempt, effect.name = frame.attempt, frame.name
+            effect.attempt, effect.name, effect.instead_of = frame.attempt, frame.name, frame.instead_of
             self._engine.calls.call(dispatch, effect)
         else:
             effect.attempt = frame.attempt

@@ -123,7 +123,8 @@ class EffectRefused(Fact):
 @dataclass(frozen=True, slots=True)
 class ModelCalled(Fact):
     """A model call in full. `request` is the body as sent (model, messages, tools, parameters), `response` the raw answer
-    or null, `error` a wire error or null, `usage` has `input_tokens` and `output_tokens`, `price` is decimal USD or null."""
+    or null, `error` a wire error or null, `usage` has `input_tokens` and `output_tokens`, `price` is decimal USD or null. `instead_of`: the
+    model that gave no answer before, where this one is its fallback."""
 
     KIND: ClassVar[str] = "model.called"
     CONTENT: ClassVar[tuple[str, ...]] = ("error",)
@@ -142,6 +143,7 @@ class ModelCalled(Fact):
     latency_ms: float
     tries: int
     error: Any = None
+    instead_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)

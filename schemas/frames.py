@@ -70,7 +70,8 @@ class Drop(NamedTuple):
 
 class EffectAsked(NamedTuple):
     """The dispatch wants an effect. `kind`: `model`, `read`, `write` or `irreversible`; `args` JSON (of a model: the request
-    body without the output cap); `name` the tool or the model."""
+    body without the output cap); `name` the tool or the model; `instead_of`: the model that gave no answer, in whose place this one is
+    asked."""
 
     dispatch: str
     attempt: str
@@ -78,6 +79,7 @@ class EffectAsked(NamedTuple):
     kind: str
     name: str
     args: bytes
+    instead_of: str = ""
 
 
 class ToolEnded(NamedTuple):

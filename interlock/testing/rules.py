@@ -15,7 +15,7 @@ from interlock.schemas.canonical import decode
 from interlock.schemas.errors import BadDeclaration
 from interlock.testing.templates import at
 
-_MATCHERS = {"agent", "user", "user_json", "tool_result", "tool_results", "turns", "self_check"}
+_MATCHERS = {"agent", "model", "user", "user_json", "tool_result", "tool_results", "turns", "self_check"}
 _RULE = _MATCHERS | {"name", "answer", "fault", "times", "delay"}
 _ANSWER = {"text", "json", "tool_calls", "usage", "verbatim"}
 _FAULT = {"kind", "status", "retry_after", "message"}
@@ -40,6 +40,7 @@ class Rule:
     number: int
     name: str
     agent: re.Pattern[str] | None
+    model: re.Pattern[str] | None
     user: re.Pattern[str] | None
     user_json: dict[str, Any]
     tool_result: re.Pattern[str] | None
@@ -55,6 +56,7 @@ class Rule:
         return (
             self.self_check == seen.self_check
             and _found(self.agent, seen.system)
+            and _found(self.model, seen.model)
             and _found(self.user, seen.user)
             and _found(self.tool_result, seen.tool_result)
             and self.tool_results in (None, seen.tool_results)
@@ -64,10 +66,11 @@ class Rule:
 
 
 class Conversation(NamedTuple):
-    """What rules look at: texts of the system prompt, of the last user message and of the last tool result, the JSON in them
-    (of the last user message that has any), how many tool results and assistant turns there are, and whether the model is asked about
-    itself: the question is not taken for a user message."""
+    """What rules look at: the model that is asked, texts of the system prompt, of the last user message and of the last tool result, the
+    JSON in them (of the last user message that has any), how many tool results and assistant turns there are, and whether the model is
+    asked about itself: the question is not taken for a user message."""
 
+    model: str
     system: str
     user: str
     user_json: Any
@@ -92,6 +95,7 @@ def look(request: Mapping[str, Any]) -> Conversation:
             by_role.setdefault(role, []).append(text)
     users, tools = by_role.get("user", []), by_role.get("tool", [])
     return Conversation(
+        model=str(request.get("model", "")),
         system="\n".join(by_role.get("system", []) + by_role.get("developer", [])),
         user=users[-1] if users else "",
         user_json=next((value for text in reversed(users) if (value := _json_in(text)) is not None), None),
@@ -156,6 +160,7 @@ class RuleReader:
             number=number,
             name=self._get("name", str, f"rule {number}"),
             agent=self._pattern("agent"),
+            model=self._pattern("model"),
             user=self._pattern("user"),
             user_json=self._get("user_json", dict, {}),
             tool_result=self._pattern("tool_result"),

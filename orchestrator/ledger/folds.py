@@ -125,7 +125,8 @@ def _said_model(fact: e.ModelCalled, agent: str) -> Said:
     money = f", {fact.price} USD" if fact.price else ""
     tries = f" at try {fact.tries}" if fact.tries > 1 else ""
     end = f"failed: {_code(fact.error)}" if fact.error else "answered"
-    return agent, f"model {fact.model_reported or fact.model} {end}{tries}", f"{tokens}{money}, {fact.latency_ms:.0f} ms"
+    instead = f" in the place of {fact.instead_of}" if fact.instead_of else ""
+    return agent, f"model {fact.model_reported or fact.model} {end}{tries}{instead}", f"{tokens}{money}, {fact.latency_ms:.0f} ms"
 
 
 def _said_cut_off(fact: e.ModelCutOff, agent: str) -> Said:

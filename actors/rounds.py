@@ -61,19 +61,11 @@ class ToolRounds:
         return [words for _, words in self._trail[last:]]
 
 
-class _Exchange(NamedTuple):
-    """What a workflow asked and heard: hashes of its words, for a round is only looked for in memory."""
+_Ask = tuple[str, int, bytes, int]
+"""The contract, a hash of what was asked, its words, and how much had been heard before."""
 
-    name: str
-    asked: int
-    heard: tuple[str, int, int]
-
-
-class _Ask(NamedTuple):
-    name: str
-    asked: int
-    words: str
-    after: int
+_Exchange = tuple[tuple[str, int, str, int, int], bytes]
+"""What was asked and heard, as hashes (a round is only looked for in memory), and the words of the ask."""
 
 
 class AskRounds:
@@ -82,7 +74,8 @@ class AskRounds:
     def __init__(self, who: str, most: int | None) -> None:
         self._who, self._most = who, most
         self._open: dict[int, _Ask] = {}
-        self._trail: list[tuple[_Exchange, str]] = []
+        self._trail: list[_Exchange] = []
+        self._asked: set[int] = set()  # most asks are new, and then nothing is compared
         self._heard = 0
 
     def ask(self, n: int, name: str, data: bytes) -> LoopDetected | None:
@@ -90,37 +83,46 @@ class AskRounds:
         if self._most is None:
             return None
         asked = hash(data)
-        for length in range(1, LONGEST + 1):
-            if length * self._most > len(self._trail):
-                break
-            if self._repeats(length, name, asked):
-                words = [words for _, words in self._trail[-length:]]
-                return LoopDetected(who=self._who, times=self._most, cycle=_shown([*words, words[0]]))
-        self._open[n] = _Ask(name, asked, _cut(f"{name} {data[: 4 * _CHARS].decode(errors='replace')}"), self._heard)
+        length = self._round(name, asked, self._most) if asked in self._asked else 0
+        if length:
+            words = [_words(one, said) for (one, *_), said in self._trail[-length:]]
+            return LoopDetected(who=self._who, times=self._most, cycle=_shown([*words, words[0]]))
+        self._open[n] = (name, asked, data, self._heard)
         return None
 
-    def _repeats(self, length: int, name: str, asked: int) -> bool:
-        trail, first = self._trail, self._trail[-length][0]
-        if (first.name, first.asked) != (name, asked):
-            return False
-        assert self._most is not None
-        return all(trail[-n][0] == trail[-n - length][0] for n in range(1, length * (self._most - 1) + 1))
+    def _round(self, name: str, asked: int, most: int) -> int:
+        """How many asks long the round is that this one would begin again; 0 where there is none."""
+        trail = self._trail
+        for length in range(1, min(LONGEST, len(trail) // most) + 1):
+            first = trail[-length][0]
+            if (first[1], first[0]) == (asked, name) and all(
+                trail[-n][0] == trail[-n - length][0] for n in range(1, length * (most - 1) + 1)
+            ):
+                return length
+        return 0
 
     def hear(self, event: Happened) -> None:
         """Take an event that the workflow hears."""
-        ask = self._open.pop(event.n, None)
         if event.kind not in ("reply", "failure"):
             self._trail.clear()
+            self._asked.clear()
+        ask = self._open.pop(event.n, None)
         if ask is None or event.kind != "reply" or self._most is None:
             return
-        exchange = _Exchange(ask.name, ask.asked, (event.name, hash(event.value), hash(event.evidence)))
-        meanwhile = min(self._heard - ask.after, len(self._trail))
-        if any(other == exchange for other, _ in self._trail[len(self._trail) - meanwhile :]):
+        name, asked, data, after = ask
+        exchange = (name, asked, event.name, hash(event.value), hash(event.evidence))
+        if self._heard > after and any(other == exchange for other, _ in self._trail[after - self._heard :]):
             return
         self._heard += 1
-        self._trail.append((exchange, ask.words))
+        self._asked.add(asked)
+        self._trail.append((exchange, data[: 4 * _CHARS]))
         if len(self._trail) > 2 * LONGEST * self._most:
             del self._trail[: LONGEST * self._most]
+            self._asked = {exchange[1] for exchange, _ in self._trail}
+
+
+def _words(name: str, data: bytes) -> str:
+    return _cut(f"{name} {data.decode(errors='replace')}")
 
 
 def _cut(words: str) -> str:

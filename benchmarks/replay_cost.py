@@ -25,12 +25,13 @@ def main() -> None:
     definition = WorkflowDefinition("pinging", "1.0.0", pinging, Ping, Ping)
     activation = Activation(definition, Start("tsk_bench", "pinging", b'{"text":"hello"}', 0, []))
     activation.begin()
-    value = b'{"text":"hello"}'
     costs = []
     for first in range(1, ASKS + 1, BATCH):
         began = time.perf_counter()
         for n in range(first, first + BATCH):
-            for command in activation.deliver(Happened("tsk_bench", n, n, "reply", value, n, b"", "bench.ping", "1.0.0")):
+            for command in activation.deliver(
+                Happened("tsk_bench", n, n, "reply", b'{"text":"hello %d"}' % n, n, b"", "bench.ping", "1.0.0")
+            ):
                 tagged(command)
         costs.append((time.perf_counter() - began) / BATCH * 1e6)
     costs.sort()

@@ -134,6 +134,9 @@ class App:
         Where its `model` gives no answer, those in `fallback` are asked in its place, one after the other.
         """
         self._check_agent(name, replicas)
+        if conversation is not None and not instructions:
+            problem = "it has a conversation= and no instructions=, so no model that converses"
+            raise BadDeclaration(what=f"agent {name}", problem=problem, remedy="Give it instructions, or leave conversation= out.")
         others = _fallback(name, model, fallback)
 
         def declare(function: Callable[..., Awaitable[Message]] | None, takes: Contracts, gives: Contracts) -> AgentDefinition:

@@ -192,7 +192,7 @@ def names_repository_and_goal(request: DeliveryRequest) -> bool:
 
 
 def committed_as_tested(result: DeliveryReply, evidence: Evidence) -> bool:
-    """The exit condition: there is a commit, it holds the last change, and the last run of each accepted change has passed."""
+    """There is a commit, it holds the last change, and the last run of the tests on each accepted change has passed."""
     runs = [_last_run(evidence, one.change) for one in result.delivered]
     commits = [one["value"] for one in evidence if one["tool"] == deploy.commit_to_staging.spec.name and one["ok"]]
     made = {(one.get("commit"), one.get("change")) for one in commits}
@@ -236,6 +236,7 @@ def make_app(unsafe: bool = False) -> App:
         version="1.0.0",
         entry=names_repository_and_goal,
         exit=committed_as_tested,
+        goal="{goal}",
         budget=Budget(tokens=400_000, steps=200, seconds=1800, writes={deploy.SYSTEM: 1}),
         escalate=Escalate(to="operators", seconds=1800),
     )(software_delivery)

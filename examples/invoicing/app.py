@@ -106,6 +106,7 @@ def add_notice(database: str, key: str, order_id: str, text: str) -> None:
 
 
 def is_draft(result: Invoice) -> bool:
+    """The invoice is a draft, not sent."""
     return result.status == "draft"
 
 
@@ -167,6 +168,7 @@ def make_app(path: Path) -> App:
         "invoice_generation",
         version="1.0.0",
         exit=is_draft,
+        goal="Draft the invoice for order {order_id} and tell finance",
         budget=Budget(tokens=50_000, steps=20, seconds=120, writes={"ledger-db": 1, "mail": 1}),
         escalate=Escalate(to="finance", seconds=3600),
     )

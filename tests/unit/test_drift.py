@@ -85,6 +85,12 @@ def test_a_check_before_the_first_step_is_refused() -> None:
         Conversation(check_every=0)
 
 
+def test_a_conversation_is_a_model_s() -> None:
+    declare_agent: Any = App("a").agent
+    with pytest.raises(BadDeclaration, match="agent coder: it has a conversation="):
+        declare_agent("coder", version="1.0.0", conversation=Conversation())
+
+
 # --- the scripted model -----------------------------------------------------------------------------------------------------------
 
 

@@ -102,8 +102,8 @@ class LocalBudgets:
     async def forfeit(self, task: str, id: str) -> Amounts:
         return await self._ask(lambda supervisor: supervisor.budgets.forfeit(task, id))
 
-    async def close(self, tasks: list[str]) -> None:
-        await self._ask(lambda supervisor: supervisor.budgets.close(tasks))
+    async def close(self, tasks: list[str], epoch: int) -> None:
+        await self._ask(lambda supervisor: supervisor.budgets.close(tasks, epoch))
 
     async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
         await self._ask(lambda supervisor: supervisor.budgets.overran(endpoint, model, answered, allowed))

@@ -163,7 +163,7 @@ class Admission:
                     elif error is None:
                         in_vain.append(arrival.submission.id)
             if in_vain:
-                await self._engine.budgets.close(in_vain)
+                await self._engine.budgets.close(in_vain, self._engine.store.epoch)
             if len(refused) < len(arrivals):
                 await self._engine.durable()
         finally:
@@ -200,7 +200,7 @@ class Admission:
             closing.cancel()
 
     async def _close(self, id: str) -> None:
-        await self._engine.budgets.close([id])
+        await self._engine.budgets.close([id], self._engine.store.epoch)
         if self._in_doubt.get(id) is asyncio.current_task():
             del self._in_doubt[id]
 

@@ -321,7 +321,7 @@ class Engine:
 
     async def _close_budgets(self) -> None:
         over, self._over = self._over, []
-        await self.budgets.close(over)
+        await self.budgets.close(over, self.store.epoch)
 
     async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
         """The supervisor's order: the task has its outcome, durably, when this returns true."""

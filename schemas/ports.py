@@ -182,8 +182,9 @@ class Budgets(Protocol):
     async def forfeit(self, task: str, id: str) -> Amounts:
         """Whoever reserved `id` (and `id/2` and so on) is gone: what they hold counts as used. Returns all that they cost."""
 
-    async def close(self, tasks: list[str]) -> None:
-        """These tasks have their outcomes; their meters may be forgotten."""
+    async def close(self, tasks: list[str], epoch: int) -> None:
+        """These tasks have their outcomes, says the orchestrator of that epoch: their meters may be forgotten. Those that a later one has
+        opened stay."""
 
     async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
         """An endpoint has answered with more tokens than it was allowed; remembered for ever, the first time of each model."""

@@ -77,8 +77,8 @@ class SupervisorBudgets:
         cost: dict[str, Amount] = await self._alone("forfeit", task, id)
         return cost
 
-    async def close(self, tasks: list[str]) -> None:
-        await self._alone("close", tasks)
+    async def close(self, tasks: list[str], epoch: int) -> None:
+        await self._alone("close", tasks, epoch)
 
     async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
         await self._alone("overran", endpoint, model, answered, allowed)
@@ -169,10 +169,11 @@ class SupervisorBudgets:
             self._unwatch(task)  # its seconds may count from another moment now
             self._watch(task)
 
-    def _close(self, tasks: Sequence[str]) -> None:
+    def _close(self, tasks: Sequence[str], epoch: int) -> None:
         for task in tasks:
-            self._unwatch(task)
-            self._journal.stage(*self.meters.close(task))
+            if changes := self.meters.close(task, epoch):
+                self._unwatch(task)
+                self._journal.stage(*changes)
 
     def _limit(self, scope: str, per: str, limits: Mapping[str, Any], by: str, why: str) -> None:
         self._journal.stage(*self.meters.decide(self.meters.scopes.ordered(scope, per, asked_limits(scope, per, limits), by, why)))
@@ -195,7 +196,7 @@ class SupervisorBudgets:
 
     def _close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
         known = frozenset(kept)
-        self._close([task for task in self.meters.opened_before(epoch) if task not in known])
+        self._close([task for task in self.meters.opened_before(epoch) if task not in known], epoch)
 
     def _grant(self, reservation: Reservation) -> Grant:
         """There is an answer also for one that nobody can count: who hears none would not know what the others of his call hold."""

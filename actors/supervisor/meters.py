@@ -140,9 +140,10 @@ class Meters:
             add(cost, known.held[one].cost)
         return cost, changes
 
-    def close(self, task: str) -> list[Change]:
+    def close(self, task: str, epoch: int) -> list[Change]:
+        """The orchestrator of that epoch needs it no more; nothing where a later one has opened it."""
         known = self._tasks.get(task)
-        if known is None or known.closed:
+        if known is None or known.closed or known.epoch > epoch:
             return []
         return self._decide(Change("close", task, {}))
 

@@ -4,13 +4,18 @@ So a kill is durable while the database is away, and where a file still fits tho
 that it has its name.
 """
 
+import logging
 import os
 import tempfile
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from interlock.actors.supervisor.journal import Order
 from interlock.schemas.canonical import decode, encode
+from interlock.schemas.words import told
+
+_LOG = logging.getLogger(__name__)
 
 SPOOL = "orders"
 """The folder, in the bus's own."""
@@ -42,7 +47,19 @@ def put(spool: Path, order: Order) -> Path:
 
 
 def waiting(spool: Path) -> dict[Path, Order]:
-    """The orders that wait."""
-    if not spool.is_dir():
-        return {}
-    return {file: Order(**decode(file.read_bytes())) for file in sorted(spool.iterdir()) if not file.name.startswith(".")}
+    """The orders that wait. What is none is said, and left where it is: it may not keep others from being obeyed."""
+    orders: dict[Path, Order] = {}
+    for file in sorted(spool.iterdir()) if spool.is_dir() else ():
+        if file.name.startswith("."):
+            continue
+        try:
+            orders[file] = Order(**decode(file.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            _say(file, told(error))
+    return orders
+
+
+@lru_cache(maxsize=100)
+def _say(file: Path, problem: str) -> None:
+    """Once: whoever looks for orders does so four times a second."""
+    _LOG.error("%s is no order and is not obeyed (%s); take it away", file, problem)

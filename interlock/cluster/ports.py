@@ -68,8 +68,8 @@ class RayBudgets:
         cost: Amounts = await self._patient("forfeit", task, id)
         return cost
 
-    async def close(self, tasks: list[str]) -> None:
-        await self._patient("close", tasks)
+    async def close(self, tasks: list[str], epoch: int) -> None:
+        await self._patient("close", tasks, epoch)
 
     async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
         await self._patient("overran", endpoint, model, answered, allowed)

@@ -90,7 +90,7 @@ async def spend(supervisor: Supervisor, task: str, at: int, *, close: bool) -> N
     await supervisor.budgets.reserve([Reservation(f"{task}-{n}", task, {"tokens": 10}, {}) for n in range(3)])
     await supervisor.budgets.settle(f"{task}-0", {"tokens": 4})
     if close:
-        await supervisor.budgets.close([task])
+        await supervisor.budgets.close([task], 1)
 
 
 def test_what_is_over_is_forgotten_and_what_is_live_stays_as_it_was(place: Place) -> None:
@@ -106,7 +106,7 @@ def test_what_is_over_is_forgotten_and_what_is_live_stays_as_it_was(place: Place
             assert await supervisor.budgets.used("tsk_live") == before
             assert await supervisor.budgets.used("tsk_0") == {}
             await supervisor.budgets.settle("tsk_live-1", {"tokens": 10})
-            await supervisor.budgets.close(["tsk_live"])
+            await supervisor.budgets.close(["tsk_live"], 1)
         async with Life(place):  # what ended under the one before is replayed, and then forgotten
             await asyncio.sleep(EVERY_SECONDS + 10)
             assert place.kinds() == {}
@@ -133,7 +133,7 @@ def test_a_killed_task_does_not_rise_again(place: Place) -> None:
         async with Life(place) as supervisor:
             await spend(supervisor, "tsk_a", place.clock.now(), close=False)
             receipt = await supervisor.ladder.kill("tsk_a", "ann", "enough")
-            await supervisor.budgets.close(["tsk_a"])
+            await supervisor.budgets.close(["tsk_a"], 1)
             assert place.kinds()["holding"] == 1
             await asyncio.sleep(EVERY_SECONDS + 10)
             assert place.kinds() == {"order": 1, "receipt": 1, "acknowledged": 1}

@@ -251,7 +251,7 @@ def test_nothing_is_granted_once_the_order_stands_and_what_was_under_way_is_unkn
             await asyncio.sleep(0)
             (grant,) = await supervisor.budgets.reserve([Reservation("eff_9", TASK, {"tokens": 1}, {})])
             assert isinstance(grant.error, Fenced)
-            await supervisor.budgets.close([TASK])
+            await supervisor.budgets.close([TASK], 1)
             await supervisor.budgets.settle("eff_1#1", {"tokens": 3})
             receipt = await killing
             assert await supervisor.budgets.used(TASK) == {}

@@ -88,3 +88,14 @@ def kill(ends: dict[str, Exception], home: Path | None, monkeypatch: pytest.Monk
     monkeypatch.setattr(backend, "insist", actors.insist)
     monkeypatch.setattr(backend.ray, "get_actor", lambda *_, **__: actors)
     asyncio.run(backend.ClusterBackend("bus", "here", home=home).kill("tsk_a", "ann", "enough"))
+
+
+def test_what_is_no_order_keeps_no_other_from_being_obeyed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    order = Order.made("tsk_a", "kill", "ann", "enough", 1)
+    file = put(tmp_path / SPOOL, order)
+    for name, words in (("a", b"\xff"), ("b", b"[]"), ("c", b'{"task": "tsk_b"}'), ("d", b"")):
+        (tmp_path / SPOOL / name).write_bytes(words)
+    (tmp_path / SPOOL / "folder").mkdir()
+    for _ in range(2):
+        assert waiting(tmp_path / SPOOL) == {file: order}
+    assert len(caplog.records) == 5, "each is said once"

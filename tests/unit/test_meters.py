@@ -72,8 +72,8 @@ def test_a_fenced_task_gets_nothing_also_not_again() -> None:
 def test_a_closed_task_is_forgotten_and_late_calls_are_harmless() -> None:
     meters = opened()
     meters.reserve(reservation("e1", {"tokens": 5}))
-    assert len(meters.close("tsk_a")) == 1
-    assert (meters.close("tsk_a"), meters.settle("e1", {"tokens": 1}), meters.used("tsk_a")) == ([], [], {})
+    assert len(meters.close("tsk_a", 0)) == 1
+    assert (meters.close("tsk_a", 0), meters.settle("e1", {"tokens": 1}), meters.used("tsk_a")) == ([], [], {})
     assert isinstance(meters.reserve(reservation("e2"))[0].error, Fenced)
     assert not meters._tasks
     assert not meters._owner
@@ -84,7 +84,7 @@ def test_a_closed_task_under_an_order_is_kept_until_released() -> None:
     for id in ("e1", "e2"):
         meters.reserve(reservation(id, {"tokens": 5}))
     meters.fence("tsk_a", "kill by ann")
-    meters.close("tsk_a")
+    meters.close("tsk_a", 0)
     meters.settle("e1", {"tokens": 1})
     assert meters.under_way("tsk_a") == ["e2"]
     assert isinstance(meters.reserve(reservation("e3"))[0].error, Fenced)
@@ -129,7 +129,7 @@ def play(meters: Meters, journal: MemoryJournal, script: list[Any], overrun: boo
             tokens, epoch = args if overrun else (args[0], 0)
             journal.append(*meters.open("tsk_a", {**LIMITS, "tokens": tokens}, 1, epoch))
         elif name == "close" and overrun:
-            journal.append(*meters.close("tsk_a"))
+            journal.append(*meters.close("tsk_a", 0))
         elif name == "reserve":
             id, base, unit, wanted, least = args
             known = meters._tasks.get("tsk_a")

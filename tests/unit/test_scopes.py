@@ -92,7 +92,7 @@ def test_an_operators_word_goes_before_the_apps_and_outlives_its_next_deployment
 def test_who_ends_with_an_effect_under_way_holds_it_until_it_has_ended() -> None:
     meters = begun()
     meters.reserve(asked("e1", "tsk_a", 100), NOON)
-    meters.close("tsk_a")
+    meters.close("tsk_a", 0)
     assert (meters.owing(), meters.forgotten) == (["tsk_a"], [])
     assert meters.reserve(asked("e2", "tsk_b", 30), NOON)[0].error is not None
     meters.settle("e1", {"tokens": 10})
@@ -178,7 +178,7 @@ def play(meters: Meters, journal: MemoryJournal, clock: Hands, name: str, args: 
                         *meters.settle(f"{task}{args[0]}", {meter: int(a) * args[1] // 100 for meter, a in held.amounts.items()})
                     )
         case "close":
-            journal.append(*meters.close(args[0]))
+            journal.append(*meters.close(args[0], 0))
         case "open":
             journal.append(*meters.open(args[0], {"tokens": 1000}, 1, 0, "bill", "acme"))
         case "later":

@@ -169,6 +169,9 @@ def test_an_orchestrator_closes_what_those_before_it_have_left_and_nothing_of_th
         bench = bench.restarted()
         assert bench.budgets.meters.granting() == ["tsk_live", "tsk_again", "tsk_new"]
         assert bench.budgets.meters.used("tsk_again")["tokens"] == (0, 10, 100)
+        # Nor does it end what the third one goes on with, whatever it has heard itself.
+        await bench.budgets.close(["tsk_live", "tsk_again"], 2)
+        assert bench.budgets.meters.granting() == ["tsk_again", "tsk_new"]
         await bench.budgets.close_forgotten(4, ["tsk_new"])
         assert bench.budgets.meters.granting() == ["tsk_new"]
 
@@ -179,7 +182,7 @@ def test_a_closed_task_is_not_rung() -> None:
     async def main() -> None:
         bench = Bench()
         await bench.budgets.open("tsk_a", LIMITS, bench.clock.now())
-        await bench.budgets.close(["tsk_a"])
+        await bench.budgets.close(["tsk_a"], 1)
         await asyncio.sleep(100)
         assert bench.rung == []
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from interlock.schemas.budget import Budget
     from interlock.schemas.errors import AgentFailed, BudgetExceeded, InterlockError, Refused, TaskFailed, ToolFailed
     from interlock.schemas.message import Message, Untrusted
+    from interlock.schemas.needs import Needs
     from interlock.schemas.record import Outcome
     from interlock.schemas.specs import Conversation, Escalate
     from interlock.tools.context import ToolContext
@@ -36,6 +37,7 @@ _ROOMS = {
     "Keyed": "tools.repeat",
     "LocalBus": "local",
     "Message": "schemas.message",
+    "Needs": "schemas.needs",
     "Natural": "tools.repeat",
     "Never": "tools.repeat",
     "Outcome": "schemas.record",
@@ -64,6 +66,7 @@ __all__ = [
     "LocalBus",
     "Message",
     "Natural",
+    "Needs",
     "Never",
     "Outcome",
     "Refused",

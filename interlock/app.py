@@ -17,6 +17,7 @@ from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.goals import check_goal, first_paragraph, until_of
 from interlock.schemas.limits import ScopeLimits, asked_limits
 from interlock.schemas.message import Message, contract_of
+from interlock.schemas.needs import Needs
 from interlock.schemas.sizes import bytes_in
 from interlock.schemas.specs import (
     OWN_POOLS,
@@ -89,6 +90,7 @@ class App:
         replicas: tuple[int, int] = (1, 8),
         concurrency: int = 64,
         memory: str | int = 0,
+        needs: Needs | None = None,
         model: str | None = None,
         fallback: Iterable[str] = (),
         resources: Callable[[], Mapping[str, Any]] | None = None,
@@ -107,6 +109,7 @@ class App:
         replicas: tuple[int, int] = (1, 8),
         concurrency: int = 64,
         memory: str | int = 0,
+        needs: Needs | None = None,
         resources: Callable[[], Mapping[str, Any]] | None = None,
     ) -> Callable[[Callable[[Req, Any], Awaitable[Res]]], Callable[[Req, Any], Awaitable[Res]]]: ...
 
@@ -122,6 +125,7 @@ class App:
         replicas: tuple[int, int] = (1, 8),
         concurrency: int = 64,
         memory: str | int = 0,
+        needs: Needs | None = None,
         model: str | None = None,
         fallback: Iterable[str] = (),
         resources: Callable[[], Mapping[str, Any]] | None = None,
@@ -132,6 +136,7 @@ class App:
         a time in each; `resources` makes, once per replica, what its tools find in `ctx.resources`. A replica that uses more than
         `memory` (such as "2GB"; default: a share of its node) is ended. `conversation` bounds what a model says and does in one dispatch.
         Where its `model` gives no answer, those in `fallback` are asked in its place, one after the other.
+        `needs` is what a node must have for a replica, counted by Ray; a bus without Ray has all that is asked.
         """
         self._check_agent(name, replicas)
         if conversation is not None and not instructions:
@@ -143,7 +148,7 @@ class App:
             accepted, returned, own = _classes(takes), _classes(gives), tuple(tools)
             kind: Literal["model", "code"] = "code" if function is not None else "model"
             spec = _agent_spec(name, version, kind, accepted, returned, own, replicas, concurrency)
-            spec = replace(spec, memory=bytes_in(f"agent {name}", memory))
+            spec = replace(spec, memory=bytes_in(f"agent {name}", memory), needs=needs or Needs())
             talk = conversation or Conversation()
             texts = (name, version, spec, function, instructions)
             definition = AgentDefinition(*texts, accepted, returned, own, resources, model, talk, others)

@@ -10,6 +10,7 @@ from interlock.actors.mailbox import Mailbox
 from interlock.actors.runner import Board, Runner
 from interlock.app import App
 from interlock.schemas.errors import BadDeclaration
+from interlock.schemas.needs import Needs
 from interlock.schemas.ports import Budgets, Clock
 from interlock.settings import DEFAULT_BASE_URL, ModelSettings
 
@@ -55,6 +56,11 @@ def memory_of(app: App, kind: str, pool: str, share: int) -> int:
 def declared_secrets(app: App) -> dict[str, list[str]]:
     """Per agent the names of the secrets that its tools declare."""
     return {agent.name: sorted({name for tool in agent.tools for name in tool.spec.secrets}) for agent in app.agents.values()}
+
+
+def needs_of(app: App) -> dict[str, Needs]:
+    """Per agent what its replicas need of a node, where they need anything."""
+    return {agent.name: agent.spec.needs for agent in app.agents.values() if agent.spec.needs != Needs()}
 
 
 def secrets_of(app: App, environment: Mapping[str, str]) -> dict[str, str]:

@@ -133,7 +133,7 @@ async def place(app: App, code: Code, *, name: str, home: Path, model: ModelSett
         await insist(registry.register, contract, version, schema, "deploy")
     vanished = await insist(orchestrator.call, "deploy", spec.to_wire(), "deploy")
     pools = _pools(app)
-    await insist(supervisor.deploy, code, {**dict.fromkeys(vanished, 0), **pools}, hosts.declared_secrets(app))
+    await insist(supervisor.deploy, code, {**dict.fromkeys(vanished, 0), **pools}, hosts.declared_secrets(app), hosts.needs_of(app))
     try:
         async with asyncio.timeout(READY_SECONDS):
             await insist(supervisor.born, list(pools))

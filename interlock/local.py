@@ -36,7 +36,14 @@ class LocalBackend:
         return partial(self._assembly.ask, name)
 
     async def status(self) -> Wire:
-        return {**await self._assembly.ask("status"), "journal": self._assembly.journal_status()}
+        status, journal = await self._assembly.ask("status"), self._assembly.journal_status()
+        return {**status, "keeping": self._keeping(), "journal": journal}
+
+    def _keeping(self) -> Wire:
+        """How each pool stands; nothing where the supervisor is over and the next one has not begun."""
+        if self._assembly.journal_stalled is not None:
+            return {}
+        return {name: state._asdict() for name, state in self._assembly.supervisor.pools.states().items()}
 
     async def kill(self, task: str, by: str, why: str) -> Wire:
         return asdict(await self._assembly.kill(task, by, why))

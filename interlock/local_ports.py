@@ -31,6 +31,9 @@ class LocalSpawner:
         peer = self._assembly.peer(self._assembly.host(pool, kind, incarnation), incarnation)
         self._assembly.peers[incarnation] = (PeerRef(incarnation, kind, pool, peer), peer)
 
+    def waits(self, incarnation: str) -> str:
+        return ""  # there is always room in one process
+
     async def stop(self, incarnation: str) -> None:
         found = self._assembly.peers.get(incarnation)
         if found is not None:

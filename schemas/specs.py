@@ -11,6 +11,7 @@ from interlock.schemas.budget import parse_amounts
 from interlock.schemas.canonical import digest
 from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.limits import ScopeLimits
+from interlock.schemas.needs import Needs
 from interlock.schemas.sizes import size_of
 from interlock.schemas.times import LONGEST_SECONDS
 
@@ -74,7 +75,7 @@ class ToolSpec:
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
     """A specialist: the contracts that it takes and answers with, its own tools, its pool's size. `memory` in bytes that a replica may use,
-    0: a share of its node."""
+    0: a share of its node; `needs` is what its node must have for it."""
 
     name: str
     version: str
@@ -85,6 +86,7 @@ class AgentSpec:
     replicas: tuple[int, int] = (1, 8)
     concurrency: int = 64
     memory: int = 0
+    needs: Needs = field(default_factory=Needs)
 
 
 def check_repeats(what: str, repeats: int | None) -> None:
@@ -214,6 +216,7 @@ def _agent(wire: dict[str, Any]) -> AgentSpec:
         "returns": _refs(wire["returns"]),
         "tools": tuple(wire["tools"]),
         "replicas": tuple(wire["replicas"]),
+        "needs": Needs(**wire.get("needs", {})),  # not there in ledgers that were written before there was such a thing
     }
     return AgentSpec(**{**wire, **parts})
 

@@ -6,17 +6,21 @@ replaced, more slowly while they die young; who is too many leaves first (gets n
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from interlock.actors.supervisor.journal import Change, Journal, Row
 from interlock.schemas.errors import BadDeclaration, NotBorn, UnknownAgent
-from interlock.schemas.words import words_of
+from interlock.schemas.words import clean, words_of
 
 _LOG = logging.getLogger(__name__)
 _LOOK_FOR_BIRTH = 0.02
+
+ROOM_SECONDS = 30.0
+"""How long whoever starts a bus waits for a pool that no node has room for, before it is told so."""
 
 
 class Spawner(Protocol):
@@ -27,6 +31,20 @@ class Spawner(Protocol):
 
     async def stop(self, incarnation: str) -> None:
         """End one that has nothing to do any more, or never came to life; harmless where there is none."""
+
+    def waits(self, incarnation: str) -> str:
+        """What keeps one that is being made from having a process, in words; empty where nothing is known to."""
+
+
+class PoolState(NamedTuple):
+    """How a pool stands: members `wanted`, and those that are `ready`, `starting` or `leaving`. `trouble` says in words what keeps it from
+    its size, empty where nothing does."""
+
+    wanted: int
+    ready: int
+    starting: int
+    leaving: int
+    trouble: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +76,7 @@ class _Pool:
     failures: int = 0
     not_before: float = 0.0
     trouble: str = ""
+    loss: str = ""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -122,13 +141,40 @@ class Pools:
 
     async def first(self, pool: str) -> str:
         """A pool's first member, once it is ready for work; empty where it shall have none. Raises `NotBorn` where it is not to be."""
+        end = asyncio.get_running_loop().time() + ROOM_SECONDS
         while pool in self._pools and self._pools[pool].size > 0:
             if ready := self.members(pool):
                 return ready[0]
-            if self._pools[pool].trouble:
-                raise NotBorn(pool=pool, problem=self._pools[pool].trouble)
+            late = asyncio.get_running_loop().time() >= end
+            if problem := self._pools[pool].trouble or (self._waits(pool) if late else ""):
+                raise NotBorn(pool=pool, problem=problem)
             await asyncio.sleep(_LOOK_FOR_BIRTH)
         return ""
+
+    def states(self) -> dict[str, PoolState]:
+        """How each pool stands, by its name; those that are empty and shall be so are left out."""
+        states = {}
+        for name, pool in self._pools.items():
+            count = Counter(member.state for member in self._members.values() if member.pool == name)
+            if pool.size or count:
+                trouble = self._trouble(name) if count["ready"] < pool.size else ""
+                states[name] = PoolState(pool.size, count["ready"], count["starting"], count["leaving"], trouble)
+        return states
+
+    def _trouble(self, name: str) -> str:
+        """What keeps a pool from its size: no room, no birth, or members that end young, and when it is tried again."""
+        pool = self._pools[name]
+        if waits := self._waits(name):
+            return waits
+        why = pool.trouble or (f"its members end young: {pool.loss}" if pool.failures > 1 else "")
+        pause = pool.not_before - asyncio.get_running_loop().time()
+        return f"{why}; {pool.failures} in a row, the next in {pause:.1f} s" if why and pool.failures > 1 and pause > 0 else why
+
+    def _waits(self, pool: str) -> str:
+        """What keeps those of a pool that are being made from having a process: of the oldest that anything is known of."""
+        making = [name for name, member in self._members.items() if member.pool == pool and member.state == "starting"]
+        found = ((name, self._spawner.waits(name)) for name in making)
+        return next((f"{name} {words}" for name, words in found if words), "")
 
     def members(self, pool: str) -> list[str]:
         """Those ready for work, the oldest first."""
@@ -151,6 +197,7 @@ class Pools:
         _LOG.warning("%s is lost: %s", incarnation, why)
         self._forget(incarnation)
         if member.state != "leaving":
+            self._pools[member.pool].loss = clean(why, 300)
             now = asyncio.get_running_loop().time()
             self._failed(member.pool, young=member.state == "starting" or now - member.since < self._pace.young)
 
@@ -209,7 +256,7 @@ class Pools:
                 await self._spawner.spawn(pool, self._pools[pool].kind, incarnation)
         except Exception as error:  # noqa: BLE001 - logged, and another is tried
             _LOG.warning("%s did not come to life", incarnation, exc_info=True)
-            self._pools[pool].trouble = words_of(error, 1000) or type(error).__name__
+            self._pools[pool].trouble = self._spawner.waits(incarnation) or words_of(error, 1000) or type(error).__name__
             if incarnation in self._members:
                 self._mark(incarnation, "leaving")
                 self._failed(pool, young=True)

@@ -111,6 +111,8 @@ def status(bus: "Bus", as_json: bool) -> None:
         state, since, problem = (found[name][key] for key in ("state", "since", "problem"))
         if state != "ok":
             output.lines(f"{name}: {state} since {since}, {problem}\n{_MEANS[state]}")
+    for name, one in _troubled(found):
+        output.lines(f"pool {name}: {one['ready']} of {one['wanted']} are there; {one['trouble']}")
     output.table(("pool", "members", "load", "queue"), _pools(found))
 
 
@@ -128,6 +130,11 @@ def _checkpoints(found: dict[str, Any] | None) -> list[str]:
         return []
     lines = [f"The ledger is signed up to entry {found['entries']}; {found['unsigned']} entries came after."]
     return lines + [f"No checkpoint can be written to {place}: {problem}." for place, problem in found["problems"].items()]
+
+
+def _troubled(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The pools that something keeps from their size."""
+    return [(name, one) for name, one in found["keeping"].items() if one["trouble"]]
 
 
 def _pools(found: dict[str, Any]) -> list[tuple[str, int, int, int]]:

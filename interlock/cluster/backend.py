@@ -173,7 +173,7 @@ class ClusterBackend:
             status: Wire = await insist(self._supervisor.status, seconds=PING_SECONDS)
         except Silent:
             problem = f"the supervisor has not answered for {PING_SECONDS:g} s: it hangs, or the journal's disk does"
-            return {"journal": stall_to_wire(Stall(since, problem), "silent"), "pools": {}}
+            return {"journal": stall_to_wire(Stall(since, problem), "silent"), "pools": {}, "keeping": {}}
         except (Unreachable, PeerGone):
             status = await self._insist(self._supervisor.status)
         return status

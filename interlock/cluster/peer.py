@@ -50,6 +50,11 @@ class PeerActor:
         return hosts.replica(app, pool, incarnation, config.model.model, secrets, self._board)
 
     @answers
+    async def placed(self) -> bool:
+        """It has a process."""
+        return True
+
+    @answers
     async def ready(self) -> bool:
         """Load what there is to load; true when work may come."""
         if self._host is None:

@@ -11,19 +11,20 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from interlock.actors.supervisor.core import Supervisor, World
 from interlock.actors.supervisor.journals import open_journal
 from interlock.clock import SystemClock
 from interlock.cluster.calls import Unreachable, answers, ask, insist
 from interlock.cluster.code import Code
-from interlock.cluster.config import ORCHESTRATOR, BusConfig, read_secrets
-from interlock.cluster.peer import PeerActor, make_wardens
+from interlock.cluster.config import ORCHESTRATOR, BusConfig
+from interlock.cluster.peer import make_wardens
 from interlock.cluster.ports import UNVERIFIED, Handle, RayHosts, RayOrders, RayProcesses, budget_calls
 from interlock.cluster.process import begin
-from interlock.cluster.store import read_code, write_code
+from interlock.cluster.spawner import RaySpawner
+from interlock.cluster.store import write_code
 from interlock.schemas.errors import LedgerStalled, StorePaused
+from interlock.schemas.needs import Needs
 from interlock.schemas.ports import PeerGone, Stall, stall_to_wire
 
 _LOG = logging.getLogger("interlock.supervisor")
@@ -81,7 +82,7 @@ class SupervisorActor:
                 RayOrders(self._orchestrator),
                 RayHosts(self._incarnations, self._handle, self._lose),
                 RayProcesses(self._wardens),
-                _RaySpawner(self._config, self._handles, self._wardens),
+                RaySpawner(self._config, self._handles, self._wardens),
                 self._leave,
                 self._joined,
             )
@@ -229,10 +230,10 @@ class SupervisorActor:
             return False
 
     @answers
-    async def deploy(self, code: Code, pools: dict[str, int], secrets: dict[str, list[str]]) -> None:
-        """Keep an app's code and have a pool of each of its agents, and those that every app needs."""
+    async def deploy(self, code: Code, pools: dict[str, int], secrets: dict[str, list[str]], needs: dict[str, Needs]) -> None:
+        """Keep an app's code, and what its agents' replicas need, and have a pool of each of its agents, and those that every app needs."""
         here = await self._here()
-        write_code(self._config.home, code, secrets)
+        write_code(self._config.home, code, secrets, needs)
         for pool, size in pools.items():
             here.pools.declare(pool, KINDS.get(pool, "replica"), size)
 
@@ -261,37 +262,16 @@ class SupervisorActor:
 
     @answers
     async def status(self) -> dict[str, Any]:
-        """The members of each pool, and whether the journal can be written, and in time: also while it cannot."""
+        """The members of each pool, how it stands, and whether the journal can be written, and in time: also while it cannot."""
         await self._begun.wait()
         pools: dict[str, list[str]] = {}
         for name in self._incarnations():
             pools.setdefault(name.rpartition("-")[0], []).append(name)
         slow = self._supervisor.slow if self._supervisor is not None else None
-        return {"pools": pools, "journal": stall_to_wire(self._stalled[0]) if self._stalled is not None else stall_to_wire(slow, "slow")}
-
-
-class _RaySpawner:
-    """Makes peers as Ray actors, and ends them by the warden: `ray.kill` alone leaves their children alive."""
-
-    def __init__(self, config: BusConfig, handles: dict[str, Handle], wardens: Any) -> None:
-        self._config, self._handles = config, handles
-        self._processes = RayProcesses(wardens)
-
-    async def spawn(self, pool: str, kind: str, incarnation: str) -> None:
-        code, declared = read_code(self._config.home)
-        place: dict[str, Any] = {}
-        if kind == "models":  # they read the key from the ledger's node
-            place["scheduling_strategy"] = NodeAffinitySchedulingStrategy(self._config.node, soft=False)
-        if kind == "runner":  # sets of strings iterate alike in every runner
-            place["runtime_env"] = {"env_vars": {"PYTHONHASHSEED": "0"}}
-        secrets = read_secrets(self._config.home, declared.get(pool, []))
-        actor = PeerActor.options(name=incarnation, namespace=self._config.name, lifetime="detached", **place)  # type: ignore[attr-defined]
-        handle = actor.remote(self._config, kind, pool, incarnation, code, secrets)
-        await ask(handle.ready)
-        self._handles[incarnation] = handle
-
-    async def stop(self, incarnation: str) -> None:
-        await self._processes.end([incarnation])
-        handle = self._handles.pop(incarnation, None)
-        if handle is not None:
-            ray.kill(handle)
+        states = self._supervisor.pools.states() if self._supervisor is not None else {}
+        keeping = {name: state._asdict() for name, state in states.items()}
+        return {
+            "pools": pools,
+            "keeping": keeping,
+            "journal": stall_to_wire(self._stalled[0]) if self._stalled is not None else stall_to_wire(slow, "slow"),
+        }

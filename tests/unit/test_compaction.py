@@ -48,6 +48,9 @@ class Place(Stage):
     async def spawn(self, pool: str, kind: str, incarnation: str) -> None:
         self.hosts[incarnation] = Host(holds=set())
 
+    def waits(self, incarnation: str) -> str:
+        return ""
+
     async def stop(self, incarnation: str) -> None:
         self.hosts.pop(incarnation, None)
 

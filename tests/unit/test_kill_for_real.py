@@ -67,6 +67,9 @@ class Everybody:
     async def spawn(self, pool: str, kind: str, incarnation: str) -> None:
         raise AssertionError
 
+    def waits(self, incarnation: str) -> str:
+        raise AssertionError
+
     async def stop(self, incarnation: str) -> None:
         raise AssertionError
 

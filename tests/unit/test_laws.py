@@ -48,6 +48,7 @@ PUBLIC = [
     "LocalBus",
     "Message",
     "Natural",
+    "Needs",
     "Never",
     "Outcome",
     "Refused",

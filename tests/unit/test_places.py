@@ -42,7 +42,7 @@ def test_a_folder_is_private_or_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_journal_and_code_are_their_owner_s(tmp_path: Path) -> None:
     SqliteJournal(tmp_path / "supervisor.db", SystemClock(), create=True).close()
-    write_code(str(tmp_path), Code(), {})
+    write_code(str(tmp_path), Code(), {}, {})
     assert (mode(tmp_path / "supervisor.db"), mode(tmp_path / CODE_FILE)) == (0o600, 0o600)
 
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 
 from interlock.actors.supervisor.journal import MemoryJournal, Row
-from interlock.actors.supervisor.pools import Pools
-from interlock.schemas.errors import BadDeclaration, UnknownAgent
+from interlock.actors.supervisor.pools import Pools, PoolState
+from interlock.schemas.errors import BadDeclaration, NotBorn, UnknownAgent
 from interlock.testing.virtual_time import VirtualClock, run
 
 
@@ -27,6 +27,7 @@ class Ground:
         self.spawn_fails: Callable[[str], bool] = lambda name: False
         self.work_takes = 1.0
         self.leave_fails = 0
+        self.waiting = ""
 
     async def spawn(self, pool: str, kind: str, incarnation: str) -> None:
         assert kind == "agent"
@@ -37,6 +38,9 @@ class Ground:
         await asyncio.sleep(self.spawn_takes)
         if self.spawn_fails(incarnation):
             raise RuntimeError("no room")
+
+    def waits(self, incarnation: str) -> str:
+        return self.waiting
 
     async def stop(self, incarnation: str) -> None:
         self.log.append(f"stop {incarnation}")
@@ -266,5 +270,44 @@ def test_an_unknown_pool_is_refused_by_name() -> None:
                 pools.scale("princing", 2)
             with pytest.raises(BadDeclaration):
                 pools.scale("pricing", -1)
+
+    run(main())
+
+
+def test_what_keeps_a_pool_from_its_size_is_said() -> None:
+    ground = Ground()
+    ground.spawn_takes, ground.waiting = 1_000, "waits for room"
+
+    async def main() -> None:
+        async with Life(ground) as pools:
+            pools.declare("pricing", "agent", 2)
+            pools.declare("nobody", "agent", 0)
+            await asyncio.sleep(1)
+            assert pools.states() == {"pricing": PoolState(2, 0, 2, 0, "pricing-1 waits for room")}
+            with pytest.raises(NotBorn, match="pricing-1 waits for room"):
+                await pools.first("pricing")
+            assert asyncio.get_running_loop().time() == pytest.approx(31, abs=0.1), "a node may come yet"
+            await asyncio.sleep(90)  # the births have failed: two young deaths, and nobody is tried at once
+            assert pools.states()["pricing"].trouble == "pricing-3 waits for room"
+            ground.waiting, ground.spawn_takes = "", 0.1
+            await asyncio.sleep(150)
+            assert pools.states() == {"pricing": PoolState(2, 2, 0, 0, "")}
+
+    run(main())
+
+
+def test_a_crash_loop_is_shown_with_its_pause() -> None:
+    ground = Ground()
+
+    async def main() -> None:
+        async with Life(ground) as pools:
+            pools.declare("pricing", "agent", 1)
+            for n in range(1, 8):
+                while pools.members("pricing") != [f"pricing-{n}"]:  # noqa: ASYNC110 - the pools announce it to the engine alone
+                    await asyncio.sleep(0.05)
+                pools.lost(f"pricing-{n}", "it used more memory than it may")
+            assert pools.states() == {
+                "pricing": PoolState(1, 0, 0, 0, "its members end young: it used more memory than it may; 7 in a row, the next in 3.2 s")
+            }
 
     run(main())

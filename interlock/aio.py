@@ -167,6 +167,19 @@ class AsyncBus:
         """The newest tasks first: `task`, `type`, `tenant`, `state`, `outcome`, `reason`, `accepted_at`, `ended_at`."""
         return await self._backend.tasks(limit, state)
 
+    async def limits(self) -> list[Wire]:
+        """Every limit that tasks share and that holds now: `scope`, `per`, `window`, and `meters` as of `AsyncTask.budget`."""
+        return await self._backend.limits()
+
+    async def limit(self, scope: str, limits: Mapping[str, Any], why: str, *, per: str = "", by: str | None = None) -> None:
+        """Say what the tasks of a scope may use together, as in `bus.limit("tenant:acme", {"usd": "100"}, "paid for more", per="day")`.
+
+        It goes before what the app declares with `App.limit` (which has the words), and outlives its deployments; None lifts a limit. Who
+        and why is recorded; durable on return.
+        """
+        wire = {meter: None if amount is None else str(amount) for meter, amount in limits.items()}
+        await self._backend.limit(scope, per, wire, clean(by or principal()), clean(why))
+
     async def scale(self, agent: str, replicas: int) -> None:
         """Set how many replicas an agent has. Raises `UnknownAgent`."""
         await self._backend.scale(agent, replicas)

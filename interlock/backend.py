@@ -72,6 +72,14 @@ class Backend(Protocol):
     async def prune(self, days: int, by: str, dry_run: bool) -> Wire:
         """Delete what the model calls of tasks said that ended so many days ago."""
 
+    async def budget(self, task: str) -> Wire: ...
+
+    async def limits(self) -> list[Wire]: ...
+
+    async def change_budget(self, task: str, limits: Wire, by: str, why: str) -> None: ...
+
+    async def limit(self, scope: str, per: str, limits: Wire, by: str, why: str) -> None: ...
+
     async def used(self, task: str) -> dict[str, tuple[Any, Any, Any]]:
         """Per meter of a live task: used, reserved, limit."""
 

@@ -93,6 +93,14 @@ class Task(Generic[Res]):
         """Per meter of a live task: used, reserved, limit (None: without)."""
         return self._portal.run(self._task.used())
 
+    def budget(self) -> dict[str, Any]:
+        """What the task used of what it may; see `AsyncTask.budget`."""
+        return self._portal.run(self._task.budget())
+
+    def change_budget(self, limits: Mapping[str, Any], why: str, *, by: str | None = None) -> None:
+        """Raise or lower limits of the live task, as in `{"usd": "1.00"}`; see `AsyncTask.change_budget`."""
+        self._portal.run(self._task.change_budget(limits, why, by=by))
+
     def send(self, message: Message, *, id: str | None = None, by: str | None = None) -> str:
         """Send a message into the running task, for its workflow to receive; see `AsyncTask.send`. Durable on return."""
         return self._portal.run(self._task.send(message, id=id, by=by))
@@ -243,6 +251,14 @@ class Bus:
     def tasks(self, *, limit: int = 100, state: str | None = None) -> list[Wire]:
         """The newest tasks first."""
         return self._portal.run(self._bus.tasks(limit=limit, state=state))
+
+    def limits(self) -> list[Wire]:
+        """Every limit that tasks share; see `AsyncBus.limits`."""
+        return self._portal.run(self._bus.limits())
+
+    def limit(self, scope: str, limits: Mapping[str, Any], why: str, *, per: str = "", by: str | None = None) -> None:
+        """Say what the tasks of a scope may use together; see `AsyncBus.limit`."""
+        self._portal.run(self._bus.limit(scope, limits, why, per=per, by=by))
 
     def scale(self, agent: str, replicas: int) -> None:
         """Set how many replicas an agent has. Raises `UnknownAgent`."""

@@ -73,6 +73,12 @@ class LocalOrders:
     async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
         return await self._assembly.ask_engine(lambda: self._assembly.engine.order(order, task, what, by, why))
 
+    async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
+        async def tell() -> None:
+            self._assembly.engine.limits.neared(task, meter, used, limit)
+
+        await self._assembly.ask_engine(tell)
+
     async def receipt(self, receipt: Receipt) -> None:
         await self._assembly.ask_engine(lambda: self._assembly.engine.receipt(receipt))
 

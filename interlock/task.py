@@ -94,6 +94,18 @@ class AsyncTask(Generic[Res]):
         """Per meter of a live task: used, reserved, limit (None: without)."""
         return await self._backend.used(self.id)
 
+    async def budget(self) -> dict[str, Any]:
+        """What the task used of what it may: `meters` says per meter `used`, `reserved`, `limit` and `left`, money and time as text."""
+        return await self._backend.budget(self.id)
+
+    async def change_budget(self, limits: Mapping[str, Any], why: str, *, by: str | None = None) -> None:
+        """Raise or lower limits of the live task, as in `{"usd": "1.00"}`; None lifts one. Who and why is recorded; durable on return.
+
+        Raises `AlreadyEnded` or `Fenced` where it may do nothing more anyhow.
+        """
+        wire = {meter: None if amount is None else str(amount) for meter, amount in limits.items()}
+        await self._backend.change_budget(self.id, wire, clean(by or principal()), clean(why))
+
     async def send(self, message: Message, *, id: str | None = None, by: str | None = None) -> str:
         """Send a message into the running task, for its workflow to receive; durable on return. Returns the message's id.
 

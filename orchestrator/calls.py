@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from interlock.orchestrator.channel import Channel
-from interlock.orchestrator.state import DispatchState, EffectState
+from interlock.orchestrator.state import DispatchState, EffectState, TaskState
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import decode, encode
-from interlock.schemas.errors import BudgetExceeded, ModelFailed, from_wire
+from interlock.schemas.errors import BudgetExceeded, EstimateWrong, ModelFailed, from_wire
 from interlock.schemas.frames import CallEnded, CallModel, CancelCall
 from interlock.schemas.ids import traceparent
 from interlock.schemas.record import Outcome
@@ -87,21 +87,35 @@ class Calls:
         task = self._engine.task(frame.task)
         dispatch = self._engine.dispatches.live.get(frame.dispatch)
         effect = dispatch.effects.get(frame.effect) if dispatch is not None else None
+        record: dict[str, Any] = decode(frame.record)
+        exceeded = record.pop("exceeded", None)
         if (effect is not None and effect.status in ("ended", "stopped")) or (effect is None and self._is_recorded(frame)):
+            self._stop(task, exceeded, record)  # the orchestrator before may have died before it did
             return
         if effect is not None and effect.gateway is gateway:
             gateway.load -= 1
         if dispatch is not None and effect is None:  # this orchestrator is new and hears of the call here first
             effect = dispatch.effects.setdefault(frame.effect, EffectState(frame.effect, "model", "", dispatch.attempt))
-        record: dict[str, Any] = decode(frame.record)
         attempt = dispatch.attempt if dispatch is not None else ""
         instead_of = effect.instead_of if effect is not None else ""
         fact = e.ModelCalled(effect=frame.effect, dispatch=frame.dispatch, attempt=attempt, instead_of=instead_of, **record)
         error = from_wire(record["error"]) if record["error"] else None
         then = partial(self._engine.effects.answer, dispatch, effect) if dispatch is not None and effect is not None else None
+        if exceeded is not None:
+            over = e.EstimateExceeded(frame.effect, frame.dispatch, record["model"], exceeded["meters"])
+            self._engine.record(task, over, task_id=frame.task)
         self._engine.record(task, fact, then, task_id=frame.task)
+        self._stop(task, exceeded, record)
         if dispatch is not None and task is not None and isinstance(error, BudgetExceeded):
             self._engine.end(task, Outcome.BUDGET_EXCEEDED, str(error), error=error.to_wire())
+
+    def _stop(self, task: TaskState | None, exceeded: dict[str, Any] | None, record: dict[str, Any]) -> None:
+        """An endpoint that reports more than it was bound to takes limits with it: the task ends."""
+        if exceeded is None or not exceeded["stops"] or task is None or task.outcome:
+            return
+        over = [f"{said['reported']} {meter} where {said['reserved']} were held" for meter, said in exceeded["meters"].items()]
+        error = EstimateWrong(model=record["model"], endpoint=record["endpoint"], over=" and ".join(over))
+        self._engine.end(task, Outcome.BUDGET_EXCEEDED, str(error), error=error.to_wire())
 
     def _is_recorded(self, frame: CallEnded) -> bool:
         """Whether an earlier orchestrator recorded this call, and the gateway did not hear that it is durable."""

@@ -19,6 +19,7 @@ from interlock.orchestrator.dispatches import Dispatches
 from interlock.orchestrator.effects import Effects
 from interlock.orchestrator.inbox import Inbox
 from interlock.orchestrator.letters import Letters
+from interlock.orchestrator.limits import Limits
 from interlock.orchestrator.marks import Marks
 from interlock.orchestrator.parking import Parking
 from interlock.orchestrator.peers import PeerRef, Peers
@@ -30,7 +31,7 @@ from interlock.orchestrator.timers import Timers
 from interlock.orchestrator.workflows import Workflows
 from interlock.schemas import entries as e
 from interlock.schemas import frames as f
-from interlock.schemas.budget import SECONDS, wire_amounts
+from interlock.schemas.budget import SECONDS, WORKING, wire_amounts
 from interlock.schemas.canonical import Fragment, decode
 from interlock.schemas.errors import InterlockError, InvalidMessage, LedgerStalled, StaleEpoch, StoreAway, StoreFailed
 from interlock.schemas.labels import Label
@@ -85,6 +86,7 @@ class Engine:
         self.workflows, self.suspects, self.dispatches = Workflows(self), Suspects(self), Dispatches(self)
         self.effects, self.inbox, self.admission, self.posts = Effects(self), Inbox(self), Admission(self), Posts(self)
         self.letters, self.parking = Letters(self), Parking(self)
+        self.limits = Limits(self)
         self.calls, self.deeds, self.peers = Calls(self), Deeds(self), Peers(self, lost)
         self.detached = False
         self.resumed = False
@@ -215,6 +217,8 @@ class Engine:
         at = self.store.append(id, fact, partial(self.attempt, id, then) if then is not None else None)
         if task is not None:
             apply(task, fact, at)
+            if task.items and WORKING in task.limits:
+                self.limits.watch(task)
         if id in self._watching:
             self.store.barrier(lambda: self._notify(id))
         return at
@@ -292,6 +296,7 @@ class Engine:
         for n in task.timers:
             self.timers.cancel(task.id, f"timer {n}")
         self.inbox.forget(task)
+        self.limits.forget(task)
         fact = e.TaskEnded(
             outcome=outcome.value,
             reason=reason,

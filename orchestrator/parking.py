@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from interlock.orchestrator.letters import DEAD
 from interlock.orchestrator.state import DispatchState, EffectState, TaskState, fold
+from interlock.orchestrator.working import works_until
 from interlock.schemas import entries as e
 from interlock.schemas.alarms import Alarms
 from interlock.schemas.times import after
@@ -135,6 +136,7 @@ class Parking:
         for n in task.timers:
             engine.timers.cancel(task.id, f"timer {n}")
         engine.inbox.forget(task)
+        engine.limits.forget(task)
         for dispatch in task.dispatches.values():
             engine.dispatches.live.pop(dispatch.id, None)
             for effect in dispatch.effects.values():
@@ -221,7 +223,8 @@ def _is_at_rest(effect: EffectState) -> bool:
 
 def _wakes(task: TaskState) -> int:
     """When the first of what it waits for is due by the clock; 0 where nothing is."""
-    return min((*task.timers.values(), *(item.expires for item in task.open_items)), default=0)
+    until = works_until(task)
+    return min((*task.timers.values(), *(item.expires for item in task.open_items), *((until,) if until else ())), default=0)
 
 
 def _parked(task: TaskState) -> e.TaskParked:

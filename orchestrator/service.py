@@ -10,11 +10,12 @@ from typing import Any
 from interlock.orchestrator.admission import Submission
 from interlock.orchestrator.engine import Engine
 from interlock.orchestrator.erasure import Erasure
-from interlock.orchestrator.ledger.folds import run_record
+from interlock.orchestrator.ledger.folds import run_record, used_in_all
 from interlock.orchestrator.ledger.keeper import Keeper
 from interlock.orchestrator.ledger.reader import Reads
 from interlock.orchestrator.ledger.shown import ItemShown
 from interlock.orchestrator.letters import DEAD
+from interlock.orchestrator.limits import meters_to_wire
 from interlock.orchestrator.posts import Post
 from interlock.orchestrator.state import TaskState
 from interlock.orchestrator.watches import Watches
@@ -90,6 +91,30 @@ class Service:
     async def tasks(self, limit: int, state: str | None) -> list[Wire]:
         """The newest tasks first."""
         return [row._asdict() for row in self._reads.tasks(_page(limit), State(state) if state else None)]
+
+    async def budget(self, task: str) -> Wire:
+        """What a task used of what it may: `task`, `type`, `tenant`, `outcome` (null while it lives), and per meter `used`, `reserved`,
+        `limit` and `left`, money and time as text. Raises `UnknownTask`."""
+        entries = self._reads.entries(task)
+        if not any(entry.kind == e.TaskAccepted.KIND for entry in entries):
+            raise UnknownTask(task=task)
+        record, live = run_record(entries), self._engine.task(task)
+        meters = await self._engine.limits.used(live) if live is not None and not live.outcome else used_in_all(entries)
+        head = {"task": task, "type": record.task_type, "tenant": record.tenant, "outcome": record.outcome}
+        return {**head, "meters": meters_to_wire(meters)}
+
+    async def limits(self) -> list[Wire]:
+        """Every limit on a scope that holds now: `scope`, `per`, `window`, and `meters` as of `budget`."""
+        rows = await self._engine.budgets.scopes()
+        return [{**row, "meters": meters_to_wire(row["meters"])} for row in rows]
+
+    async def change_budget(self, task: str, limits: Wire, by: str, why: str) -> None:
+        """Raise or lower a live task's limits, durably; see `orchestrator/limits.py`."""
+        await self._engine.limits.change(task, limits, by, why)
+
+    async def limit(self, scope: str, per: str, limits: Wire, by: str, why: str) -> None:
+        """Say what a scope may use, durably; see `orchestrator/limits.py`."""
+        await self._engine.limits.limit(scope, per, limits, by, why)
 
     async def erase(self, task: str, by: str, why: str) -> Wire:
         """Destroy what an ended task said; see `orchestrator/erasure.py`. Raises `TaskLive` or `UnknownTask`."""

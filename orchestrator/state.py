@@ -11,8 +11,10 @@ from typing import Any
 
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.effect_state import EffectState as EffectState
+from interlock.orchestrator.working import budget_changed, budget_neared, count_wait
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import decode, digest, encode
+from interlock.schemas.envelope import parted
 from interlock.schemas.errors import Stopped, from_wire
 from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.labels import TRUSTED, Label, decode_label
@@ -83,11 +85,10 @@ class Item:
 class TaskState:
     """One task. `commands` and `events` count what is recorded; `rested` is the event after which its runner last came to rest, -1 where
     that has not done so yet; `posts` are the messages that were sent into it, by their ids, each with a digest of what it said.
-
     `strikes`: how many runners were lost in a row in the middle of it, the last after event `struck`; `losses` of them there were in all.
     Once it has come to rest there it is `cleared`, until the next one.
-
-    `moved` is the time of the last fact; `parked` says that this was that it leaves memory."""
+    `moved` is the time of the last fact; `parked` says that this was that it leaves memory. For `messages`, `waited` and `waits_from`
+    (microseconds) see `working.py`; `neared` are the meters whose limits are nearly used up."""
 
     id: str
     type: str = ""
@@ -119,6 +120,10 @@ class TaskState:
     ended: e.TaskEnded | None = None
     moved: int = 0
     parked: bool = False
+    messages: int = 0
+    waited: int = 0
+    waits_from: int = 0
+    neared: tuple[str, ...] = ()
     runner: Channel | None = None
 
     @property
@@ -140,6 +145,8 @@ def apply(task: TaskState, fact: e.Fact, at: int) -> None:
     step = _STEPS.get(type(fact))
     if step is not None:
         step(task, fact, at)
+        if task.items:
+            count_wait(task, at)
 
 
 def fold(id: str, entries: list[e.Entry]) -> TaskState:
@@ -148,7 +155,7 @@ def fold(id: str, entries: list[e.Entry]) -> TaskState:
     for entry in entries:
         apply(task, entry.open(), entry.at)
     for dispatch in task.dispatches.values():
-        dispatch.head, dispatch.data = _parts(dispatch.envelope)
+        dispatch.head, dispatch.data = parted(dispatch.envelope)
         dispatch.envelope = None
     return task
 
@@ -176,11 +183,7 @@ def _sent(task: TaskState, fact: e.MessageSent, at: int) -> None:
     dispatch = DispatchState(fact.dispatch, fact.n, fact.agent, fact.returns, b"", b"", fact.attempt, label, task.id, fact.envelope)
     task.asks[fact.n] = task.dispatches[fact.dispatch] = dispatch
     task.commands = fact.n
-
-
-def _parts(envelope: dict[str, Any]) -> tuple[bytes, bytes]:
-    """Head and data of a stored envelope."""
-    return encode({key: value for key, value in envelope.items() if key != "data"}), encode(envelope["data"])
+    task.messages += 1
 
 
 def _attempted(task: TaskState, fact: e.DispatchAttempted, at: int) -> None:
@@ -389,4 +392,6 @@ _STEPS: dict[type[e.Fact], Callable[[TaskState, Any, int], None]] = {
     e.RunnerLost: _runner_lost,
     e.TaskParked: _parked,
     e.TaskEnded: _ended,
+    e.BudgetChanged: budget_changed,
+    e.BudgetNeared: budget_neared,
 }

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.history import happened, history
 from interlock.orchestrator.state import TaskState
+from interlock.orchestrator.working import one_more_message
 from interlock.schemas import entries as e
+from interlock.schemas.budget import WORKING
 from interlock.schemas.canonical import decode
 from interlock.schemas.errors import InterlockError, from_wire
 from interlock.schemas.frames import Command, Commands, Forget, Happened, Start, untagged
@@ -41,6 +43,8 @@ class Workflows:
 
     def start(self, task: TaskState) -> None:
         """Activate a task that was just accepted."""
+        if WORKING in task.limits:
+            self._engine.limits.watch(task)
         self._hand(task, [])
 
     def load(self, task: TaskState, runner: Channel | None = None) -> None:
@@ -60,6 +64,7 @@ class Workflows:
 
     def arm(self, task: TaskState) -> None:
         """Set the timers of a task that was read from the ledger."""
+        self._engine.limits.watch(task)
         for n, fires in list(task.timers.items()):
             self._arm(task, n, fires)
 
@@ -187,6 +192,8 @@ class Workflows:
     def _begin(self, task: TaskState, command: Command) -> None:
         engine = self._engine
         if command.kind == "ask":
+            if (refusal := one_more_message(task)) is not None:
+                return engine.end(task, Outcome.BUDGET_EXCEEDED, str(refusal), error=refusal.to_wire())
             try:
                 if command.refused:
                     raise from_wire(decode(command.refused))

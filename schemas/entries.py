@@ -8,6 +8,10 @@ task's key and read back as `Gone` once that is erased.
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
+from interlock.schemas.budget_entries import BudgetChanged as BudgetChanged
+from interlock.schemas.budget_entries import BudgetNeared as BudgetNeared
+from interlock.schemas.budget_entries import EstimateExceeded as EstimateExceeded
+from interlock.schemas.budget_entries import LimitChanged as LimitChanged
 from interlock.schemas.bus_entries import AppDeployed as AppDeployed
 from interlock.schemas.bus_entries import ContentPruned as ContentPruned
 from interlock.schemas.bus_entries import ContractRegistered as ContractRegistered
@@ -389,6 +393,7 @@ KINDS: dict[str, type[Any]] = {
         ItemDecided,
         TaskErased,
         ContentPruned,
+        *(BudgetChanged, BudgetNeared, EstimateExceeded, LimitChanged),
     )
 }
 

@@ -118,6 +118,11 @@ def head_of(contract: ContractRef, **attributes: Unpack[Attributes]) -> bytes:
     return encode(head)
 
 
+def parted(envelope: dict[str, Any]) -> tuple[bytes, bytes]:
+    """Head and data of an envelope as JSON."""
+    return encode({key: value for key, value in envelope.items() if key != "data"}), encode(envelope["data"])
+
+
 def joined(head: bytes, data: bytes) -> bytes:
     """One JSON object of a head and its data; neither is parsed again."""
     return b'%b,"data":%b}' % (head[:-1], data)

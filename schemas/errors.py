@@ -263,6 +263,11 @@ class BudgetExceeded(Stopped):
         super().__init__(scope=scope, whose=whose, remedy=remedy, **facts)
 
 
+class EstimateWrong(Stopped):
+    code = "estimate_wrong"
+    template = "Model {model} at {endpoint} reports {over} for one call. All of it is charged and the task is stopped, for its limits rest on what a call can use at the most. Use an endpoint that keeps to max_completion_tokens and counts as its tokenizer does, or leave tokens and money out of the limits."
+
+
 class Fenced(Stopped):
     code = "fenced"
     template = "{task} is stopped ({why}); nothing more is granted to it."

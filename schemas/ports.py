@@ -223,6 +223,9 @@ class Orders(Protocol):
     async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
         """Fence the task and give it its outcome; true once that is durable. `what`: `kill` or `budget`."""
 
+    async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
+        """Four fifths of a task's limit are used; may be said again."""
+
     async def receipt(self, receipt: Receipt) -> None:
         """Copy a finished receipt into the ledger."""
 

@@ -19,7 +19,7 @@ from interlock.actors.models.bound import Bounded, bounded
 from interlock.actors.models.prices import Price, Prices
 from interlock.actors.models.wire import Answer, Wire, WireFailed
 from interlock.schemas import spans
-from interlock.schemas.budget import INPUT, OUTPUT, STEPS, TOKENS, USD, Amount
+from interlock.schemas.budget import INPUT, OF_MODELS, OUTPUT, STEPS, TOKENS, USD, Amount
 from interlock.schemas.canonical import Fragment, encode
 from interlock.schemas.errors import CallCancelled, InterlockError, ModelFailed, ModelRefused, UnboundedCall, UnknownPrice
 from interlock.schemas.frames import CallEnded, CallModel
@@ -72,6 +72,7 @@ class Call:
         self._tries = 0
         self._input = self._output = self._unreported = 0
         self._usd = Decimal(0)
+        self._exceeded: dict[str, Any] = {}
         self._flight: asyncio.Future[Any] | None = None
         self._cancelled = False
 
@@ -135,8 +136,18 @@ class Call:
                 if answer.usage is not None and answer.usage[1] > held.output:
                     self._desk.overran[self.frame.model] = (answer.usage[1], held.output)
                     await self._desk.budgets.overran(self._endpoint.shown, self.frame.model, answer.usage[1], held.output)
+                if answer.usage is not None:
+                    await self._compare(held, *answer.usage[:2])
                 await self._settle(*(answer.usage or (held.input, held.output)), reported=answer.usage is not None)
                 return answer
+
+    async def _compare(self, held: _Held, input: int, output: int) -> None:
+        """Note what the endpoint reports above what was held. Where anything that models use is limited, the limits rest on such bounds."""
+        both = {INPUT: (held.input, input), OUTPUT: (held.output, output)}
+        over = {meter: {"reserved": most, "reported": used} for meter, (most, used) in both.items() if used > most}
+        if over:
+            limited = await self._desk.budgets.limited(self.frame.task)
+            self._exceeded = {"meters": over, "stops": any(meter in limited for meter in OF_MODELS)}
 
     async def _known_price(self) -> Price | None:
         price = self._desk.prices.of(self.frame.model)
@@ -251,6 +262,7 @@ class Call:
             "latency_ms": round(latency, 3),
             "tries": self._tries,
             "error": None if error is None else error.to_wire(),
+            **({"exceeded": self._exceeded} if self._exceeded else {}),
         }
 
 

@@ -37,6 +37,7 @@ class SupervisorBudgets:
         self._clock = clock
         self._out_of_time = out_of_time
         self.meters = Meters()
+        self.nearing = asyncio.Event()
         self._calls = self._make_calls()
         self._overruns: dict[tuple[str, str], tuple[int, int]] = {}
         self._ends = Alarms()
@@ -122,6 +123,8 @@ class SupervisorBudgets:
             except Exception as error:  # noqa: BLE001 - one call's fault is its caller's, not that of all in the batch
                 done.append(error)
         await self._journal.durable()
+        if self.meters.neared:
+            self.nearing.set()
         return done
 
     async def _alone(self, *call: Any) -> Any:

@@ -5,6 +5,7 @@ next incarnation reads the journal and goes on.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 
@@ -16,6 +17,9 @@ from interlock.actors.supervisor.pools import PoolPace, Pools, Spawner
 from interlock.actors.supervisor.sweep import Pace
 from interlock.schemas.errors import StorePaused
 from interlock.schemas.ports import Clock, Hosts, Orders, Processes, Stall
+
+_LOG = logging.getLogger("interlock.supervisor")
+_TELL_SECONDS, _TELL_AGAIN_SECONDS = 5.0, 1.0
 
 
 class World(NamedTuple):
@@ -33,7 +37,7 @@ class Supervisor:
     """`budgets`, `ladder` and `pools` over one journal. Make it on the running loop that it shall live on, then `run` it."""
 
     def __init__(self, journal: Journal, clock: Clock, world: World, pace: Pace | None = None, pool_pace: PoolPace | None = None) -> None:
-        self._journal = journal
+        self._journal, self._orders = journal, world.orders
         self.budgets = SupervisorBudgets(journal, clock, lambda task, why: self.ladder.out_of_time(task, why))
         self.ladder = Ladder(journal, self.budgets, world.orders, world.hosts, world.processes, clock, pace)
         self.pools = Pools(journal, world.spawner, world.leave, world.joined, pool_pace)
@@ -41,6 +45,8 @@ class Supervisor:
             self.budgets.apply(row)
             self.ladder.apply(row)
             self.pools.apply(row)
+        if self.budgets.meters.neared:
+            self.budgets.nearing.set()
         self._compaction = Compaction(journal, self.budgets.meters, self.ladder, self.pools, clock)
 
     @property
@@ -55,6 +61,7 @@ class Supervisor:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._journal.failure())
+                group.create_task(self._tell_neared())
                 group.create_task(self.ladder.run())
                 group.create_task(self.pools.run())
                 group.create_task(self._compaction.run())
@@ -62,6 +69,24 @@ class Supervisor:
             raise _worst(failures) from None
         finally:
             self.budgets.stop()
+
+    async def _tell_neared(self) -> None:
+        """Say which limits are nearly used up, until the engine has heard it; after a restart all of them once more."""
+        meters = self.budgets.meters
+        while True:
+            await self.budgets.nearing.wait()
+            self.budgets.nearing.clear()
+            neared, meters.neared = meters.neared, []
+            for one in neared:
+                try:
+                    async with asyncio.timeout(_TELL_SECONDS):
+                        await self._orders.neared(*one)
+                except Exception:  # noqa: BLE001 - logged, and told again
+                    _LOG.warning("the engine has not heard yet that a limit is nearly used up", exc_info=True)
+                    meters.neared += [one] if meters.knows(one[0]) else []
+            if meters.neared:
+                self.budgets.nearing.set()
+                await asyncio.sleep(_TELL_AGAIN_SECONDS)
 
 
 def _worst(failures: ExceptionGroup[Exception]) -> Exception:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sys import intern
 from typing import Any
 
-from interlock.actors.supervisor.amounts import add, bounded, exact, fit, take, worst
+from interlock.actors.supervisor.amounts import add, bounded, exact, fit, minus, take, worst
 from interlock.actors.supervisor.journal import Change
 from interlock.actors.supervisor.scopes import Counter, Part, Scopes, key_of
 from interlock.schemas.budget import Amount, Amounts, asked_amounts, parse_amounts
@@ -59,11 +59,13 @@ class _Task:
 class Meters:
     """The state of all open tasks. `reserve`, `settle` and `close` apply what they decide and return what to journal.
 
-    `forgotten` collects the tasks that are over; whoever makes use of it empties it.
+    `forgotten` collects the tasks that are over, `neared` what is nearly used up (task, meter, used, limit); whoever makes use of them
+    empties them.
     """
 
     def __init__(self) -> None:
         self.forgotten: list[str] = []
+        self.neared: list[tuple[str, str, str, str]] = []
         self._tasks: dict[str, _Task] = {}
         self._limits: dict[str, dict[str, Amount]] = {}  # by their own words: those of many tasks are the same
         self._owner: dict[str, str] = {}
@@ -277,11 +279,21 @@ class Meters:
         held = task.held[id]
         take(task.reserved, held.amounts)
         add(task.used, actual)
+        self._look(name, task, actual)
         if held.counters:
             self._charge_scopes(task, held, actual)
         held.settled, held.amounts, held.cost = True, {}, dict(actual)
         if held.counters:
             self._forget_if_done(name, task)
+
+    def _look(self, name: str, task: _Task, actual: Amounts) -> None:
+        """Note each limit of which four fifths are used by now and were not before."""
+        for meter, amount in actual.items():
+            limit = task.limits.get(meter)
+            if limit and amount:
+                used = task.used[meter]
+                if used * 5 >= limit * 4 > minus(used, amount) * 5:
+                    self.neared.append((name, meter, str(used), str(limit)))
 
     def _charge_scopes(self, task: _Task, held: _Held, actual: Amounts) -> None:
         task.owing -= 1

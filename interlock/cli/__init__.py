@@ -3,6 +3,7 @@
 import click
 
 from interlock.cli.audit import audit
+from interlock.cli.budget import budget
 from interlock.cli.cluster import check, down, scale, status, up
 from interlock.cli.dead import dead
 from interlock.cli.deliver import deliver, demo
@@ -38,6 +39,7 @@ for command in (
     send,
     tasks,
     show,
+    budget,
     kill,
     erase,
     inbox,

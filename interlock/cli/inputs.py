@@ -77,3 +77,18 @@ class Limits(click.ParamType[dict[str, str]]):
         limits = {meter.strip(): amount.strip() for meter, _, amount in parts}
         asked_amounts(limits)
         return limits
+
+
+class Change(click.ParamType[tuple[str, str | None]]):
+    """`usd=1.00` as a limit to set, `usd=none` as one to lift. Raises `BadDeclaration`."""
+
+    name = "METER=AMOUNT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str | None]:
+        from interlock.schemas.budget import asked_amounts
+
+        meter, equals, amount = str(value).partition("=")
+        if not equals:
+            raise click.BadParameter(f"{value} sets nothing; write METER=AMOUNT, as in usd=1.00", ctx, param)
+        asked_amounts({meter: "0" if amount == "none" else amount})
+        return meter, None if amount == "none" else amount

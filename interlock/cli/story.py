@@ -10,7 +10,7 @@ from typing import Any
 
 from interlock.actors.supervisor.receipt import text as receipt_text
 from interlock.cli import output
-from interlock.orchestrator.ledger.folds import timeline
+from interlock.orchestrator.ledger.folds import limits_in, timeline
 from interlock.schemas import entries as e
 from interlock.schemas.budget import SECONDS, STEPS, TOKENS, USD, writes_meter
 from interlock.schemas.ids import DEFAULT_TENANT
@@ -71,7 +71,7 @@ def _standing(record: RunRecord, facts: Sequence[e.Fact], items: Sequence[dict[s
 
 def _budget(record: RunRecord, facts: Sequence[e.Fact], took: float | None) -> Iterator[tuple[str, str]]:
     """Per meter what was used, and of how much where there is a limit."""
-    limits = next(fact.limits for fact in facts if isinstance(fact, e.TaskAccepted))
+    limits = limits_in(facts)
     used: dict[str, Decimal | int] = {
         TOKENS: record.input_tokens + record.output_tokens + record.cut_off_tokens,
         STEPS: record.steps,

@@ -101,6 +101,20 @@ class ClusterBackend:
     async def decide_letter(self, item: str, retry: bool, by: str, note: str) -> None:
         await self._call("decide_letter", item, retry, by, note)
 
+    async def budget(self, task: str) -> Wire:
+        budget: Wire = await self._call("budget", task)
+        return budget
+
+    async def limits(self) -> list[Wire]:
+        rows: list[Wire] = await self._call("limits")
+        return rows
+
+    async def change_budget(self, task: str, limits: Wire, by: str, why: str) -> None:
+        await self._call("change_budget", task, limits, by, why)
+
+    async def limit(self, scope: str, per: str, limits: Wire, by: str, why: str) -> None:
+        await self._call("limit", scope, per, limits, by, why)
+
     async def erase(self, task: str, by: str, why: str) -> Wire:
         erased: Wire = await self._call("erase", task, by, why)
         return erased

@@ -135,6 +135,10 @@ class OrchestratorActor:
         return await (await self._running()).order(order, task, what, by, why)
 
     @answers
+    async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
+        (await self._running()).limits.neared(task, meter, used, limit)
+
+    @answers
     async def receipt(self, receipt: Receipt) -> None:
         await (await self._running()).receipt(receipt)
 

@@ -138,6 +138,9 @@ class RayOrders:
         done: bool = await ask(self._orchestrator().order, order, task, what, by, why)
         return done
 
+    async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
+        await ask(self._orchestrator().neared, task, meter, used, limit)
+
     async def receipt(self, receipt: Receipt) -> None:
         await ask(self._orchestrator().receipt, receipt)
 

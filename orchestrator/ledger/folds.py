@@ -3,12 +3,13 @@
 Both are pure folds, so they say the same on a live bus, on a dead one's file and in an audit years later.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from interlock.schemas import entries as e
-from interlock.schemas.budget import TOKENS, USD
+from interlock.schemas.budget import INPUT, MESSAGES, OUTPUT, SECONDS, STEPS, TOKENS, USD, Amount, parse_amounts, writes_meter
 from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.record import Outcome, RunRecord, ToolCall
 from interlock.schemas.times import rfc3339
@@ -50,6 +51,34 @@ def run_record(entries: Sequence[e.Entry]) -> RunRecord:
         outcome=Outcome(ended.outcome) if ended else None,
         error=_error(ended) if ended else None,
     )
+
+
+def used_in_all(entries: Sequence[e.Entry]) -> dict[str, tuple[Amount, Amount, Amount | None]]:
+    """What a task that has ended used of each of its limits, as it was recorded: used, reserved (nothing any more), limit."""
+    facts = [entry.open() for entry in entries]
+    record, limits = run_record(entries), limits_in(facts)
+    written = {fact.effect: fact.system for fact in facts if isinstance(fact, e.EffectIntended) and fact.system}
+    used: dict[str, Amount] = {
+        INPUT: record.input_tokens,
+        OUTPUT: record.output_tokens,
+        TOKENS: record.input_tokens + record.output_tokens + record.cut_off_tokens,
+        STEPS: record.steps,
+        MESSAGES: sum(isinstance(fact, e.MessageSent) for fact in facts),
+        USD: Decimal(record.cost_usd),
+        **{writes_meter(system): number for system, number in Counter(written.values()).items()},
+    }
+    times = [entry.at for entry in entries if entry.kind in (e.TaskAccepted.KIND, e.TaskEnded.KIND)]
+    used[SECONDS] = Decimal(times[-1] - times[0]) / 1_000_000
+    return {meter: (amount, 0, limits.get(meter)) for meter, amount in used.items()}
+
+
+def limits_in(facts: Sequence[e.Fact]) -> dict[str, Amount]:
+    """The limits that hold after all of this: the task's own, and what operators said of them."""
+    limits: dict[str, Any] = {}
+    for fact in facts:
+        if isinstance(fact, e.TaskAccepted | e.BudgetChanged):
+            limits |= fact.limits
+    return parse_amounts({meter: amount for meter, amount in limits.items() if amount is not None})
 
 
 def _tool_calls(facts: Sequence[e.Fact]) -> list[ToolCall]:
@@ -110,6 +139,14 @@ def say(fact: e.Fact, agent: str = "agent") -> Said:
 
 def _code(error: Any) -> str:
     return str(error.get("code", "error")) if isinstance(error, dict) else "error"
+
+
+def _limits(limits: Mapping[str, Any]) -> str:
+    return ", ".join(f"{meter} {'unlimited' if amount is None else amount}" for meter, amount in limits.items())
+
+
+def _over(meters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{said['reported']} {meter} where {said['reserved']} were held" for meter, said in meters.items())
 
 
 def _for(tenant: str) -> str:
@@ -199,5 +236,9 @@ _SAY: dict[type[e.Fact], Callable[[Any, str], Said]] = {
     e.ItemAsked: lambda f, _: ("bus", f"asked {f.to} for a decision: {f.kind} {f.item}", ""),
     e.TaskErased: lambda f, _: (f.by, f"erased what the task said: {f.why}", ""),
     e.ContentPruned: lambda f, _: (f.by, f"pruned what its model calls said, which is older than {f.days} days", ""),
+    e.BudgetChanged: lambda f, _: (f.by, f"set limits: {_limits(f.limits)}: {f.why}", ""),
+    e.BudgetNeared: lambda f, _: ("bus", f"{f.used} of {f.limit} {f.meter} are used", ""),
+    e.EstimateExceeded: lambda f, _: ("bus", f"model {f.model} was reported to use more than was held for the call: {_over(f.meters)}", ""),
+    e.LimitChanged: lambda f, _: (f.by, f"set limits of {f.scope}{f' per {f.per}' if f.per else ''}: {_limits(f.limits)}: {f.why}", ""),
     e.ItemDecided: lambda f, _: (f.by or "bus", f"{f.decision}: {f.item}", ""),
 }

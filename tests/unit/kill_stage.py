@@ -112,6 +112,9 @@ class Stage:
             await asyncio.Event().wait()
         return [name for name in peers if name in self.innocents]
 
+    async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
+        return
+
     async def receipt(self, receipt: Receipt) -> None:
         self.receipts.append(receipt)
 

@@ -70,6 +70,7 @@ class Bench:
         record: dict[str, Any] = json.loads(frame.record)
         assert (frame.task, frame.dispatch) == (TASK, "dsp_1")
         assert frame.ok == (record["error"] is None)
+        self.exceeded = record.pop("exceeded", None)
         # The ledger's entry is made of exactly these fields.
         ModelCalled(effect=frame.effect, dispatch=frame.dispatch, attempt="1.1", **record)
         return record

@@ -18,6 +18,8 @@ from interlock.cli.inputs import Limits
 from interlock.schemas.errors import BadDeclaration, NotRunning, UnknownItem
 from interlock.schemas.record import State
 
+METERS = "Use input_tokens, output_tokens, tokens, steps, messages, seconds, working_seconds, usd or writes/SYSTEM"
+
 
 def run(*words: str, stdin: str | bytes | None = None) -> Result:
     return CliRunner().invoke(main, list(words), input=stdin)
@@ -61,7 +63,7 @@ def connecting(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> None:
         ),
         (
             ["submit", "echo", "{}", "--budget", "gold=1"],
-            "budget gold=1: gold is no meter. Use tokens, steps, seconds, usd or writes/SYSTEM, as in tokens=5000,usd=0.10.",
+            f"budget gold=1: gold is no meter. {METERS}, as in tokens=5000,usd=0.10.",
         ),
         (
             ["submit", "echo", "{}", "--budget", "tokens=1.5"],
@@ -316,7 +318,7 @@ JUNK, LONG = "\udcff\x1b[31m", "a" * 5000
     [
         (["show", JUNK], r"'\udcff\u001b[31m' is not text in UTF-8. Nothing was done; use words and names of files that are."),
         (["submit", "echo", "@"], "Invalid value for 'JSON': no file is named after the @. `interlock submit --help` says how."),
-        (["submit", "echo", "{}", "--budget", ""], "budget =: an empty name is no meter. Use tokens, steps, seconds, usd or writes/SYSTEM"),
+        (["submit", "echo", "{}", "--budget", ""], f"budget =: an empty name is no meter. {METERS}"),
         (["ledger", "backup", ""], "Invalid value for 'FILE': an empty name exists already; give another name."),
         (["ledger", "backup", "."], "Invalid value for 'FILE': . exists already; give another name."),
         (["ledger", "backup", "no/such/file"], "Invalid value for 'FILE': there is no folder "),

@@ -61,6 +61,9 @@ class Everybody:
         await asyncio.Event().wait()
         return []
 
+    async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
+        return
+
     async def receipt(self, receipt: Receipt) -> None:
         raise AssertionError
 

@@ -48,12 +48,16 @@ class OrchestratorActor:
         self._starting = asyncio.get_running_loop().create_task(self._start())
 
     async def _service(self) -> Service:
-        """Raises `LedgerStalled` where there is none for now."""
+        """Raises `LedgerStalled` where there is none for now. Once this epoch is over whoever comes waits for the end of this process, and
+        calls the next one: what is left here may be half changed, and takes nothing more."""
         if not self._starting.done():
             await self._settled.wait()
             if self._stalled is not None:
                 raise ledger_stalled(self._stalled)
-        return await asyncio.shield(self._starting)
+        service = await asyncio.shield(self._starting)
+        if self._engine is not None and self._engine.detached:
+            await asyncio.Event().wait()
+        return service
 
     async def _start(self) -> Service:
         try:

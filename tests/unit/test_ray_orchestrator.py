@@ -71,6 +71,22 @@ def test_what_does_not_pass_ends_the_process(tmp_path: Path, monkeypatch: pytest
     asyncio.run(main())
 
 
+def test_whoever_comes_when_an_epoch_is_over_is_left_to_the_next_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exits: list[int] = []
+
+    async def main() -> None:
+        front = started(tmp_path, monkeypatch, lambda *_, **options: MemoryLedger(SystemClock(), on_failure=options["on_failure"]), exits)
+        assert (await front.ping())[0]
+        front._engine.fault(RuntimeError("half changed"))
+        late = asyncio.create_task(front.call("status"))
+        while not exits:  # noqa: ASYNC110 - it announces nothing
+            await asyncio.sleep(0.001)
+        assert not late.done()
+        late.cancel()
+
+    asyncio.run(main())
+
+
 def started(folder: Path, monkeypatch: pytest.MonkeyPatch, open_it: Any, exits: list[int]) -> Any:
     actor: Any = OrchestratorActor
     front = actor.__ray_metadata__.modified_class

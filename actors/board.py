@@ -34,6 +34,7 @@ _WORDS = _SLOT // 8
 _TASK_AT = 16
 _TASK_BYTES = _SLOT - _TASK_AT
 _SINCE_AND_TASK = struct.Struct(f"<Q{_TASK_BYTES}s")
+_TAKEN_SINCE_AND_TASK = struct.Struct(f"<QQ{_TASK_BYTES}s")
 _SINCE_AT = 8
 _SIZE = _SLOT * (1 + SLOTS)
 
@@ -110,8 +111,9 @@ class MemoryBoard:
     def leave(self, slot: int) -> None:
         self._slots.pop(slot, None)
 
-    def holds(self, task: str) -> bool:
-        return any(held == task for held, _ in self._slots.values())
+    def holds(self, *tasks: str) -> bool:
+        asked = frozenset(tasks)
+        return any(held in asked for held, _ in self._slots.values())
 
     def at_work(self, tasks: Iterable[str]) -> dict[str, float]:
         """Those of the tasks that are on it, with the seconds since."""
@@ -128,13 +130,13 @@ class View(NamedTuple):
     memory: int = 0
     used: int = 0
 
-    def holds(self, task: str) -> bool:
-        """Whether the process works for the task, or may do so."""
-        return self.overflow > 0 or any(taken for taken, _ in self._of(task))
+    def holds(self, *tasks: str) -> bool:
+        """Whether the process works for one of the tasks, or may do so."""
+        return self.overflow > 0 or any(taken for taken, _ in self._of(*tasks))
 
-    def since(self, task: str) -> int | None:
-        """The start (in clock ticks since boot) of the earliest remembered work for the task, ended or not."""
-        return min((since for _, since in self._of(task)), default=None)
+    def since(self, *tasks: str) -> int | None:
+        """The start (in clock ticks since boot) of the earliest remembered work for one of the tasks, ended or not."""
+        return min((since for _, since in self._of(*tasks)), default=None)
 
     def at_work(self, tasks: Iterable[str]) -> dict[str, float]:
         """Those of the tasks that it works for, with the seconds since."""
@@ -142,8 +144,12 @@ class View(NamedTuple):
         held = {task: [since for taken, since in self._of(task) if taken] for task in tasks}
         return {task: (now - min(since)) / ticks for task, since in held.items() if since}
 
-    def _of(self, task: str) -> list[tuple[int, int]]:
-        key, found, at = _key(task).ljust(_TASK_BYTES, b"\0"), [], -1
+    def _of(self, *tasks: str) -> list[tuple[int, int]]:
+        """Whether each slot of these tasks is taken, and since when."""
+        if len(tasks) != 1:
+            keys = {_key(task).ljust(_TASK_BYTES, b"\0") for task in tasks}
+            return [(taken, since) for taken, since, key in _TAKEN_SINCE_AND_TASK.iter_unpack(self.slots) if key in keys]
+        key, found, at = _key(tasks[0]).ljust(_TASK_BYTES, b"\0"), [], -1
         while (at := self.slots.find(key, at + 1)) >= 0:
             if at % _SLOT == _TASK_AT:
                 found.append(struct.unpack_from("<QQ", self.slots, at - _TASK_AT))

@@ -8,6 +8,7 @@ is told what runs here and gets everything again that it may not know; a lower o
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -48,6 +49,10 @@ class Mailbox(ABC):
     @abstractmethod
     async def cancel(self, task: str) -> bool:
         """A kill, by the supervisor: let go of everything that is done for a task. True once nothing of it runs here."""
+
+    async def cancel_all(self, tasks: Sequence[str]) -> bool:
+        """The same for many, side by side; true once that is so of each."""
+        return all(await asyncio.gather(*map(self.cancel, tasks)))
 
     def emit(self, frame: Frame) -> None:
         """Send a frame to the orchestrator, at the next chance and until it is acknowledged."""

@@ -134,14 +134,14 @@ def environment(pid: int) -> Mapping[str, str] | None:
     return {key.decode(errors="replace"): value.decode(errors="replace") for key, _, value in pairs}
 
 
-def marked(name: str, value: str) -> list[Identity]:
-    """All living processes that were started with `name=value` in their environment."""
-    found = []
+def marked(name: str, *values: str) -> list[Identity]:
+    """All living processes that were started with one of these values as `name` in their environment."""
+    found, wanted = [], frozenset(values)
     for pid in pids():
         before = look(pid)
         if before is None or before.gone:
             continue
-        if (environment(pid) or {}).get(name) == value and alive(before.identity):
+        if (environment(pid) or {}).get(name) in wanted and alive(before.identity):
             found.append(before.identity)
     return found
 

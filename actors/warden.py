@@ -6,7 +6,7 @@ left; everything else is `unverified`. It holds no state: started again, it find
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from pathlib import Path
 
 from interlock.actors.board import SUFFIX, View, board_path, bound_in, ended_path, note_used, read, retire
@@ -26,13 +26,13 @@ class Warden:
         self._run_dir = run_dir
         self._ending = Ending(bound)
 
-    async def holders(self, task: str) -> list[str]:
-        return [name for name, board in self._living() if board.holds(task)]
+    async def holders(self, tasks: Sequence[str]) -> list[str]:
+        return [name for name, board in self._living() if board.holds(*tasks)]
 
-    async def strays(self, task: str) -> list[str]:
+    async def strays(self, tasks: Sequence[str]) -> list[str]:
         found = []
         for name, board in self._living():
-            since = board.since(task)
+            since = board.since(*tasks)
             if since is not None and _unattributed(board.owner.pid, since):
                 found.append(name)
         return found
@@ -41,8 +41,8 @@ class Warden:
         names = list(incarnations)
         return dict(zip(names, await asyncio.gather(*map(self._end, names)), strict=True))
 
-    async def end_task(self, task: str) -> str:
-        return await self._ending.run(lambda: marked(TASK_MARK, task))
+    async def end_tasks(self, tasks: Sequence[str]) -> str:
+        return await self._ending.run(lambda: marked(TASK_MARK, *tasks))
 
     async def end_children(self, incarnations: Iterable[str]) -> None:
         """End all that lives below these incarnations' own processes, and not these themselves."""
@@ -121,23 +121,23 @@ def _why(board: View) -> str:
 
 
 class OwnProcess:
-    """`Processes` of a bus that is one process. `holders` names who works for a task, by the boards. Nothing can be ended but what tools
-    have started: a thread, or code that does not heed its cancellation, goes on until it ends by itself, and is `unverified`."""
+    """`Processes` of a bus that is one process. `holders` names who works for some tasks, by the boards. Nothing can be ended but what
+    tools have started: a thread, or code that does not heed its cancellation, goes on until it ends by itself, and is `unverified`."""
 
-    def __init__(self, holders: Callable[[str], list[str]]) -> None:
+    def __init__(self, holders: Callable[[Sequence[str]], list[str]]) -> None:
         self._holders = holders
 
-    async def holders(self, task: str) -> list[str]:
-        return self._holders(task)
+    async def holders(self, tasks: Sequence[str]) -> list[str]:
+        return self._holders(tasks)
 
-    async def strays(self, task: str) -> list[str]:
+    async def strays(self, tasks: Sequence[str]) -> list[str]:
         return []
 
     async def end(self, incarnations: Iterable[str]) -> dict[str, str]:
         return dict.fromkeys(incarnations, UNVERIFIED)
 
-    async def end_task(self, task: str) -> str:
-        return await Ending().run(lambda: marked(TASK_MARK, task))
+    async def end_tasks(self, tasks: Sequence[str]) -> str:
+        return await Ending().run(lambda: marked(TASK_MARK, *tasks))
 
 
 def _unattributed(root: int, since: int) -> bool:

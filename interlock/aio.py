@@ -12,14 +12,25 @@ from interlock.orchestrator.letters import DEAD
 from interlock.schemas.budget import Budget, named_limits
 from interlock.schemas.bus_entries import RETENTION_DAYS
 from interlock.schemas.canonical import encode
-from interlock.schemas.ids import DEFAULT_TENANT
+from interlock.schemas.errors import BadDeclaration
+from interlock.schemas.ids import DEFAULT_TENANT, fresh
 from interlock.schemas.message import Message, contract_of
+from interlock.schemas.stops import RESUME, STOP, Selection
 from interlock.schemas.words import clean
 from interlock.settings import ModelSettings
 from interlock.task import AsyncTask, own_id, principal
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
+
+
+def selected(**named: str | bool | None) -> Selection:
+    """The one selection that is named. Raises `BadDeclaration`."""
+    given = [Selection(scope, "" if name is True else clean(str(name))) for scope, name in named.items() if name is not None]
+    if len(given) != 1 or not (given[0].name or given[0].scope == "everything"):
+        remedy = "Name exactly one of " + ", ".join(f"{scope}=" for scope in named) + "."
+        raise BadDeclaration(what="what to stop", problem=f"{len(given)} of its names are given", remedy=remedy)
+    return given[0]
 
 
 class AsyncContracts:
@@ -183,6 +194,34 @@ class AsyncBus:
     async def scale(self, agent: str, replicas: int) -> None:
         """Set how many replicas an agent has. Raises `UnknownAgent`."""
         await self._backend.scale(agent, replicas)
+
+    async def kill(
+        self,
+        *,
+        agent: str | None = None,
+        replica: str | None = None,
+        type: str | None = None,
+        tenant: str | None = None,
+        everything: bool = False,
+        why: str,
+        by: str | None = None,
+    ) -> Wire:
+        """Stop more than one task; one of these is named. Returns the receipt, within 60 s at the very most.
+
+        `type`, `tenant` and `everything` kill every live task that they name, and no such task is let in until `resume`. An `agent`
+        loses all its replicas, what it works on has failed (its workflows hear `Closed`), and it gets nothing until `resume`. A `replica`
+        is replaced, and its work goes on elsewhere. Raises `UnknownAgent`, `UnknownReplica`, `UnknownTaskType`.
+        """
+        selection = selected(agent=agent, replica=replica, type=type, tenant=tenant, everything=everything or None)
+        return await self._backend.stop(fresh("stp"), STOP, selection, clean(by or principal()), clean(why))
+
+    async def resume(
+        self, *, agent: str | None = None, type: str | None = None, tenant: str | None = None, why: str, by: str | None = None
+    ) -> Wire:
+        """Open what `kill` has closed: one of these, or all that is closed where none is named. What was killed stays killed."""
+        named = (agent, type, tenant) != (None, None, None)
+        selection = selected(agent=agent, type=type, tenant=tenant, everything=None if named else True)
+        return await self._backend.stop(fresh("stp"), RESUME, selection, clean(by or principal()), clean(why))
 
     async def status(self) -> Wire:
         """What is live now: tasks, pools, queues."""

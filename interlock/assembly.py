@@ -22,7 +22,7 @@ from interlock.actors.supervisor.journal import Journal, MemoryJournal, Order
 from interlock.actors.supervisor.sweep import Pace
 from interlock.actors.warden import OwnProcess
 from interlock.app import App
-from interlock.backend import check_kill
+from interlock.backend import check_kill, check_stop
 from interlock.cell import Cell, LocalPeer
 from interlock.local_places import Places
 from interlock.local_ports import RESTART_SECONDS, LocalBudgets, LocalHosts, LocalOrders, LocalSpawner
@@ -38,6 +38,7 @@ from interlock.schemas.errors import (
     NoLedger,
     OrderNotKept,
     OrderStands,
+    StopStands,
     StoreAway,
     StoreFailed,
     StorePaused,
@@ -46,6 +47,7 @@ from interlock.schemas.places import JOURNAL_FILE, Database
 from interlock.schemas.ports import Clock, Inquest, PeerGone, Processes, Stall, stall_to_wire
 from interlock.schemas.record import Receipt
 from interlock.schemas.specs import MODELS, RUNNERS
+from interlock.schemas.stops import Selection
 from interlock.settings import ModelSettings
 from interlock.telemetry import task_span
 
@@ -108,7 +110,6 @@ class Assembly:
         vanished = await self.ask("deploy", wire, "local")
         sizes = [(name, "replica", definition.spec.replicas[0]) for name, definition in app.agents.items()]
         sizes += [(RUNNERS, "runner", 1)] + ([(MODELS, "models", 1)] if self.wire is not None else [])
-
         sizes += [(name, "replica", 0) for name in vanished]
 
         async def declare(supervisor: Supervisor) -> None:
@@ -271,9 +272,9 @@ class Assembly:
         """What can be seen and ended apart from this process: what tools have started."""
         return OwnProcess(self.holders)
 
-    def holders(self, task: str) -> list[str]:
-        """Those who live and have noted that they work for the task."""
-        return [name for name, board in self._boards.items() if board.holds(task) and name in self.peers and not self.peers[name][1].gone]
+    def holders(self, tasks: Sequence[str]) -> list[str]:
+        """Those who live and have noted that they work for one of the tasks."""
+        return [name for name, board in self._boards.items() if board.holds(*tasks) and name in self.peers and not self.peers[name][1].gone]
 
     def start_supervisor(self) -> None:
         """A new supervisor on the journal, in a cell of its own."""
@@ -331,11 +332,11 @@ class Assembly:
                 if not cell.gone:
                     raise
 
-    def journal_status(self) -> dict[str, str]:
-        """Whether the journal can be written, and in time."""
+    def supervisor_status(self) -> dict[str, Any]:
+        """Whether the journal can be written, and in time; what is stopped, as far as anybody knows while there is no supervisor."""
         if self.journal_stalled is not None:
-            return stall_to_wire(self.journal_stalled)
-        return stall_to_wire(self.supervisor.slow, "slow")
+            return {"journal": stall_to_wire(self.journal_stalled), "stops": [], "orders": []}
+        return {"journal": stall_to_wire(self.supervisor.slow, "slow"), **self.supervisor.status()}
 
     async def _leave(self, name: str) -> None:
         await self.ask_engine(lambda: self.engine.peers.leave(name))
@@ -347,16 +348,28 @@ class Assembly:
             self._lost(name, "it is not there")
 
     async def kill(self, task: str, by: str, why: str) -> Receipt:
-        """Stop a task by the whole ladder. Raises `UnknownTask` or `AlreadyEnded`; where the journal is stalled, `OrderStands` once the
-        order is durable all the same, else `OrderNotKept`."""
+        """Stop a task by the whole ladder. Raises `UnknownTask` or `AlreadyEnded`; where the journal is stalled `OrderStands`, or
+        `OrderNotKept`."""
         await check_kill(task, self.ask("record", task))
         try:
             return await self.ask_supervisor(lambda supervisor: supervisor.ladder.kill(task, by, why))
         except StorePaused as pause:
-            if self._places is None:
-                raise OrderNotKept(task=task, path=pause.path, problem=pause.problem) from None
-            kept = await asyncio.to_thread(self._places.write_order, Order.made(task, "kill", by, why, self.clock.now()))
-            raise OrderStands(task=task, path=kept) from None
+            order = Order.made(task, "kill", by, why, self.clock.now())
+            raise OrderStands(task=task, path=await self._keep(order, task, pause)) from None
+
+    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str) -> Receipt:
+        """Stop what a selection names, or open it again. Where the journal is stalled: `StopStands`, or `OrderNotKept`."""
+        await check_stop(selection, self.ask("check_stop", *selection))
+        try:
+            return await self.ask_supervisor(lambda supervisor: supervisor.ladder.stop(id, what, selection, by, why))
+        except StorePaused as pause:
+            order, about = Order.of_selection(id, what, selection, by, why, self.clock.now()), str(selection)
+            raise StopStands(what=what, selection=about, path=await self._keep(order, about, pause)) from None
+
+    async def _keep(self, order: Order, about: str, pause: StorePaused) -> str:
+        if self._places is None:
+            raise OrderNotKept(task=about, path=pause.path, problem=pause.problem) from None
+        return await asyncio.to_thread(self._places.write_order, order)
 
     # --- peers -------------------------------------------------------------------------------------------------------------------
 
@@ -378,12 +391,3 @@ class Assembly:
     def peer(self, host: Mailbox, name: str) -> LocalPeer:
         """The way to a new peer's host."""
         return LocalPeer(host, name)
-
-
-def model_wire(app: App, model: ModelSettings) -> ModelWire | None:
-    """The way to the models that the app needs, none where no agent is a model; `NoModel` where none is configured."""
-    if not any(definition.function is None for definition in app.agents.values()):
-        return None
-    if not all(definition.model for definition in app.agents.values() if definition.function is None):
-        model = model.required()
-    return hosts.endpoint(model)

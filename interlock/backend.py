@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from interlock.orchestrator.admission import Submission
-from interlock.schemas.errors import AlreadyEnded, InterlockError, UnknownTask
+from interlock.schemas.errors import AlreadyEnded, InterlockError, UnknownAgent, UnknownTask, UnknownTaskType
 from interlock.schemas.record import Outcome
+from interlock.schemas.stops import Selection
 
 Wire = dict[str, Any]
 
@@ -30,6 +31,16 @@ async def check_kill(task: str, record: Awaitable[Wire]) -> None:
     else:
         if outcome not in (None, Outcome.KILLED):
             raise AlreadyEnded(task=task, outcome=outcome)
+
+
+async def check_stop(selection: Selection, check: Awaitable[None]) -> None:
+    """A mistyped agent or task type is said so at once; where the orchestrator cannot say, the stop goes on without it."""
+    try:
+        await asyncio.wait_for(check, CHECK_SECONDS)
+    except (UnknownAgent, UnknownTaskType):
+        raise
+    except (TimeoutError, InterlockError) as error:
+        _LOG.warning("the orchestrator cannot say whether there is such a thing; %s is stopped without it (%r)", selection, error)
 
 
 class Backend(Protocol):
@@ -65,6 +76,12 @@ class Backend(Protocol):
 
     async def kill(self, task: str, by: str, why: str) -> Wire:
         """Stop a task by the whole ladder; its receipt."""
+
+    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str) -> Wire:
+        """Stop what a selection names, or open it again (`resume`), under an id that the client has made; the receipt."""
+
+    async def check_stop(self, scope: str, name: str) -> None:
+        """Raises `UnknownAgent` or `UnknownTaskType` where nobody is called so."""
 
     async def erase(self, task: str, by: str, why: str) -> Wire:
         """Destroy what an ended task said."""

@@ -264,6 +264,28 @@ class Bus:
         """Set how many replicas an agent has. Raises `UnknownAgent`."""
         self._portal.run(self._bus.scale(agent, replicas))
 
+    def kill(
+        self,
+        *,
+        agent: str | None = None,
+        replica: str | None = None,
+        type: str | None = None,
+        tenant: str | None = None,
+        everything: bool = False,
+        why: str,
+        by: str | None = None,
+    ) -> Wire:
+        """Stop all that one of these names; the receipt. See `AsyncBus.kill`."""
+        return self._portal.run(
+            self._bus.kill(agent=agent, replica=replica, type=type, tenant=tenant, everything=everything, why=why, by=by)
+        )
+
+    def resume(
+        self, *, agent: str | None = None, type: str | None = None, tenant: str | None = None, why: str, by: str | None = None
+    ) -> Wire:
+        """Open what `kill` has closed; see `AsyncBus.resume`."""
+        return self._portal.run(self._bus.resume(agent=agent, type=type, tenant=tenant, why=why, by=by))
+
     def status(self) -> Wire:
         """What is live now: tasks, pools, queues."""
         return self._portal.run(self._bus.status())

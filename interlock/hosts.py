@@ -74,3 +74,12 @@ def secrets_of(app: App, environment: Mapping[str, str]) -> dict[str, str]:
             remedy="Set it where the bus is started, or take it out of secrets=.",
         )
     return {name: environment[name] for name in needed}
+
+
+def model_wire(app: App, model: ModelSettings) -> "Wire | None":
+    """The way to the models that the app needs, none where no agent is a model; `NoModel` where none is configured."""
+    if not any(definition.function is None for definition in app.agents.values()):
+        return None
+    if not all(definition.model for definition in app.agents.values() if definition.function is None):
+        model = model.required()
+    return endpoint(model)

@@ -15,11 +15,13 @@ from interlock.actors.models.wire import Wire as ModelWire
 from interlock.actors.supervisor.core import Supervisor
 from interlock.aio import AsyncBus
 from interlock.app import App
-from interlock.assembly import Assembly, model_wire
+from interlock.assembly import Assembly
 from interlock.backend import Wire
 from interlock.bus import Bus
 from interlock.clock import SystemClock
+from interlock.hosts import model_wire
 from interlock.schemas.places import ledger_in
+from interlock.schemas.stops import Selection
 from interlock.settings import ModelSettings, home
 from interlock.telemetry import setup
 
@@ -36,8 +38,7 @@ class LocalBackend:
         return partial(self._assembly.ask, name)
 
     async def status(self) -> Wire:
-        status, journal = await self._assembly.ask("status"), self._assembly.journal_status()
-        return {**status, "keeping": self._keeping(), "journal": journal}
+        return {**await self._assembly.ask("status"), "keeping": self._keeping(), **self._assembly.supervisor_status()}
 
     def _keeping(self) -> Wire:
         """How each pool stands; nothing where the supervisor is over and the next one has not begun."""
@@ -47,6 +48,9 @@ class LocalBackend:
 
     async def kill(self, task: str, by: str, why: str) -> Wire:
         return asdict(await self._assembly.kill(task, by, why))
+
+    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str) -> Wire:
+        return asdict(await self._assembly.stop(id, what, selection, by, why))
 
     async def register(self, contract: str, version: str, schema: Wire, by: str) -> bool:
         return await self._assembly.registry.register(contract, version, schema, by)

@@ -9,8 +9,9 @@ from interlock.orchestrator.peers import PeerRef
 from interlock.schemas.budget import Amount, Amounts
 from interlock.schemas.errors import StorePaused
 from interlock.schemas.ids import DEFAULT_TENANT
-from interlock.schemas.ports import Grant, PeerGone, Reservation
+from interlock.schemas.ports import Grant, HalfDone, PeerGone, Reservation, TaskOrder
 from interlock.schemas.record import Receipt
+from interlock.schemas.stops import StopOrder
 
 if TYPE_CHECKING:
     from interlock.assembly import Assembly
@@ -49,11 +50,11 @@ class LocalHosts:
     def incarnations(self) -> list[str]:
         return self._assembly.supervisor.pools.incarnations()
 
-    async def cancel(self, incarnation: str, task: str) -> bool:
+    async def cancel(self, incarnation: str, tasks: Sequence[str]) -> bool:
         found = self._assembly.peers.get(incarnation)
         if found is None:
             raise PeerGone
-        return await found[1].cell.call(found[1].host.cancel(task))
+        return await found[1].cell.call(found[1].host.cancel_all(tasks))
 
     async def lost(self, incarnation: str, why: str) -> None:
         found = self._assembly.peers.get(incarnation)
@@ -70,8 +71,8 @@ class LocalOrders:
     def __init__(self, assembly: "Assembly") -> None:
         self._assembly = assembly
 
-    async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
-        return await self._assembly.ask_engine(lambda: self._assembly.engine.order(order, task, what, by, why))
+    async def order(self, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+        return await self._assembly.ask_engine(lambda: self._assembly.engine.stops.order(orders))
 
     async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
         async def tell() -> None:
@@ -79,11 +80,14 @@ class LocalOrders:
 
         await self._assembly.ask_engine(tell)
 
-    async def receipt(self, receipt: Receipt) -> None:
-        await self._assembly.ask_engine(lambda: self._assembly.engine.receipt(receipt))
+    async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+        return await self._assembly.ask_engine(lambda: self._assembly.engine.stops.stop(stop, orders))
 
-    async def innocent(self, task: str, peers: Sequence[str]) -> list[str]:
-        return await self._assembly.ask_engine(lambda: self._assembly.engine.innocent(task, peers))
+    async def receipts(self, receipts: Sequence[Receipt]) -> None:
+        await self._assembly.ask_engine(lambda: self._assembly.engine.stops.receipts(receipts))
+
+    async def innocent(self, tasks: Sequence[str], peers: Sequence[str]) -> list[str]:
+        return await self._assembly.ask_engine(lambda: self._assembly.engine.innocent(tasks, peers))
 
 
 class LocalBudgets:

@@ -16,7 +16,7 @@ from interlock.orchestrator.state import DispatchState, TaskState
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import Fragment, decode, encode
 from interlock.schemas.envelope import Envelope, head_of, joined
-from interlock.schemas.errors import AgentFailed, InterlockError, Refused, StaleAttempt
+from interlock.schemas.errors import AgentFailed, Closed, InterlockError, Refused, StaleAttempt
 from interlock.schemas.frames import Command, Dispatch, DispatchFailure, Drop, LetGo, Replied
 from interlock.schemas.ids import derived, traceparent
 from interlock.schemas.labels import Label, untrusted
@@ -46,6 +46,7 @@ class Dispatches:
         """Send a workflow's message; raises where the bus refuses it."""
         engine = self._engine
         pool = engine.router.route(command.name, command.version, command.returns)
+        engine.stops.check(pool.agent.name)
         value = decode(command.data)
         engine.catalog.validate(command.name, command.version, value)
         label = task.label.join(engine.label_of(command.name, command.version, value))
@@ -130,6 +131,11 @@ class Dispatches:
         pool = self._engine.router.pools.get(dispatch.agent)
         if pool is None:
             self._fail_undeployed(dispatch)
+            return
+        try:
+            self._engine.stops.check(dispatch.agent)
+        except Closed as error:  # it was parked, or nobody had it, when its agent was stopped
+            self.fail(dispatch, error)
         else:
             self._place(pool, dispatch)
 

@@ -2,8 +2,8 @@
 
 Whatever happens is recorded with `record`: folded into the task at once, appended to the ledger, and acted upon (`then`) when it is
 durable. The desks do the work: admission and posts (drivers), workflows (runners), dispatches (replicas), effects (tools), deeds (writes
-that touch each other), calls (models), inbox (humans). A new engine on the same store is the same engine: it folds what is stored, asks
-every peer what it holds, and goes on.
+that touch each other), calls (models), inbox (humans), stops (the supervisor's orders). A new engine on the same store is the same
+engine: it folds what is stored, asks every peer what it holds, and goes on.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from interlock.orchestrator.peers import PeerRef, Peers
 from interlock.orchestrator.posts import Posts
 from interlock.orchestrator.router import Router
 from interlock.orchestrator.state import TaskState, apply, fold
+from interlock.orchestrator.stops import Stops
 from interlock.orchestrator.suspects import Suspects
 from interlock.orchestrator.timers import Timers
 from interlock.orchestrator.workflows import Workflows
@@ -36,7 +37,7 @@ from interlock.schemas.canonical import Fragment, decode
 from interlock.schemas.errors import InterlockError, InvalidMessage, LedgerStalled, StaleEpoch, StoreAway, StoreFailed
 from interlock.schemas.labels import Label
 from interlock.schemas.ports import Budgets, Clock, Failed, Inquire, Lost, Stall, Store, Told, nobody_knows
-from interlock.schemas.record import Outcome, Receipt
+from interlock.schemas.record import Outcome
 from interlock.schemas.registry.builtin import builtin
 from interlock.schemas.registry.catalog import Catalog
 from interlock.schemas.specs import AppSpec
@@ -85,7 +86,7 @@ class Engine:
         self._marks = Marks(self.catalog)
         self.workflows, self.suspects, self.dispatches = Workflows(self), Suspects(self), Dispatches(self)
         self.effects, self.inbox, self.admission, self.posts = Effects(self), Inbox(self), Admission(self), Posts(self)
-        self.letters, self.parking = Letters(self), Parking(self)
+        self.letters, self.parking, self.stops = Letters(self), Parking(self), Stops(self)
         self.limits = Limits(self)
         self.calls, self.deeds, self.peers = Calls(self), Deeds(self), Peers(self, lost)
         self.detached = False
@@ -95,7 +96,6 @@ class Engine:
         self._waiting: dict[str, list[Callable[[e.TaskEnded], None]]] = {}
         self._watching: dict[str, set[asyncio.Future[None]]] = {}
         self._over: list[str] = []  # they have their outcome, and nobody has heard yet that their budgets may be closed
-        self._receipts: set[str] = set()  # recorded and not durable yet
 
     # --- starting ------------------------------------------------------------------------------------------------------------
 
@@ -116,6 +116,8 @@ class Engine:
                 self.registered.append((fact.contract, fact.version, fact.schema))
             elif isinstance(fact, e.AppDeployed):
                 self.router.deploy(AppSpec.from_wire(fact.spec))
+            elif isinstance(fact, e.StopOrdered | e.StopCarriedOut):
+                self.stops.restore(fact)
         self.parking.restore(self.store.parked())
         awake = [id for id in self.store.live_tasks() if id not in self.parking]
         entries = self.store.entries_of(awake)
@@ -311,14 +313,14 @@ class Engine:
     def _ended(self, task: TaskState, at: int) -> None:
         self.workflows.forget(task)
         self.tasks.pop(task.id, None)
-        self._close_budget(task.id)
+        self.close_budget(task.id)
         assert task.ended is not None
         self._told(task.id, task.type, task.accepted, at, task.ended.outcome)
         for then in self._waiting.pop(task.id, ()):
             then(task.ended)
         self._notify(task.id)
 
-    def _close_budget(self, id: str) -> None:
+    def close_budget(self, id: str) -> None:
         """Together with those of all other tasks that end in this turn of the event loop."""
         self._over.append(id)
         if len(self._over) == 1:
@@ -328,33 +330,13 @@ class Engine:
         over, self._over = self._over, []
         await self.budgets.close(over, self.store.epoch)
 
-    async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
-        """The supervisor's order: the task has its outcome, durably, when this returns true."""
-        await self.admission.settled(task)
-        live = self.task(task)
-        if live is not None and not live.outcome:
-            self.record(live, e.OrderRecorded(order, what, by, why))
-            outcome = Outcome.BUDGET_EXCEEDED if what == "budget" else Outcome.KILLED
-            self.end(live, outcome, why if what == "budget" else f"{by} killed it: {why}")
+    async def innocent(self, tasks: Sequence[str], peers: Sequence[str]) -> list[str]:
+        """Those of these peers that have nothing of tasks that are over, not even unread; see `Orders`."""
         await self.durable()
-        if live is None:
-            self._close_budget(task)  # the orchestrator that gave it its outcome may have died before
-        return True
-
-    async def innocent(self, task: str, peers: Sequence[str]) -> list[str]:
-        """Those of these peers that have nothing of a task that is over, not even unread; see `Orders`."""
-        await self.durable()
-        if self.is_live(task) or task in self.admission.coming():
+        coming = self.admission.coming()
+        if any(self.is_live(task) or task in coming for task in tasks):
             return []
-        return self.peers.innocent(task, peers)
-
-    async def receipt(self, receipt: Receipt) -> None:
-        """Keep the proof of what a kill stopped, once."""
-        known = receipt.task in self._receipts or any(entry.kind == e.ReceiptRecorded.KIND for entry in self.store.entries(receipt.task))
-        if not known:
-            self._receipts.add(receipt.task)
-            self.record(None, e.ReceiptRecorded(receipt), lambda: self._receipts.discard(receipt.task), task_id=receipt.task)
-        await self.durable()
+        return self.peers.innocent(tasks, peers)
 
     async def decide(self, item: str, *, approve: bool, by: str, note: str = "") -> None:
         """Take a human's decision, durably."""

@@ -5,7 +5,7 @@ it is durable.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -138,12 +138,13 @@ class Peers:
         if channel is not None:
             channel.end()
 
-    def innocent(self, task: str, names: Iterable[str]) -> list[str]:
-        """Those of these peers in which nothing of the task can wait unread: each has answered this orchestrator, so what an earlier one
-        sent is refused there, and has taken all that was sent about the task. A gateway never is: what it calls is on no board."""
+    def innocent(self, tasks: Sequence[str], names: Iterable[str]) -> list[str]:
+        """Those of these peers in which nothing of the tasks can wait unread: each has answered this orchestrator, so what an earlier one
+        sent is refused there, and has taken all that was sent about them. A gateway never is: what it calls is on no board."""
         engine = self._engine
-        sent = (entry.open() for entry in engine.store.entries(task) if entry.kind == e.MessageSent.KIND)
-        about = {task} | {fact.dispatch for fact in sent if isinstance(fact, e.MessageSent)}
+        found = engine.store.entries_of(tasks).values()
+        sent = (entry.open() for entries in found for entry in entries if entry.kind == e.MessageSent.KIND)
+        about = set(tasks) | {fact.dispatch for fact in sent if isinstance(fact, e.MessageSent)}
         asked = [channel for name in names if (channel := self.channels.get(name)) is not None and channel.open and channel.pool != MODELS]
         return [
             channel.name

@@ -30,6 +30,7 @@ from interlock.schemas.errors import (
     UnknownItem,
     UnknownLetter,
     UnknownTask,
+    UnknownTaskType,
 )
 from interlock.schemas.ports import stall_to_wire
 from interlock.schemas.record import State
@@ -219,6 +220,14 @@ class Service:
         bound = pools[agent].agent.replicas[1]
         if replicas > bound:
             raise TooManyReplicas(agent=agent, bound=bound, asked=replicas)
+
+    async def check_stop(self, scope: str, name: str) -> None:
+        """Raises `UnknownAgent` or `UnknownTaskType` where nobody that could be stopped is called so."""
+        router = self._engine.router
+        if scope == "agent" and name not in router.pools:
+            raise UnknownAgent(agent=name, known=", ".join(sorted(router.pools)) or "none")
+        if scope == "type" and name not in router.workflows:
+            raise UnknownTaskType(task_type=name, known=", ".join(sorted(router.workflows)) or "none")
 
     async def status(self) -> Wire:
         """Counts of what is live now, whether the ledger can be written, and how far it is signed."""

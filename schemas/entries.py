@@ -32,6 +32,10 @@ from interlock.schemas.fact import PRUNED as PRUNED
 from interlock.schemas.fact import Fact as Fact
 from interlock.schemas.fact import Gone as Gone
 from interlock.schemas.ids import DEFAULT_TENANT
+from interlock.schemas.order_entries import OrderRecorded as OrderRecorded
+from interlock.schemas.order_entries import ReceiptRecorded as ReceiptRecorded
+from interlock.schemas.order_entries import StopCarriedOut as StopCarriedOut
+from interlock.schemas.order_entries import StopOrdered as StopOrdered
 from interlock.schemas.talk_entries import ContextFolded as ContextFolded
 from interlock.schemas.talk_entries import SelfChecked as SelfChecked
 
@@ -185,21 +189,6 @@ class TaskParked(Fact):
     items: int = 0
     dead: int = 0
     dispatches: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class OrderRecorded(Fact):
-    KIND: ClassVar[str] = "order.recorded"
-    order: str
-    what: str
-    by: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiptRecorded(Fact):
-    KIND: ClassVar[str] = "receipt.recorded"
-    receipt: Any
 
 
 # --- commands of a workflow and what came of them; `n` numbers a task's commands from 1 -----------------------------
@@ -358,6 +347,8 @@ KINDS: dict[str, type[Any]] = {
         EpochStarted,
         AppDeployed,
         ContractRegistered,
+        StopOrdered,
+        StopCarriedOut,
         TaskRefused,
         TaskAccepted,
         MessagePosted,

@@ -227,6 +227,18 @@ class JournalStalled(TryAgain):
     template = "The supervisor's journal is stalled: {problem}. Nothing was accepted or granted and nothing that was is lost; the bus goes on by itself, so try again in {retry_after} s."
 
 
+class Closed(Refused):
+    """What an order has stopped takes nothing until somebody opens it."""
+
+    code = "closed"
+    template = "Stopped by {by} since {since}: {what} ({why}). Nothing new is let in there and nothing was started; `interlock resume{option}` opens it again."
+
+
+class UnknownReplica(Refused):
+    code = "unknown_replica"
+    template = "No replica is called {replica!r}. Those that run: {known}."
+
+
 class UnknownPrice(Refused):
     code = "unknown_price"
     template = "No price is known for model {model!r}, so a limit on money cannot be kept. Set INTERLOCK_PRICES to a file that names it, or drop usd from the budget."
@@ -309,6 +321,11 @@ class NotAnswering(NotRunning):
 class OrderStands(InterlockError):
     code = "order_stands"
     template = "The supervisor does not answer. The order to stop {task} is durable in {path} and is carried out as soon as a supervisor runs again; then `interlock kill {task}` prints the receipt. Until then nothing is known to have stopped."
+
+
+class StopStands(InterlockError):
+    code = "stop_stands"
+    template = "The supervisor does not answer. The order to {what} {selection} is durable in {path} and is carried out as soon as a supervisor runs again; `interlock status` shows what is stopped. Until then nothing is known to have changed."
 
 
 class OrderNotKept(InterlockError):

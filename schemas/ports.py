@@ -8,6 +8,7 @@ from interlock.schemas.entries import Entry, Fact
 from interlock.schemas.errors import InterlockError
 from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.record import Receipt
+from interlock.schemas.stops import StopOrder
 from interlock.schemas.times import rfc3339
 
 Failed = Callable[[BaseException], None]
@@ -171,7 +172,8 @@ class Budgets(Protocol):
         self, task: str, limits: Amounts, accepted: int, epoch: int = 0, type: str = "", tenant: str = DEFAULT_TENANT
     ) -> Awaitable[None]:
         """A task of a type, on a tenant's account, begins at `accepted` (microseconds), with the orchestrator of that epoch. Raises
-        `Fenced` where an order stands against it, `StorePaused` where nothing can be kept now; the other methods wait then."""
+        `Fenced` where an order stands against it, `Closed` where one stands against all that it belongs to, `StorePaused` where nothing can
+        be kept now; the other methods wait then."""
 
     async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
         """Hold the worst case of each, all or nothing per reservation; durable on return."""
@@ -217,37 +219,55 @@ class Budgets(Protocol):
         """Per meter: used, reserved, limit."""
 
 
+class TaskOrder(NamedTuple):
+    """An order against a task as the engine hears of it. `what`: `kill` or `budget`."""
+
+    id: str
+    task: str
+    what: str
+    by: str
+    why: str
+
+
+HalfDone = dict[str, Any]
+"""A write that was granted to a task and of which nobody knows the end: `task`, `effect`, `tool`, `label`."""
+
+
 class Orders(Protocol):
     """How the supervisor reaches the engine: an order is repeated until it is acknowledged."""
 
-    async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
-        """Fence the task and give it its outcome; true once that is durable. `what`: `kill` or `budget`."""
+    async def order(self, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+        """Fence these tasks and give them their outcomes. Once that is durable: which of their writes may be half done."""
 
     async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
         """Four fifths of a task's limit are used; may be said again."""
 
-    async def receipt(self, receipt: Receipt) -> None:
-        """Copy a finished receipt into the ledger."""
+    async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+        """The same for all tasks of a stop, and keep it itself: an agent that it names gets nothing more, and what it works on has failed.
+        Also of a resume: then it gets work again."""
 
-    async def innocent(self, task: str, peers: Sequence[str]) -> list[str]:
-        """Those of these peers in which nothing of the task can wait unread, and to which nothing of it will be sent any more. None of them
+    async def receipts(self, receipts: Sequence[Receipt]) -> None:
+        """Copy finished receipts into the ledger."""
+
+    async def innocent(self, tasks: Sequence[str], peers: Sequence[str]) -> list[str]:
+        """Those of these peers in which nothing of the tasks can wait unread, and to which nothing of them will be sent any more. None
         where the engine cannot say so for certain."""
 
 
 class Processes(Protocol):
     """What the wardens can see and do. A process is named by pid and start time, never by pid alone."""
 
-    async def holders(self, task: str) -> list[str]:
-        """Incarnations whose process lives and works for the task, or may do so, by its own note."""
+    async def holders(self, tasks: Sequence[str]) -> list[str]:
+        """Incarnations whose process lives and works for one of the tasks, or may do so, by its own note."""
 
-    async def strays(self, task: str) -> list[str]:
-        """Incarnations with living child processes that may belong to the task: started since it began there, marked as nobody's."""
+    async def strays(self, tasks: Sequence[str]) -> list[str]:
+        """Incarnations with living child processes that may belong to one of them: started since it began there, marked as nobody's."""
 
     async def end(self, incarnations: Iterable[str]) -> dict[str, str]:
         """End the process trees of these incarnations; per incarnation `killed`, `gone` or `unverified`."""
 
-    async def end_task(self, task: str) -> str:
-        """End all processes that are marked as the task's own: `killed`, `gone` (there were none) or `unverified`."""
+    async def end_tasks(self, tasks: Sequence[str]) -> str:
+        """End all processes that are marked as these tasks' own: `killed`, `gone` (there were none) or `unverified`."""
 
 
 class Hosts(Protocol):
@@ -256,8 +276,8 @@ class Hosts(Protocol):
     def incarnations(self) -> list[str]:
         """All that may work for a task now, those that are leaving included."""
 
-    async def cancel(self, incarnation: str, task: str) -> bool:
-        """True once nothing of the task runs there and nothing of it will be started there any more; false: not yet."""
+    async def cancel(self, incarnation: str, tasks: Sequence[str]) -> bool:
+        """True once nothing of these tasks runs there and nothing of them will be started there any more; false: not yet."""
 
     async def lost(self, incarnation: str, why: str) -> None:
         """Its process has ended: what else it worked for goes elsewhere, and its pool gets another. May be said twice."""

@@ -67,7 +67,12 @@ class Receipt:
     """The proof of what a kill stopped. Times are seconds since the epoch, `None` where the step did not happen.
 
     `processes` says of each process that held the task how it let go (`cancelled`, `killed`, `gone`, `unverified`);
-    `verified` is true only if there is evidence for every one of them.
+    `verified` is true only if there is evidence for every one of them. `last_grant` and `last_effect`: when something was granted for the
+    last time before the fence, and when an effect ended for the last time. `half_done` are writes that were granted and of which nobody
+    knows the end: `effect`, `tool`, `label` (of what it was called with).
+
+    Of a stop `task` is its own id, `selection` what it named, `tasks` how many tasks it has ended; the receipts of these say by `part_of`
+    that it was this stop, and it alone lists the processes.
     """
 
     order: str
@@ -81,3 +86,9 @@ class Receipt:
     processes: list[dict[str, Any]] = field(default_factory=list)
     unknown_effects: list[str] = field(default_factory=list)
     verified: bool = False
+    last_grant: float | None = None
+    last_effect: float | None = None
+    half_done: list[dict[str, Any]] = field(default_factory=list)
+    selection: str = ""
+    tasks: int = 0
+    part_of: str = ""

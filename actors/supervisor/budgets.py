@@ -17,6 +17,7 @@ from interlock.schemas.errors import Fenced, Refused
 from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.limits import asked_limits
 from interlock.schemas.ports import Clock, Grant, Reservation
+from interlock.schemas.stops import Closures
 from interlock.schemas.words import clean, told
 
 _MICRO = 1_000_000
@@ -39,6 +40,7 @@ class SupervisorBudgets:
         self.meters = Meters()
         self.nearing = asyncio.Event()
         self._calls = self._make_calls()
+        self.closures = Closures()
         self._overruns: dict[tuple[str, str], tuple[int, int]] = {}
         self._ends = Alarms()
         self._timer: asyncio.TimerHandle | None = None  # for the first of them
@@ -53,6 +55,7 @@ class SupervisorBudgets:
             self._overruns[row.data["endpoint"], row.data["model"]] = (row.data["answered"], row.data["allowed"])
         else:
             self.meters.apply(row.kind, row.task, row.data)
+            self.meters.note(row.kind, row.task, row.at)
 
     def start(self) -> None:
         """Set the clock of every open task; what ran out meanwhile ends at once."""
@@ -145,7 +148,7 @@ class SupervisorBudgets:
         return {
             "close": self._close,
             "reserve": lambda reservations: [self._grant(reservation) for reservation in reservations],
-            "settle": lambda *args: self._journal.stage(*self.meters.settle(*args)),
+            "settle": lambda *args: self._stage(self.meters.settle(*args)),
             "forfeit": self._forfeit,
             "overran": self._overran,
             "overrun": lambda endpoint, model: self._overruns.get((endpoint, model)),
@@ -166,6 +169,8 @@ class SupervisorBudgets:
             raise Fenced(task=task, why=_why(order_in(order)))
         if not can_be_kept(task):
             raise Refused(detail=f"A task cannot be called {clean(repr(task), 100)}; nothing was opened.")
+        if not self.meters.knows(task):
+            self.closures.check_task(type, tenant)
         changes = self.meters.open(task, limits, accepted, epoch, type, tenant)
         self._journal.stage(*changes)
         if changes:
@@ -210,13 +215,18 @@ class SupervisorBudgets:
 
     def _reserve(self, reservation: Reservation) -> Grant:
         grant, changes = self.meters.reserve(reservation, self._clock.now())
-        self._journal.stage(*changes)
+        self._stage(changes)
         return grant
 
     def _forfeit(self, task: str, id: str) -> dict[str, Amount]:
         cost, changes = self.meters.forfeit(task, id)
-        self._journal.stage(*changes)
+        self._stage(changes)
         return cost
+
+    def _stage(self, changes: Sequence[Change]) -> None:
+        self._journal.stage(*changes)
+        for change in changes:
+            self.meters.note(change.kind, change.task, self._clock.now())
 
     def _used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
         used = self.meters.used(task)

@@ -7,16 +7,18 @@ next incarnation reads the journal and goes on.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from interlock.actors.supervisor.budgets import SupervisorBudgets
 from interlock.actors.supervisor.compaction import Compaction
 from interlock.actors.supervisor.journal import Journal
 from interlock.actors.supervisor.kill import Ladder
 from interlock.actors.supervisor.pools import PoolPace, Pools, Spawner
+from interlock.actors.supervisor.stops import Stops
 from interlock.actors.supervisor.sweep import Pace
 from interlock.schemas.errors import StorePaused
 from interlock.schemas.ports import Clock, Hosts, Orders, Processes, Stall
+from interlock.schemas.times import rfc3339
 
 _LOG = logging.getLogger("interlock.supervisor")
 _TELL_SECONDS, _TELL_AGAIN_SECONDS = 5.0, 1.0
@@ -39,20 +41,27 @@ class Supervisor:
     def __init__(self, journal: Journal, clock: Clock, world: World, pace: Pace | None = None, pool_pace: PoolPace | None = None) -> None:
         self._journal, self._orders = journal, world.orders
         self.budgets = SupervisorBudgets(journal, clock, lambda task, why: self.ladder.out_of_time(task, why))
-        self.ladder = Ladder(journal, self.budgets, world.orders, world.hosts, world.processes, clock, pace)
         self.pools = Pools(journal, world.spawner, world.leave, world.joined, pool_pace)
+        stops = Stops(self.budgets, self.pools)
+        self.ladder = Ladder(journal, self.budgets, stops, world.orders, world.hosts, world.processes, clock, pace)
         for row in journal.rows():
             self.budgets.apply(row)
             self.ladder.apply(row)
             self.pools.apply(row)
         if self.budgets.meters.neared:
             self.budgets.nearing.set()
+        stops.hold()
         self._compaction = Compaction(journal, self.budgets.meters, self.ladder, self.pools, clock)
 
     @property
     def slow(self) -> Stall | None:
         """What is to be said of a journal that everybody has to wait for."""
         return self._journal.slow
+
+    def status(self) -> dict[str, Any]:
+        """What is stopped until somebody opens it, and which orders are being carried out."""
+        stops = [{"selection": str(stop.selection), "since": rfc3339(stop.requested), **stop._asdict()} for stop in self.budgets.closures]
+        return {"stops": stops, "orders": self.ladder.under_way()}
 
     async def run(self) -> None:
         """Work until cancelled. Raises where the journal fails: then this incarnation is over and another one has to start; `StorePaused`

@@ -18,6 +18,7 @@ from interlock.schemas.canonical import decode, encode
 from interlock.schemas.errors import Refused
 from interlock.schemas.ids import derived
 from interlock.schemas.ports import Clock, Stall
+from interlock.schemas.stops import RESUME, STOP, Selection, StopOrder
 from interlock.schemas.words import clean
 
 ONCE = ("order", "receipt")
@@ -58,22 +59,40 @@ class Row(NamedTuple):
 
 
 class Order(NamedTuple):
-    """Stop a task. `what`: `kill` or `budget`; `requested` in microseconds since the epoch. A task has one order for ever."""
+    """Stop a task. `what`: `kill` or `budget`; `requested` in microseconds since the epoch. A task has one order for ever; `stop` names
+    the stop that gave it, if one did.
+
+    Of a stop (`what` is `stop` or `resume`) `task` is its own id; `scope` and `name` are the selection."""
 
     task: str
     what: str
     by: str
     why: str
     requested: int
+    scope: str = ""
+    name: str = ""
+    stop: str = ""
 
     @property
     def id(self) -> str:
         return derived("ord", self.task)
 
+    @property
+    def as_stop(self) -> StopOrder | None:
+        """The stop or resume that this is; none where it is against a task."""
+        if self.what not in (STOP, RESUME):
+            return None
+        return StopOrder(self.id, self.what, self.scope, self.name, self.by, self.why, self.requested)
+
     @classmethod
     def made(cls, task: str, what: str, by: str, why: str, requested: int) -> "Order":
         """An order in words that can be kept, whatever somebody typed."""
         return cls(task, what, clean(by), clean(why), requested)
+
+    @classmethod
+    def of_selection(cls, id: str, what: str, selection: Selection, by: str, why: str, requested: int) -> "Order":
+        """A stop or a resume, under an id that its client has made."""
+        return cls.made(id, what, by, why, requested)._replace(scope=selection.scope, name=clean(selection.name))
 
     def change(self) -> Change:
         return Change("order", self.task, self._asdict())

@@ -3,48 +3,44 @@
 Durable (nobody can lose the order) → fenced (nothing more is granted) → told (the engine, again and again until it confirms)
 and, at the same time, stopped everywhere (`sweep`) → receipt. An order is carried out to its end by whichever incarnation of
 the supervisor lives; a task has one order and one receipt for ever, and a second kill gets the first one's. Orders against a
-budget go the same way.
+budget go the same way. A stop gives an order to every task that it names, and carries them out together; what it names is `Stops`'s.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, TypeVar
 
 from interlock.actors.supervisor.budgets import SupervisorBudgets
+from interlock.actors.supervisor.case import Case
 from interlock.actors.supervisor.journal import Change, Journal, Order, Row, order_in
-from interlock.actors.supervisor.receipt import build
-from interlock.actors.supervisor.sweep import Pace, Sweep
+from interlock.actors.supervisor.receipt import build, part
+from interlock.actors.supervisor.stops import Stops
+from interlock.actors.supervisor.sweep import Eviction, Pace, Sweep
 from interlock.schemas.errors import StorePaused, SupervisorGone
-from interlock.schemas.ports import Clock, Hosts, Orders, Processes
+from interlock.schemas.ports import Clock, HalfDone, Hosts, Orders, Processes, TaskOrder
 from interlock.schemas.record import Receipt
+from interlock.schemas.stops import RESUME, Selection
 
 _LOG = logging.getLogger(__name__)
 _LOOK_FOR_ORDERS = 0.25
 _TRY, _FIRST_PAUSE, _LAST_PAUSE = 5.0, 0.05, 2.0
 
-
-@dataclass(slots=True)
-class _Progress:
-    """How far an order has come. `receipt` is done once the receipt is durable."""
-
-    order: Order
-    durable: int
-    receipt: "asyncio.Future[Receipt]"
-    found: dict[str, dict[str, Any]] = field(default_factory=dict)
+T = TypeVar("T")
 
 
 class Ladder:
     """Gives and carries out orders. Feed every old row to `apply`, then `run`; orders given before wait for that.
 
-    `acknowledged` collects the tasks whose orders are over; whoever makes use of it empties it.
+    `acknowledged` collects the orders that are over, by what they are about; whoever makes use of it empties it.
     """
 
     def __init__(
         self,
         journal: Journal,
         budgets: SupervisorBudgets,
+        stops: Stops,
         orders: Orders,
         hosts: Hosts,
         processes: Processes,
@@ -53,12 +49,14 @@ class Ladder:
     ) -> None:
         self._journal = journal
         self._budgets = budgets
+        self._stops = stops
         self._orders = orders
         self._hosts = hosts
         self._processes = processes
         self._clock = clock
         self._pace = pace or Pace()
-        self._open: dict[str, _Progress] = {}
+        self._open: dict[str, Case] = {}
+        self._of_task: dict[str, Case] = {}
         self.acknowledged: list[str] = []
         self._group: asyncio.TaskGroup | None = None
 
@@ -66,21 +64,43 @@ class Ladder:
         """Take one row of the journal: what an earlier incarnation has done for an order that is still open."""
         match row.kind:
             case "order":
-                self._open[row.task] = _progress(row)
+                self._enter(order_in(row), row)
+            case "selected":
+                case = self._open[row.task]
+                case.selected, case.members = True, row.data["members"]
             case "holding":
                 found = self._open[row.task].found
                 found.update({name: {"incarnation": name, "how": ""} for name in row.data["incarnations"] if name not in found})
             case "stopped":
                 self._open[row.task].found[row.data["incarnation"]] = row.data
-            case "receipt":
+            case "receipt" if row.task in self._open:
                 self._open[row.task].receipt.set_result(Receipt(**row.data))
             case "acknowledged":
                 self._close(row.task)
+
+    def _enter(self, order: Order, row: Row) -> Case:
+        if order.stop in self._open:
+            case = self._open[order.stop]
+        else:
+            case = self._open[order.task] = Case(order, row.at, asyncio.get_running_loop().create_future())
+            self._stops.take(order)
+        if order.as_stop is None:
+            case.orders.append(order)
+            self._of_task[order.task] = case
+        return case
 
     async def kill(self, task: str, by: str, why: str) -> Receipt:
         """Stop a task, whatever hangs; the receipt comes within a minute. Killing twice returns the first one's receipt."""
         self.give(Order.made(task, "kill", by, why, self._clock.now()))
         return await self.receipt(task)
+
+    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str) -> Receipt:
+        """Carry out a stop or a resume under its client's id; the same id again is the same one. Raises `UnknownReplica`."""
+        if self._journal.find("order", id) is None:
+            self._stops.check(what, selection)
+        requested = max(self._clock.now(), self._budgets.closures.latest + 1)
+        self.give(Order.of_selection(id, what, selection, by, why, requested))
+        return await self.receipt(id)
 
     def out_of_time(self, task: str, why: str) -> None:
         """The wall clock has used up the task's seconds."""
@@ -98,13 +118,16 @@ class Ladder:
         self._take(row)
         return order_in(row)
 
-    async def receipt(self, task: str) -> Receipt:
-        """The receipt of the task's order, once there is one."""
-        if task in self._open:
-            return await asyncio.shield(self._open[task].receipt)
-        row = self._journal.find("receipt", task)
+    async def receipt(self, about: str) -> Receipt:
+        """The receipt of the order against a task, or of a stop, once there is one."""
+        case = self._of_task.get(about) or self._open.get(about)
+        if case is not None:
+            whole = await asyncio.shield(case.receipt)
+            if case.order.task == about:
+                return whole
+        row = self._journal.find("receipt", about)
         if row is None:
-            raise LookupError(f"no order was given against {task}")
+            raise LookupError(f"no order was given against {about}")
         return Receipt(**row.data)
 
     async def run(self) -> None:
@@ -112,16 +135,16 @@ class Ladder:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                for progress in self._open.values():
-                    self._begin(progress)
+                for case in list(self._open.values()):
+                    self._begin(case)
                 await self._obey_outsiders()
         finally:
             self._group = None
-            for task, progress in self._open.items():
-                if not progress.receipt.done():
-                    progress.receipt.set_exception(SupervisorGone(task=task))
+            for about, case in self._open.items():
+                if not case.receipt.done():
+                    case.receipt.set_exception(SupervisorGone(task=about))
                     # Nobody may be waiting for it.
-                    progress.receipt.exception()
+                    case.receipt.exception()
 
     async def _obey_outsiders(self) -> None:
         while self._journal.has_outsiders:
@@ -131,101 +154,143 @@ class Ladder:
         await asyncio.Event().wait()
 
     def _take(self, row: Row) -> None:
-        if row.task in self._open or self._journal.find("receipt", row.task) is not None:
+        known = row.task in self._open or row.task in self._of_task
+        if known or self._journal.find("receipt", row.task) is not None:
             return
-        self._open[row.task] = progress = _progress(row)
-        self._begin(progress)
+        self._begin(self._enter(order_in(row), row))
 
-    def _begin(self, progress: _Progress) -> None:
+    def _begin(self, case: Case) -> None:
         # In the same step as the order became durable: from here on nothing is granted.
-        self._budgets.fence(progress.order)
+        if case.stop is not None and not case.selected:
+            self._select(case)
+        for order in case.orders:
+            self._budgets.fence(order)
+        self._stops.hold()
         if self._group is not None:
-            self._group.create_task(self._carry(progress, self._clock.now()), name=f"order against {progress.order.task}")
+            carry = self._open_again(case) if case.order.what == RESUME else self._carry(case, self._clock.now())
+            self._group.create_task(carry, name=f"order against {case.name}")
 
-    async def _carry(self, progress: _Progress, fenced: int) -> None:
-        order, began = progress.order, asyncio.get_running_loop().time()
-        sweep, verified = self._sweep(progress, self._pace), True
-        if not progress.receipt.done():
+    def _select(self, case: Case) -> None:
+        """What a stop names at this moment: from here on no more of it comes in."""
+        tasks, case.members = self._stops.select(case.order)
+        given = [order for task in tasks if (order := case.order_against(task)) is not None and task not in self._of_task]
+        marker = Change("selected", case.order.task, {"tasks": len(given), "members": case.members})
+        self._journal.append(*[order.change() for order in given], marker)
+        case.selected = True
+        for order in given:
+            case.orders.append(order)
+            self._of_task[order.task] = case
+
+    async def _open_again(self, case: Case) -> None:
+        await self._insist(lambda: self._tell(case))
+        if not case.receipt.done():
+            self._hand_over(case, self._clock.now(), [], verified=True)
+        self._acknowledge(case)
+
+    async def _carry(self, case: Case, fenced: int) -> None:
+        began = asyncio.get_running_loop().time()
+        sweep, verified = self._sweep(case, self._pace), True
+        if not case.receipt.done():
             await sweep.glance()
-        telling = asyncio.create_task(self._insist(lambda: self._tell(order)))
+        telling = asyncio.create_task(self._insist(lambda: self._tell(case)))
         try:
-            if not progress.receipt.done():
-                verified = await sweep.run(self._ended(order))
+            if not case.receipt.done():
+                verified = await sweep.run(self._ended(case))
                 # An engine that lives settles what it had under way; what it does not is unknown.
                 await asyncio.wait([telling], timeout=max(0.0, began + self._pace.grace - asyncio.get_running_loop().time()))
-                self._hand_over(progress, fenced, verified)
+                self._hand_over(case, fenced, telling.result() if telling.done() else [], verified)
             late = not telling.done()
             await telling
         finally:
             telling.cancel()
-        receipt = progress.receipt.result()
-        await self._insist(lambda: self._confirm(receipt))
+        receipts = self._receipts(case)
+        await self._insist(lambda: self._confirm(receipts))
         if late or not verified:
             # Until it heard of the order, the engine may have handed the task to somebody once more; who was not to be seen may be yet.
-            await self._sweep(progress, replace(self._pace, silence=self._pace.bound)).run(self._ended(order))
-        self._journal.append(Change("acknowledged", order.task, {}))
-        self._close(order.task)
+            await self._sweep(case, replace(self._pace, silence=self._pace.bound)).run(self._ended(case))
+        self._acknowledge(case)
 
-    def _close(self, task: str) -> None:
-        del self._open[task]
-        self.acknowledged.append(task)
+    def _acknowledge(self, case: Case) -> None:
+        self._journal.append(Change("acknowledged", case.order.task, {}))
+        self._close(case.order.task)
 
-    def carries(self, task: str) -> bool:
-        """Whether an order against the task is still being carried out."""
-        return task in self._open
+    def _close(self, about: str) -> None:
+        case = self._open.pop(about)
+        for order in case.orders:
+            del self._of_task[order.task]
+        self.acknowledged.append(about)
 
-    def _hand_over(self, progress: _Progress, fenced: int, verified: bool) -> None:
+    def carries(self, about: str) -> bool:
+        """Whether an order against the task, or the stop, is still being carried out."""
+        return about in self._open
+
+    def under_way(self) -> list[str]:
+        """What is being carried out now."""
+        return [case.name for case in self._open.values()]
+
+    def _hand_over(self, case: Case, fenced: int, half_done: list[HalfDone], verified: bool) -> None:
         """The receipt: durable, then given to whoever waits for it."""
-        task = progress.order.task
-        effects = sorted({id.partition("#")[0] for id in self._budgets.under_way(task)})
-        receipt = build(progress.order, progress.durable, fenced, [dict(entry) for entry in progress.found.values()], effects, verified)
-        self._journal.append(Change("receipt", task, asdict(receipt)))
-        self._budgets.release(task)
-        progress.receipt.set_result(receipt)
+        parts = {order.task: self._part(case, order, fenced, half_done, verified) for order in case.orders}
+        whole = build(case, fenced, list(parts.values()), verified)
+        changes = [Change("receipt", task, asdict(receipt)) for task, receipt in parts.items() if task != case.order.task]
+        self._journal.append(*changes, Change("receipt", case.order.task, asdict(whole)))
+        for task in parts:
+            self._budgets.release(task)
+        case.receipt.set_result(whole)
 
-    def _sweep(self, progress: _Progress, pace: Pace) -> Sweep:
-        task = progress.order.task
+    def _part(self, case: Case, order: Order, fenced: int, half_done: list[HalfDone], verified: bool) -> Receipt:
+        effects = sorted({id.partition("#")[0] for id in self._budgets.under_way(order.task)})
+        granted, settled = self._budgets.meters.lasts(order.task)
+        mine = [one for one in half_done if one["task"] == order.task]
+        return part(case, order, fenced, granted, settled, effects, mine, verified)
 
+    def _receipts(self, case: Case) -> list[Receipt]:
+        """All that the engine copies: that of the whole, and of a stop those of its tasks."""
+        rows = self._journal.firsts("receipt", [order.task for order in case.orders if order.task != case.order.task])
+        return [*(Receipt(**row.data) for row in rows.values()), case.receipt.result()]
+
+    def _sweep(self, case: Case, pace: Pace) -> Sweep | Eviction:
         def note(kind: str, data: dict[str, Any]) -> None:
-            self._journal.append(Change(kind, task, data))
+            self._journal.append(Change(kind, case.order.task, data))
 
-        sweep = Sweep(progress.order, self._orders, self._hosts, self._processes, self._clock, note, pace)
-        sweep.resume(progress.found)
+        sweep: Sweep | Eviction
+        if case.members is not None:
+            grace = 0.0 if case.order.scope == "replica" else pace.grace
+            sweep = Eviction(case.name, case.members, self._processes, self._clock, note, pace, grace)
+        else:
+            sweep = Sweep(case.name, case.tasks, self._orders, self._hosts, self._processes, self._clock, note, pace)
+        sweep.resume(case.found)
         return sweep
 
-    def _ended(self, order: Order) -> Callable[[str], None]:
-        """Who is told of each incarnation that the sweep had to end."""
+    def _ended(self, case: Case) -> Callable[[str], None]:
+        """Who is told of each incarnation that had to be ended."""
 
         def ended(incarnation: str) -> None:
             assert self._group is not None
-            self._group.create_task(self._insist(lambda: self._lose(incarnation, f"ended to stop {order.task}")))
+            self._group.create_task(self._insist(lambda: self._lose(incarnation, f"ended to stop {case.name}")))
 
         return ended
 
-    async def _tell(self, order: Order) -> bool:
-        return await self._orders.order(order.id, order.task, order.what, order.by, order.why)
+    async def _tell(self, case: Case) -> list[HalfDone]:
+        told = [TaskOrder(order.id, order.task, order.what, order.by, order.why) for order in case.orders]
+        if case.stop is not None:
+            return await self._orders.stop_all(case.stop, told)
+        return await self._orders.order(told)
 
-    async def _confirm(self, receipt: Receipt) -> bool:
-        await self._orders.receipt(receipt)
-        return True
+    async def _confirm(self, receipts: list[Receipt]) -> None:
+        await self._orders.receipts(receipts)
 
-    async def _lose(self, incarnation: str, why: str) -> bool:
+    async def _lose(self, incarnation: str, why: str) -> None:
         await self._hosts.lost(incarnation, why)
-        return True
 
-    async def _insist(self, attempt: Callable[[], Awaitable[bool]]) -> None:
+    async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try until it succeeds, more slowly each time; whoever hangs or fails holds up nobody else."""
         pause = _FIRST_PAUSE
         while True:
             try:
                 async with asyncio.timeout(_TRY):
-                    if await attempt():
-                        return
+                    return await attempt()
             except Exception:  # noqa: BLE001 - logged, and tried again
                 _LOG.warning("an order is not confirmed yet; trying again in %g s", pause, exc_info=True)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LAST_PAUSE)
-
-
-def _progress(row: Row) -> _Progress:
-    return _Progress(order_in(row), row.at, asyncio.get_running_loop().create_future())

@@ -39,13 +39,16 @@ class _Held:
 
 @dataclass(slots=True)
 class _Task:
-    """`shared`: what of it is used in each scope's counter; `owing`: how many of its reservations there are not settled."""
+    """`shared`: what of it is used in each scope's counter; `owing`: how many of its reservations there are not settled. `granted` and
+    `settled`: when something was granted, and when an effect ended, the last time (microseconds; 0: never)."""
 
     limits: dict[str, Amount]
     accepted: int
     epoch: int = 0
     type: str = ""
     tenant: str = DEFAULT_TENANT
+    granted: int = 0
+    settled: int = 0
     used: dict[str, Amount] = field(default_factory=dict)
     reserved: dict[str, Amount] = field(default_factory=dict)
     held: dict[str, _Held] = field(default_factory=dict)
@@ -207,6 +210,24 @@ class Meters:
             return {}
         meters = sorted({*known.limits, *known.used, *known.reserved})
         return {meter: (known.used.get(meter, 0), known.reserved.get(meter, 0), known.limits.get(meter)) for meter in meters}
+
+    def note(self, kind: str, task: str, at: int) -> None:
+        """Remember when a change was made."""
+        known = self._tasks.get(task)
+        if known is not None and kind == "reserve":
+            known.granted = at
+        elif known is not None and kind == "settle":
+            known.settled = at
+
+    def lasts(self, task: str) -> tuple[int, int]:
+        """When something was granted and when an effect ended for the last time; 0: never, or it is not known any more."""
+        known = self._tasks.get(task)
+        return (known.granted, known.settled) if known else (0, 0)
+
+    def belonging(self, type: str = "", tenant: str = "") -> list[str]:
+        """Tasks of that type, or of that tenant, that are open and not fenced."""
+        known = self._tasks
+        return [task for task in self.granting() if type in ("", known[task].type) and tenant in ("", known[task].tenant)]
 
     def granting(self) -> list[str]:
         """Tasks that are open and not fenced."""

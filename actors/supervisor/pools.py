@@ -7,7 +7,7 @@ replaced, more slowly while they die young; who is too many leaves first (gets n
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -99,6 +99,7 @@ class Pools:
         self._pace = pace or PoolPace()
         self._pools: dict[str, _Pool] = {}
         self._members: dict[str, _Member] = {}
+        self._held: frozenset[str] = frozenset()
         self.gone: list[str] = []
         self._group: asyncio.TaskGroup | None = None
 
@@ -139,10 +140,17 @@ class Pools:
             raise UnknownAgent(agent=pool, known=", ".join(sorted(self._pools)) or "none")
         self.declare(pool, self._pools[pool].kind, size)
 
+    def hold(self, pools: Iterable[str]) -> None:
+        """These pools, and no others, shall have nobody, whatever their sizes."""
+        before, self._held = self._held, frozenset(pools)
+        for name in before ^ self._held:
+            if name in self._pools:
+                self._pools[name].changed.set()
+
     async def first(self, pool: str) -> str:
         """A pool's first member, once it is ready for work; empty where it shall have none. Raises `NotBorn` where it is not to be."""
         end = asyncio.get_running_loop().time() + ROOM_SECONDS
-        while pool in self._pools and self._pools[pool].size > 0:
+        while pool in self._pools and self._size(pool) > 0:
             if ready := self.members(pool):
                 return ready[0]
             late = asyncio.get_running_loop().time() >= end
@@ -157,8 +165,9 @@ class Pools:
         for name, pool in self._pools.items():
             count = Counter(member.state for member in self._members.values() if member.pool == name)
             if pool.size or count:
-                trouble = self._trouble(name) if count["ready"] < pool.size else ""
-                states[name] = PoolState(pool.size, count["ready"], count["starting"], count["leaving"], trouble)
+                size = self._size(name)
+                trouble = self._trouble(name) if count["ready"] < size else ""
+                states[name] = PoolState(size, count["ready"], count["starting"], count["leaving"], trouble)
         return states
 
     def _trouble(self, name: str) -> str:
@@ -183,6 +192,10 @@ class Pools:
     def incarnations(self) -> list[str]:
         """All that may have work, of all pools, those that are leaving included."""
         return [name for name, member in self._members.items() if member.state != "starting"]
+
+    def everybody(self, pool: str) -> list[str]:
+        """All of a pool that may have work."""
+        return [name for name in self.incarnations() if self._members[name].pool == pool]
 
     def needs(self, incarnation: str) -> bool:
         """Whether its rows say something yet: it is there, or nobody of its pool came after it and its number must not be given again."""
@@ -227,20 +240,23 @@ class Pools:
         while True:
             pool.changed.clear()
             staying = [incarnation for incarnation, member in self._members.items() if member.pool == name and member.state != "leaving"]
-            pause = pool.not_before - loop.time()
-            if len(staying) < pool.size and pause > 0:
+            pause, size = pool.not_before - loop.time(), self._size(name)
+            if len(staying) < size and pause > 0:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await pool.changed.wait()
                 continue
-            for _ in range(pool.size - len(staying)):
+            for _ in range(size - len(staying)):
                 self._group.create_task(self._spawn(name, self._name(name)))
-            for incarnation in staying[pool.size :]:
+            for incarnation in staying[size:]:
                 # One that is still starting is let be born first: then this is looked at again.
                 if self._members[incarnation].state == "ready":
                     self._mark(incarnation, "leaving")
                     self._group.create_task(self._retire(incarnation, drain=True))
             await pool.changed.wait()
+
+    def _size(self, pool: str) -> int:
+        return 0 if pool in self._held else self._pools[pool].size
 
     def _name(self, pool: str) -> str:
         self._pools[pool].number += 1

@@ -1,9 +1,12 @@
 """Receipts: the proof of what an order stopped, built from what was seen, and in words for people."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
+from interlock.actors.supervisor.case import Case
 from interlock.actors.supervisor.journal import Order
+from interlock.schemas.ports import HalfDone
 from interlock.schemas.record import Receipt
 
 _WORDS = {
@@ -14,36 +17,85 @@ _WORDS = {
 }
 
 
-def build(order: Order, durable: int, fenced: int, found: list[dict[str, Any]], unknown_effects: list[str], verified: bool) -> Receipt:
-    """The receipt of a finished sweep; times in microseconds."""
+_SECOND = 1_000_000
+
+
+def part(
+    case: Case, order: Order, fenced: int, granted: int, settled: int, unknown: list[str], half_done: list[HalfDone], verified: bool
+) -> Receipt:
+    """What is to be said of one task; times in microseconds, 0: never. Of one that a stop has ended the processes are in the stop's own."""
     return Receipt(
         order=order.id,
         task=order.task,
         by=order.by,
         why=order.why,
-        requested=order.requested / 1_000_000,
-        durable=durable / 1_000_000,
-        fenced=fenced / 1_000_000,
-        last_gone=max((entry["at"] for entry in found if entry["how"] != "unverified"), default=None),
-        processes=found,
-        unknown_effects=unknown_effects,
+        requested=order.requested / _SECOND,
+        durable=case.durable / _SECOND,
+        fenced=fenced / _SECOND,
+        last_gone=_last_gone(case),
+        unknown_effects=unknown,
         verified=verified,
+        last_grant=granted / _SECOND if granted else None,
+        last_effect=settled / _SECOND if settled else None,
+        half_done=half_done,
+        part_of=order.stop,
     )
+
+
+def build(case: Case, fenced: int, parts: Sequence[Receipt], verified: bool) -> Receipt:
+    """The receipt of a finished sweep: of a task, or of a stop with those of its tasks summed up."""
+    processes = [dict(entry) for entry in case.found.values()]
+    if case.stop is None:
+        return replace(parts[0], processes=processes)
+    order = case.order
+    return Receipt(
+        order=order.id,
+        task=order.task,
+        by=order.by,
+        why=order.why,
+        requested=order.requested / _SECOND,
+        durable=case.durable / _SECOND,
+        fenced=fenced / _SECOND,
+        last_gone=_last_gone(case),
+        processes=processes,
+        unknown_effects=[effect for one in parts for effect in one.unknown_effects],
+        verified=verified,
+        last_grant=max((one.last_grant for one in parts if one.last_grant is not None), default=None),
+        last_effect=max((one.last_effect for one in parts if one.last_effect is not None), default=None),
+        half_done=[effect for one in parts for effect in one.half_done],
+        selection=str(case.stop.selection),
+        tasks=len(parts),
+    )
+
+
+def _last_gone(case: Case) -> float | None:
+    return max((entry["at"] for entry in case.found.values() if entry["how"] not in ("", "unverified")), default=None)
 
 
 def text(receipt: Receipt) -> str:
     """The receipt as lines for a terminal."""
     began = datetime.fromtimestamp(receipt.requested, UTC)
+    what = f"{receipt.selection} ({receipt.task})" if receipt.selection else receipt.task
     lines = [
-        f"{receipt.task} {'stopped' if receipt.verified else 'ordered to stop, NOT VERIFIED'}",
+        f"{what} {'stopped' if receipt.verified else 'ordered to stop, NOT VERIFIED'}",
         f"  order {receipt.order} by {receipt.by}: {receipt.why}",
         f"  requested {began:%Y-%m-%d %H:%M:%S} UTC",
     ]
     for word, at in (("durable", receipt.durable), ("fenced", receipt.fenced), ("last process gone", receipt.last_gone)):
         if at is not None:
             lines.append(f"  {word} after {max(0.0, at - receipt.requested):.3f} s")
+    for word, at in (("last grant", receipt.last_grant), ("last effect ended", receipt.last_effect)):
+        if at is not None:
+            after = at - receipt.requested
+            lines.append(f"  {word} {abs(after):.3f} s {'after' if after > 0 else 'before'}")
+    if receipt.selection:
+        lines.append(f"  {receipt.tasks} tasks ended")
     lines += [f"  {entry['incarnation']}: {_WORDS[entry['how']]}" for entry in receipt.processes]
-    if not receipt.processes:
+    if receipt.part_of:
+        lines.append(f"  its processes are in the receipt of the stop {receipt.part_of}")
+    elif not receipt.processes:
         lines.append("  no process held it")
-    lines += [f"  effect {effect}: not known whether it took place" for effect in receipt.unknown_effects]
+    told = {one["effect"] for one in receipt.half_done}
+    lines += [f"  {one['tool']} ({one['effect']}, called with {one['label']} data): may be half done" for one in receipt.half_done]
+    lines += [f"  effect {effect}: not known whether it took place" for effect in receipt.unknown_effects if effect not in told]
     return "\n".join(lines)

@@ -1,18 +1,17 @@
-"""To stop one task everywhere: ask every peer to let go, look for oneself, end who does not.
+"""To stop tasks everywhere, one or thousands together: ask every peer to let go, look for oneself, end who does not.
 
 A peer's word is not enough: that it let go is believed once its board agrees and it has no child process that might be the
-task's. A peer whose board is clear but that does not answer is let alone where the engine says that nothing of the task can wait
+tasks'. A peer whose board is clear but that does not answer is let alone where the engine says that nothing of them can wait
 in it unread. Where the engine cannot say so the peer gets longer, for it may hold only innocents; in the end it is ended too.
 What was seen is noted before anything is ended, so that a supervisor that dies in the middle still tells the whole story.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from interlock.actors.supervisor.journal import Order
 from interlock.schemas.ports import Clock, Hosts, Orders, PeerGone, Processes
 
 _LOG = logging.getLogger(__name__)
@@ -42,33 +41,16 @@ class _Look(NamedTuple):
     clear: bool
 
 
-class Sweep:
-    """One order's sweep. `found` maps each incarnation that held the task to how it let go (empty: not yet) and when."""
+Note = Callable[[str, dict[str, Any]], None]
 
-    def __init__(
-        self,
-        order: Order,
-        orders: Orders,
-        hosts: Hosts,
-        processes: Processes,
-        clock: Clock,
-        note: Callable[[str, dict[str, Any]], None],
-        pace: Pace,
-    ) -> None:
-        self._order, self._orders = order, orders
-        self._hosts = hosts
-        self._processes = processes
-        self._clock = clock
-        self._note = note
-        self._pace = pace
-        self._asked: dict[str, asyncio.Task[None]] = {}
-        self._asked_after: dict[str, float] = {}
-        self._let_go: set[str] = set()
-        self._innocent: set[str] = set()
-        self._inquiring: asyncio.Task[None] | None = None
-        self._dead: set[str] = set()
+
+class Found:
+    """What is found and ended for one order: `found` maps each incarnation that is concerned to how it let go (empty: not yet) and when.
+    Each is noted before it is ended."""
+
+    def __init__(self, clock: Clock, note: Note) -> None:
+        self._clock, self._note = clock, note
         self._ended: set[str] = set()
-        self._half_seen = False
         self.found: dict[str, dict[str, Any]] = {}
 
     def resume(self, found: dict[str, dict[str, Any]]) -> None:
@@ -79,6 +61,53 @@ class Sweep:
             if entry["how"] == UNVERIFIED:
                 entry["how"] = ""
 
+    def see(self, holders: Iterable[str]) -> None:
+        """They are concerned."""
+        new = sorted(name for name in holders if name not in self.found)
+        if new:
+            self._note("holding", {"incarnations": new})
+            self.found.update({name: {"incarnation": name, "how": ""} for name in new})
+
+    def settle(self, name: str, how: str) -> None:
+        """That is how one of them let go."""
+        self.found[name] = {"incarnation": name, "how": how, "at": self._clock.now() / 1_000_000}
+        self._note("stopped", self.found[name])
+
+    def give_up(self) -> bool:
+        """Time is over: who has not let go is not verified. Whether all have."""
+        for name, entry in self.found.items():
+            if not entry["how"]:
+                self.settle(name, UNVERIFIED)
+        return all(entry["how"] != UNVERIFIED for entry in self.found.values())
+
+
+class Sweep(Found):
+    """One order's sweep: `tasks` are those that it stops, `name` is what the log calls it."""
+
+    def __init__(
+        self,
+        name: str,
+        tasks: Sequence[str],
+        orders: Orders,
+        hosts: Hosts,
+        processes: Processes,
+        clock: Clock,
+        note: Note,
+        pace: Pace,
+    ) -> None:
+        super().__init__(clock, note)
+        self._name, self._tasks, self._orders = name, tasks, orders
+        self._hosts = hosts
+        self._processes = processes
+        self._pace = pace
+        self._asked: dict[str, asyncio.Task[None]] = {}
+        self._asked_after: dict[str, float] = {}
+        self._let_go: set[str] = set()
+        self._innocent: set[str] = set()
+        self._inquiring: asyncio.Task[None] | None = None
+        self._dead: set[str] = set()
+        self._half_seen = False
+
     async def run(self, ended: Callable[[str], None]) -> bool:
         """Whether there is evidence that nothing of the task runs any more. `ended` hears of each incarnation that was ended."""
         loop = asyncio.get_running_loop()
@@ -87,32 +116,29 @@ class Sweep:
             async with asyncio.timeout(self._pace.bound):
                 while not (clear := await self._round(loop.time() - began, ended)):
                     if self._half_seen and loop.time() - began >= self._pace.silence:
-                        self._see(sorted(self._unheard()))
+                        self.see(sorted(self._unheard()))
                         break
                     await self._pause()
         except TimeoutError:
-            _LOG.warning("%s is not seen to have stopped after %g s", self._order.task, self._pace.bound)
+            _LOG.warning("%s is not seen to have stopped after %g s", self._name, self._pace.bound)
         finally:
             for asking in (*self._asked.values(), *([self._inquiring] if self._inquiring is not None else [])):
                 asking.cancel()
-        for name, entry in self.found.items():
-            if not entry["how"]:
-                self._settle(name, UNVERIFIED)
-        return clear and all(entry["how"] != UNVERIFIED for entry in self.found.values())
+        return self.give_up() and clear
 
     def _unheard(self) -> set[str]:
         """Peers that were asked to let go and have not answered."""
         return self._asked.keys() - self._let_go - self._dead - self._ended
 
     async def glance(self) -> None:
-        """See who holds the task before anyone is told to let go; a warden that does not answer at once is not waited for."""
+        """See who holds the tasks before anyone is told to let go; a warden that does not answer at once is not waited for."""
         holders: list[str] = []
         try:
             async with asyncio.timeout(self._pace.glance):
-                holders = await self._processes.holders(self._order.task)
+                holders = await self._processes.holders(self._tasks)
         except Exception:  # noqa: BLE001 - logged, and looked at again
-            _LOG.warning("no first look at who holds %s", self._order.task, exc_info=True)
-        self._see(holders)
+            _LOG.warning("no first look at who holds %s", self._name, exc_info=True)
+        self.see(holders)
 
     async def _round(self, passed: float, ended: Callable[[str], None]) -> bool:
         """One look at everything, and what follows from it; true once nothing is left."""
@@ -139,82 +165,72 @@ class Sweep:
         return True
 
     async def _look(self, thorough: bool) -> "_Look | None":
-        """What the wardens see; None where none of them answers. `thorough`: end the task's own processes and look for strays."""
-        task, own, strays = self._order.task, GONE, set[str]()
+        """What the wardens see; None where none of them answers. `thorough`: end the tasks' own processes and look for strays."""
+        tasks, own, strays = self._tasks, GONE, set[str]()
         try:
             async with asyncio.timeout(self._pace.look):
-                looking = self._processes.holders(task)
+                looking = self._processes.holders(tasks)
                 if thorough:  # side by side: each of them waits for a warden that is silent
-                    found, own = await asyncio.gather(looking, self._processes.end_task(task))
-                    strays = set(await self._processes.strays(task)) - self._ended
+                    found, own = await asyncio.gather(looking, self._processes.end_tasks(tasks))
+                    strays = set(await self._processes.strays(tasks)) - self._ended
                 else:
                     found = await looking
         except Exception:  # noqa: BLE001 - logged, and looked at again
-            _LOG.warning("the wardens do not say who holds %s", task, exc_info=True)
+            _LOG.warning("the wardens do not say who holds %s", self._name, exc_info=True)
             return None
         holders = set(found) - self._ended
         self._half_seen = own == UNVERIFIED
-        self._see(holders)
+        self.see(holders)
         if own == UNVERIFIED:
-            self._see([OWN_PROCESSES])
+            self.see([OWN_PROCESSES])
         elif own == KILLED or not self.found.get(OWN_PROCESSES, {"how": GONE})["how"]:
-            self._settle(OWN_PROCESSES, KILLED)
+            self.settle(OWN_PROCESSES, KILLED)
         return _Look(holders, strays, not holders and not strays and own != UNVERIFIED)
 
     def _ask(self, incarnations: Iterable[str], passed: float) -> None:
         for name in incarnations:
             self._asked_after[name] = passed
-            self._asked[name] = asyncio.create_task(self._cancel(name), name=f"cancel {self._order.task} in {name}")
+            self._asked[name] = asyncio.create_task(self._cancel(name), name=f"cancel {self._name} in {name}")
 
     async def _cancel(self, incarnation: str) -> None:
         while incarnation not in self._ended:
             try:
                 async with asyncio.timeout(self._pace.grace):
-                    if await self._hosts.cancel(incarnation, self._order.task):
+                    if await self._hosts.cancel(incarnation, self._tasks):
                         self._let_go.add(incarnation)
                         return
             except PeerGone:
                 self._dead.add(incarnation)
                 return
             except Exception:  # noqa: BLE001 - logged, and asked again
-                _LOG.warning("%s does not say that it let go of %s", incarnation, self._order.task, exc_info=True)
+                _LOG.warning("%s does not say that it let go of %s", incarnation, self._name, exc_info=True)
             await asyncio.sleep(self._pace.poll)
 
     def _inquire(self, waiting: set[str]) -> None:
         """Ask the engine, beside everything else and again and again, who of those that do not answer has nothing of the task."""
         if waiting and (self._inquiring is None or self._inquiring.done()):
-            self._inquiring = asyncio.create_task(self._clear(sorted(waiting)), name=f"who is innocent of {self._order.task}")
+            self._inquiring = asyncio.create_task(self._clear(sorted(waiting)), name=f"who is innocent of {self._name}")
 
     async def _clear(self, names: list[str]) -> None:
         try:
             async with asyncio.timeout(self._pace.look):
-                self._innocent.update(await self._orders.innocent(self._order.task, names))
+                self._innocent.update(await self._orders.innocent(self._tasks, names))
         except Exception:  # noqa: BLE001 - logged, and asked again
-            _LOG.warning("the engine does not say who has nothing of %s", self._order.task, exc_info=True)
+            _LOG.warning("the engine does not say who has nothing of %s", self._name, exc_info=True)
         await asyncio.sleep(self._pace.grace)
 
     async def _end(self, doomed: set[str], ended: Callable[[str], None]) -> None:
-        self._see(doomed)
+        self.see(doomed)
         for name, how in (await self._processes.end(sorted(doomed))).items():
             self._ended.add(name)
-            self._settle(name, how)
+            self.settle(name, how)
             ended(name)
-
-    def _see(self, holders: Iterable[str]) -> None:
-        new = sorted(name for name in holders if name not in self.found)
-        if new:
-            self._note("holding", {"incarnations": new})
-            self.found.update({name: {"incarnation": name, "how": ""} for name in new})
-
-    def _settle(self, name: str, how: str) -> None:
-        self.found[name] = {"incarnation": name, "how": how, "at": self._clock.now() / 1_000_000}
-        self._note("stopped", self.found[name])
 
     def _believe(self) -> None:
         """Who held it, let go when asked, and shows nothing of it any more."""
         for name, entry in self.found.items():
             if not entry["how"]:
-                self._settle(name, CANCELLED)
+                self.settle(name, CANCELLED)
 
     async def _pause(self) -> None:
         """Until somebody answers, at most until the next look is due."""
@@ -223,3 +239,38 @@ class Sweep:
             await asyncio.wait(asking, timeout=self._pace.poll, return_when=asyncio.FIRST_COMPLETED)
         else:
             await asyncio.sleep(self._pace.poll)
+
+
+class Eviction(Found):
+    """To end processes whatever they do: an agent's, that had `grace` seconds to let go of what they were told is over, or one replica."""
+
+    def __init__(self, name: str, members: Sequence[str], processes: Processes, clock: Clock, note: Note, pace: Pace, grace: float) -> None:
+        super().__init__(clock, note)
+        self._name, self._members, self._processes, self._pace, self._grace = name, members, processes, pace, grace
+
+    async def glance(self) -> None:
+        """They are to be ended, each of them."""
+        self.see(self._members)
+
+    async def run(self, ended: Callable[[str], None]) -> bool:
+        """Whether there is evidence that none of them lives. `ended` hears of each."""
+        try:
+            async with asyncio.timeout(self._pace.bound):
+                await asyncio.sleep(self._grace)
+                while doomed := sorted(set(self._members) - self._ended):
+                    for name, how in (await self._end(doomed)).items():
+                        if how != UNVERIFIED:
+                            self._ended.add(name)
+                            self.settle(name, how)
+                            ended(name)
+                    await asyncio.sleep(self._pace.poll)
+        except TimeoutError:
+            _LOG.warning("%s is not seen to have stopped after %g s", self._name, self._pace.bound)
+        return self.give_up()
+
+    async def _end(self, doomed: Sequence[str]) -> dict[str, str]:
+        try:
+            return await self._processes.end(doomed)
+        except Exception:  # noqa: BLE001 - logged, and tried again
+            _LOG.warning("the wardens cannot end %s", ", ".join(doomed), exc_info=True)
+            return {}

@@ -10,7 +10,8 @@ from interlock.cli.deliver import deliver, demo
 from interlock.cli.group import Cli
 from interlock.cli.humans import approve, deny, inbox
 from interlock.cli.ledger import ledger
-from interlock.cli.tasks import erase, kill, send, show, submit, tasks
+from interlock.cli.stops import kill, resume
+from interlock.cli.tasks import erase, send, show, submit, tasks
 
 
 @click.group(cls=Cli, name="interlock", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -19,7 +20,7 @@ def main() -> None:
     """Interlock: a multi-agent message bus that cannot be made to lose a task, overrun a budget, break a contract or repeat a payment.
 
     Start a bus with `interlock up MODULE:APP`, give it work with `interlock submit`, follow it with `interlock tasks` and `interlock show`,
-    decide with `interlock inbox`, stop anything with `interlock kill`.
+    decide with `interlock inbox`, stop anything with `interlock kill`, everything with `interlock kill --everything`.
 
     \b
     Exit codes: 0 done, 1 refused or failed, 2 bad usage or bad input, 70 Interlock itself broke, 130 interrupted.
@@ -41,6 +42,7 @@ for command in (
     show,
     budget,
     kill,
+    resume,
     erase,
     inbox,
     approve,

@@ -8,6 +8,7 @@ import click
 from interlock.cli import output
 from interlock.cli.connection import NAME_HELP, on_bus, which_bus
 from interlock.cli.group import REFUSED
+from interlock.cli.stops import closed
 from interlock.schemas.specs import OWN_POOLS
 from interlock.settings import home
 
@@ -101,6 +102,10 @@ def status(bus: "Bus", as_json: bool) -> None:
         f"Epoch {found['epoch']}: {found['live_tasks']} live tasks, {found['waiting_tasks']} of them waiting for a human, "
         f"{found['parked_tasks']} parked; {found['live_dispatches']} messages at work."
     )
+    for line in closed(found["stops"]):
+        output.lines(line)
+    if found["orders"]:
+        output.lines(f"Being stopped now: {', '.join(found['orders'][:10])}{' and others' if len(found['orders']) > 10 else ''}.")
     if found["dead_letters"]:
         output.lines(f"Dead letters that wait for a decision: {found['dead_letters']} (`interlock dead list`).")
     if found["suspects"]:

@@ -39,6 +39,7 @@ BAD_INPUT = (
     errors.UnknownContract,
     errors.UnknownItem,
     errors.UnknownLetter,
+    errors.UnknownReplica,
     errors.UnknownTask,
     errors.UnknownTaskType,
 )

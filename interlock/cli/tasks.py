@@ -1,4 +1,4 @@
-"""Commands about tasks: submit one, list them, show one, kill one."""
+"""Commands about tasks: submit one, list them, show one, send it a message, erase one."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -128,29 +128,6 @@ def send(bus: "Bus", task_id: str, contract: str, message: bytes, own_id: str | 
         output.as_json({"task": task.id, "message": id})
     else:
         output.lines(id)
-
-
-@click.command()
-@click.argument("task_id", metavar="TASK")
-@click.option("--why", default="asked on the command line", show_default=True, metavar="TEXT", help="The reason, for the record.")
-@output.json_option
-@on_bus
-def kill(bus: "Bus", task_id: str, why: str, as_json: bool) -> int:
-    """Stop a task for good, everywhere.
-
-    Prints the receipt: what was stopped, when, and how that was verified. It works when agents, tools or the orchestrator hang; what does
-    not let go is ended by force, with all its child processes. Killing a task again prints the first receipt. The exit code is 1 where
-    not everything could be verified to have stopped.
-    """
-    from interlock.actors.supervisor.receipt import text
-    from interlock.schemas.record import Receipt
-
-    wire = bus.task(task_id).kill(why)
-    if as_json:
-        output.as_json(wire)
-    else:
-        output.lines(text(Receipt(**wire)))
-    return 0 if wire["verified"] else REFUSED
 
 
 @click.command()

@@ -10,14 +10,24 @@ import ray
 
 from interlock.actors.supervisor.journal import Order
 from interlock.actors.supervisor.journals import write_order
-from interlock.backend import Wire, check_kill
+from interlock.backend import Wire, check_kill, check_stop
 from interlock.clock import SystemClock
 from interlock.cluster.calls import Silent, Unreachable, insist
 from interlock.cluster.config import ORCHESTRATOR, REGISTRY, SUPERVISOR
 from interlock.orchestrator.admission import Submission
-from interlock.schemas.errors import NotAnswering, NotRunning, OrderNotKept, OrderStands, StoreFailed, StorePaused
+from interlock.schemas.errors import (
+    InterlockError,
+    NotAnswering,
+    NotRunning,
+    OrderNotKept,
+    OrderStands,
+    StopStands,
+    StoreFailed,
+    StorePaused,
+)
 from interlock.schemas.places import JOURNAL_FILE, Place
 from interlock.schemas.ports import PeerGone, Stall, stall_to_wire
+from interlock.schemas.stops import Selection
 from interlock.settings import noted_ledger
 
 CALL_SECONDS = 30.0
@@ -133,14 +143,31 @@ class ClusterBackend:
 
     async def kill(self, task: str, by: str, why: str) -> Wire:
         await check_kill(task, self.record(task))
-        kept = "" if await self._supervisor_lives() else await self._write_order(task, by, why)
+        order = Order.made(task, "kill", by, why, SystemClock().now())
+        return await self._order(order, task, lambda path: OrderStands(task=task, path=path), self._supervisor.kill, task, by, why)
+
+    async def check_stop(self, scope: str, name: str) -> None:
+        await self._call("check_stop", scope, name)
+
+    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str) -> Wire:
+        await check_stop(selection, self.check_stop(*selection))
+        order = Order.of_selection(id, what, selection, by, why, SystemClock().now())
+
+        def stands(path: str) -> StopStands:
+            return StopStands(what=what, selection=str(selection), path=path)
+
+        return await self._order(order, str(selection), stands, self._supervisor.stop, id, what, selection, by, why)
+
+    async def _order(self, order: Order, about: str, stands: Callable[[str], InterlockError], method: Any, *args: Any) -> Wire:
+        """Have an order carried out; the receipt. Where no supervisor answers, what `stands` says, once it is kept all the same."""
+        kept = "" if await self._supervisor_lives() else await self._write_order(order, about)
         try:
-            receipt: Wire = await self._insist(self._supervisor.kill, task, by, why, seconds=KILL_SECONDS)
+            receipt: Wire = await self._insist(method, *args, seconds=KILL_SECONDS)
         except (NotRunning, StoreFailed, StorePaused) as error:
-            if kept := kept or await self._write_order(task, by, why):
-                raise OrderStands(task=task, path=kept) from None
+            if kept := kept or await self._write_order(order, about):
+                raise stands(kept) from None
             if isinstance(error, StorePaused):
-                raise OrderNotKept(task=task, path=error.path, problem=error.problem) from None
+                raise OrderNotKept(task=about, path=error.path, problem=error.problem) from None
             raise
         return receipt
 
@@ -151,14 +178,13 @@ class ClusterBackend:
             return False
         return True
 
-    async def _write_order(self, task: str, by: str, why: str) -> str:
+    async def _write_order(self, order: Order, about: str) -> str:
         """Put the order where any supervisor finds it; where that is, nothing where this machine does not have that place."""
         journal = self._journal()
         if self._home is None or journal is None:
             return ""
-        order = Order.made(task, "kill", by, why, SystemClock().now())
         kept = await asyncio.to_thread(write_order, journal, order, self._home)
-        _LOG.warning("the supervisor does not answer; the order to stop %s is in %s", task, kept.path)
+        _LOG.warning("the supervisor does not answer; the order about %s is in %s", about, kept.path)
         return kept.path
 
     def _journal(self) -> Place | None:
@@ -187,7 +213,8 @@ class ClusterBackend:
             status: Wire = await insist(self._supervisor.status, seconds=PING_SECONDS)
         except Silent:
             problem = f"the supervisor has not answered for {PING_SECONDS:g} s: it hangs, or the journal's disk does"
-            return {"journal": stall_to_wire(Stall(since, problem), "silent"), "pools": {}, "keeping": {}}
+            journal = stall_to_wire(Stall(since, problem), "silent")
+            return {"journal": journal, "pools": {}, "keeping": {}, "stops": [], "orders": []}
         except (Unreachable, PeerGone):
             status = await self._insist(self._supervisor.status)
         return status

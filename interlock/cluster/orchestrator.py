@@ -23,8 +23,9 @@ from interlock.orchestrator.ledger.writer import Writer
 from interlock.orchestrator.peers import PeerRef
 from interlock.orchestrator.service import Service
 from interlock.schemas.errors import LedgerUnreachable, StoreAway, StorePaused
-from interlock.schemas.ports import Inquest, Stall
+from interlock.schemas.ports import HalfDone, Inquest, Stall, TaskOrder
 from interlock.schemas.record import Receipt
+from interlock.schemas.stops import StopOrder
 from interlock.telemetry import task_span
 
 _LOG = logging.getLogger("interlock.orchestrator")
@@ -135,20 +136,21 @@ class OrchestratorActor:
         (await self._running()).peers.left(name)
 
     @answers
-    async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
-        return await (await self._running()).order(order, task, what, by, why)
+    async def order(self, stop: StopOrder | None, orders: list[TaskOrder]) -> list[HalfDone]:
+        stops = (await self._running()).stops
+        return await (stops.order(orders) if stop is None else stops.stop(stop, orders))
 
     @answers
     async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
         (await self._running()).limits.neared(task, meter, used, limit)
 
     @answers
-    async def receipt(self, receipt: Receipt) -> None:
-        await (await self._running()).receipt(receipt)
+    async def receipts(self, receipts: list[Receipt]) -> None:
+        await (await self._running()).stops.receipts(receipts)
 
     @answers
-    async def innocent(self, task: str, peers: Sequence[str]) -> list[str]:
-        return await (await self._running()).innocent(task, peers)
+    async def innocent(self, tasks: Sequence[str], peers: Sequence[str]) -> list[str]:
+        return await (await self._running()).innocent(tasks, peers)
 
     # --- from drivers ------------------------------------------------------------------------------------------------------------
 

@@ -76,8 +76,8 @@ class PeerActor:
         return await self._host.exchange(request)
 
     @answers
-    async def cancel(self, task: str) -> bool:
-        return self._host is None or await self._host.cancel(task)
+    async def cancel(self, tasks: list[str]) -> bool:
+        return self._host is None or await self._host.cancel_all(tasks)
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)
@@ -102,12 +102,12 @@ class WardenActor:
             await outlast(supervisor.lost, incarnation, self._warden.why(incarnation))
 
     @answers
-    async def holders(self, task: str) -> list[str]:
-        return await self._warden.holders(task)
+    async def holders(self, tasks: list[str]) -> list[str]:
+        return await self._warden.holders(tasks)
 
     @answers
-    async def strays(self, task: str) -> list[str]:
-        return await self._warden.strays(task)
+    async def strays(self, tasks: list[str]) -> list[str]:
+        return await self._warden.strays(tasks)
 
     @answers
     async def end(self, incarnations: list[str]) -> dict[str, str]:
@@ -118,8 +118,8 @@ class WardenActor:
         return await self._warden.inquire(incarnation, tasks)
 
     @answers
-    async def end_task(self, task: str) -> str:
-        return await self._warden.end_task(task)
+    async def end_tasks(self, tasks: list[str]) -> str:
+        return await self._warden.end_tasks(tasks)
 
     @answers
     async def end_children(self, incarnations: list[str]) -> None:

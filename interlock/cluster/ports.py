@@ -9,8 +9,9 @@ from interlock.cluster.calls import LAST_PAUSE, Batcher, Unreachable, ask, insis
 from interlock.schemas.budget import Amount, Amounts, wire_amounts
 from interlock.schemas.errors import InterlockError, StorePaused, from_wire
 from interlock.schemas.ids import DEFAULT_TENANT
-from interlock.schemas.ports import Grant, PeerGone, Reservation
+from interlock.schemas.ports import Grant, HalfDone, PeerGone, Reservation, TaskOrder
 from interlock.schemas.record import Receipt
+from interlock.schemas.stops import StopOrder
 from interlock.schemas.words import told
 
 _LOG = logging.getLogger("interlock.cluster")
@@ -134,18 +135,22 @@ class RayOrders:
     def __init__(self, orchestrator: Callable[[], Handle]) -> None:
         self._orchestrator = orchestrator
 
-    async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
-        done: bool = await ask(self._orchestrator().order, order, task, what, by, why)
+    async def order(self, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+        done: list[HalfDone] = await ask(self._orchestrator().order, None, list(orders))
         return done
 
     async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
         await ask(self._orchestrator().neared, task, meter, used, limit)
 
-    async def receipt(self, receipt: Receipt) -> None:
-        await ask(self._orchestrator().receipt, receipt)
+    async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+        done: list[HalfDone] = await ask(self._orchestrator().order, stop, list(orders))
+        return done
 
-    async def innocent(self, task: str, peers: Sequence[str]) -> list[str]:
-        names: list[str] = await ask(self._orchestrator().innocent, task, list(peers))
+    async def receipts(self, receipts: Sequence[Receipt]) -> None:
+        await ask(self._orchestrator().receipts, list(receipts))
+
+    async def innocent(self, tasks: Sequence[str], peers: Sequence[str]) -> list[str]:
+        names: list[str] = await ask(self._orchestrator().innocent, list(tasks), list(peers))
         return names
 
 
@@ -158,8 +163,8 @@ class RayHosts:
     def incarnations(self) -> list[str]:
         return self._incarnations()
 
-    async def cancel(self, incarnation: str, task: str) -> bool:
-        done: bool = await ask(self._handle(incarnation).cancel, task)
+    async def cancel(self, incarnation: str, tasks: Sequence[str]) -> bool:
+        done: bool = await ask(self._handle(incarnation).cancel, list(tasks))
         return done
 
     async def lost(self, incarnation: str, why: str) -> None:
@@ -168,17 +173,17 @@ class RayHosts:
 
 class RayProcesses:
     """`Processes` over the wardens of all nodes. A warden that does not answer holds up none of the others, and nothing is called gone
-    without its word: what the others see is acted on, and `end_task` stays unverified."""
+    without its word: what the others see is acted on, and `end_tasks` stays unverified."""
 
     def __init__(self, wardens: Callable[[], list[Handle]]) -> None:
         self._wardens = wardens
 
-    async def holders(self, task: str) -> list[str]:
-        said, _ = await self._all("holders", task)
+    async def holders(self, tasks: Sequence[str]) -> list[str]:
+        said, _ = await self._all("holders", tasks)
         return [name for found in said for name in found]
 
-    async def strays(self, task: str) -> list[str]:
-        said, _ = await self._all("strays", task)
+    async def strays(self, tasks: Sequence[str]) -> list[str]:
+        said, _ = await self._all("strays", tasks)
         return [name for found in said for name in found]
 
     async def end(self, incarnations: Iterable[str]) -> dict[str, str]:
@@ -202,8 +207,8 @@ class RayProcesses:
         said = [answer for answer in await asyncio.gather(*calls) if answer is not None]
         return said[0] if said else ({}, "")
 
-    async def end_task(self, task: str) -> str:
-        said, complete = await self._all("end_task", task)
+    async def end_tasks(self, tasks: Sequence[str]) -> str:
+        said, complete = await self._all("end_tasks", tasks)
         if not complete:
             return UNVERIFIED
         return next((how for how in (UNVERIFIED, "killed") if how in said), "gone")
@@ -214,9 +219,9 @@ class RayProcesses:
             raise Unreachable("no warden is known")
         return wardens
 
-    async def _all(self, method: str, task: str) -> tuple[list[Any], bool]:
+    async def _all(self, method: str, tasks: Sequence[str]) -> tuple[list[Any], bool]:
         """The answers of those wardens that answer, and whether all did."""
-        answers = await asyncio.gather(*(self._of(warden, method, (task,), WARDEN_SECONDS) for warden in self._all_wardens()))
+        answers = await asyncio.gather(*(self._of(warden, method, (list(tasks),), WARDEN_SECONDS) for warden in self._all_wardens()))
         said = [answer for answer in answers if answer is not None]
         if not said:
             raise Unreachable("no warden answers")

@@ -26,6 +26,7 @@ from interlock.cluster.store import write_code
 from interlock.schemas.errors import LedgerStalled, StorePaused
 from interlock.schemas.needs import Needs
 from interlock.schemas.ports import PeerGone, Stall, stall_to_wire
+from interlock.schemas.stops import Selection
 
 _LOG = logging.getLogger("interlock.supervisor")
 
@@ -206,6 +207,11 @@ class SupervisorActor:
         return asdict(await (await self._here()).ladder.kill(task, by, why))
 
     @answers
+    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str) -> dict[str, Any]:
+        """Stop what a selection names, or open it again; the receipt."""
+        return asdict(await (await self._here()).ladder.stop(id, what, selection, by, why))
+
+    @answers
     async def lost(self, incarnation: str, why: str) -> None:
         """It has ended, or it hangs and is given up: then its process ends now, and so does whatever it left behind."""
         await self._here()
@@ -262,7 +268,8 @@ class SupervisorActor:
 
     @answers
     async def status(self) -> dict[str, Any]:
-        """The members of each pool, how it stands, and whether the journal can be written, and in time: also while it cannot."""
+        """The members of each pool, how it stands, what is stopped, and whether the journal can be written, and in time: also while it
+        cannot."""
         await self._begun.wait()
         pools: dict[str, list[str]] = {}
         for name in self._incarnations():
@@ -270,8 +277,6 @@ class SupervisorActor:
         slow = self._supervisor.slow if self._supervisor is not None else None
         states = self._supervisor.pools.states() if self._supervisor is not None else {}
         keeping = {name: state._asdict() for name, state in states.items()}
-        return {
-            "pools": pools,
-            "keeping": keeping,
-            "journal": stall_to_wire(self._stalled[0]) if self._stalled is not None else stall_to_wire(slow, "slow"),
-        }
+        journal = stall_to_wire(self._stalled[0]) if self._stalled is not None else stall_to_wire(slow, "slow")
+        stops = self._supervisor.status() if self._supervisor is not None else {"stops": [], "orders": []}
+        return {"pools": pools, "keeping": keeping, "journal": journal, **stops}

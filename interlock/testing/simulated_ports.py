@@ -5,7 +5,7 @@ Each comes from its twin in memory and does what that does, but for the faults t
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -201,7 +201,7 @@ class Wardens(OwnProcess):
             self._simulation.crash_peer(name)
         return ended
 
-    async def end_task(self, task: str) -> str:
+    async def end_tasks(self, tasks: Sequence[str]) -> str:
         return "gone"
 
 

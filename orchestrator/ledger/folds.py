@@ -12,6 +12,7 @@ from interlock.schemas import entries as e
 from interlock.schemas.budget import INPUT, MESSAGES, OUTPUT, SECONDS, STEPS, TOKENS, USD, Amount, parse_amounts, writes_meter
 from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.record import Outcome, RunRecord, ToolCall
+from interlock.schemas.stops import RESUME, STOP, Selection
 from interlock.schemas.times import rfc3339
 
 
@@ -198,10 +199,21 @@ def _said_end(fact: e.TaskEnded, _: str) -> Said:
     return "bus", f"task ended: {fact.outcome}{': ' + fact.reason if fact.reason else ''}{_label(fact.label)}", ""
 
 
+_STOPPED = {STOP: "stopped", RESUME: "opened"}
+
+
+def _said_stop(fact: e.StopCarriedOut) -> str:
+    receipt = fact.receipt
+    seen = "verified" if receipt.get("verified") else "NOT VERIFIED"
+    return f"{receipt.get('selection')} is stopped, {seen}: {receipt.get('tasks')} tasks, {len(receipt.get('processes', ()))} processes"
+
+
 _SAY: dict[type[e.Fact], Callable[[Any, str], Said]] = {
     e.EpochStarted: lambda f, _: ("bus", f"epoch {f.epoch} started", ""),
     e.AppDeployed: lambda f, _: (f.by, f"deployed app {f.app} {f.version}{_in_place_of(f)}", ""),
     e.ContractRegistered: lambda f, _: (f.by, f"registered contract {f.contract} {f.version}", ""),
+    e.StopOrdered: lambda f, _: (f.by, f"{_STOPPED.get(f.what, f.what)} {Selection(f.scope, f.name)}: {f.why}", ""),
+    e.StopCarriedOut: lambda f, _: ("supervisor", _said_stop(f), ""),
     e.TaskRefused: lambda f, _: ("bus", f"refused {f.type} from {f.by}: {_code(f.error)}", ""),
     e.TaskAccepted: lambda f, _: (f.by, f"submitted {f.type}{_for(f.tenant)} with {f.contract} {f.contract_version}{_label(f.label)}", ""),
     e.MessagePosted: lambda f, _: (f.by, f"sent {f.contract} into the task{_label(f.label)}", ""),

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from interlock.actors.supervisor.core import Supervisor, World
 from interlock.actors.supervisor.journal import Journal, MemoryJournal, Row
-from interlock.schemas.ports import PeerGone
+from interlock.schemas.ports import HalfDone, PeerGone, TaskOrder
 from interlock.schemas.record import Receipt
+from interlock.schemas.stops import StopOrder
 from interlock.testing.virtual_time import VirtualClock, run
 
 TASK = "tsk_a"
@@ -34,7 +35,8 @@ class Stage:
         self.lost_names: list[str] = []
         self.ended: list[str] = []
         self.told: list[tuple[str, str, str]] = []
-        self.receipts: list[Receipt] = []
+        self.stops: list[StopOrder] = []
+        self.receipts_kept: list[Receipt] = []
         self.engine_hangs_until = 0.0
         self.innocents: list[str] = []
         self.wardens_answer_from = 0.0
@@ -47,14 +49,14 @@ class Stage:
     def incarnations(self) -> list[str]:
         return list(self.present)
 
-    async def cancel(self, incarnation: str, task: str) -> bool:
+    async def cancel(self, incarnation: str, tasks: Sequence[str]) -> bool:
         host = self.hosts[incarnation]
         await asyncio.sleep(host.delay)
         if not host.lives:
             raise PeerGone
         match host.manner:
             case "lets go":
-                host.holds.discard(task)
+                host.holds.difference_update(tasks)
                 return True
             case "lies":
                 return True
@@ -75,11 +77,11 @@ class Stage:
         if asyncio.get_running_loop().time() < self.wardens_answer_from:
             await asyncio.Event().wait()
 
-    async def holders(self, task: str) -> list[str]:
+    async def holders(self, tasks: Sequence[str]) -> list[str]:
         await self._warden()
-        return [name for name, host in self.hosts.items() if host.lives and task in host.holds]
+        return [name for name, host in self.hosts.items() if host.lives and host.holds.intersection(tasks)]
 
-    async def strays(self, task: str) -> list[str]:
+    async def strays(self, tasks: Sequence[str]) -> list[str]:
         await self._warden()
         return [name for name, host in self.hosts.items() if host.lives and host.strays]
 
@@ -93,7 +95,7 @@ class Stage:
             self.ended.append(name)
         return ended
 
-    async def end_task(self, task: str) -> str:
+    async def end_tasks(self, tasks: Sequence[str]) -> str:
         await self._warden()
         if asyncio.get_running_loop().time() < self.half_seen_until:
             return "unverified"
@@ -101,13 +103,17 @@ class Stage:
         return own
 
     # Orders
-    async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
+    async def order(self, orders: Sequence[TaskOrder]) -> list[HalfDone]:
         if asyncio.get_running_loop().time() < self.engine_hangs_until:
             await asyncio.Event().wait()
-        self.told.append((order, task, what))
-        return True
+        self.told += [(one.id, one.task, one.what) for one in orders]
+        return []
 
-    async def innocent(self, task: str, peers: Sequence[str]) -> list[str]:
+    async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+        self.stops.append(stop)
+        return await self.order(orders)
+
+    async def innocent(self, tasks: Sequence[str], peers: Sequence[str]) -> list[str]:
         if asyncio.get_running_loop().time() < self.engine_hangs_until:
             await asyncio.Event().wait()
         return [name for name in peers if name in self.innocents]
@@ -115,8 +121,8 @@ class Stage:
     async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
         return
 
-    async def receipt(self, receipt: Receipt) -> None:
-        self.receipts.append(receipt)
+    async def receipts(self, receipts: Sequence[Receipt]) -> None:
+        self.receipts_kept += receipts
 
     # Spawner, unused here
     async def spawn(self, pool: str, kind: str, incarnation: str) -> None:
@@ -169,7 +175,7 @@ def kill(stage: Stage, after: Callable[[Supervisor], Awaitable[None]] | None = N
             if after is not None:
                 await after(supervisor)
             await asyncio.sleep(120)
-            assert stage.receipts == [receipt]
+            assert stage.receipts_kept == [receipt]
             assert [row.kind for row in stage.store].count("receipt") == 1
             assert stage.store[-1].kind == "acknowledged"
             assert {task for _, task, _ in stage.told} == {TASK}

@@ -124,12 +124,12 @@ def test_a_fence_that_the_engine_meets_first_does_not_change_the_outcome() -> No
         task = await begin(sim, 1000)
         await asyncio.sleep(1)
         # The engine cannot be told yet: orders hang, while every reservation is refused already.
-        held = sim.engine.order
-        sim.engine.order = lambda *args: asyncio.sleep(3600)  # type: ignore[method-assign,assignment]
+        held = sim.engine.stops.order
+        sim.engine.stops.order = lambda *args: asyncio.sleep(3600)  # type: ignore[method-assign,assignment]
         killing = asyncio.create_task(sim.kill("tsk_a", "ann", "enough"))
         await asyncio.sleep(3)
         assert of(sim, e.TaskEnded) == []
-        sim.engine.order = held  # type: ignore[method-assign]
+        sim.engine.stops.order = held  # type: ignore[method-assign]
         await killing
         failed = await failure(task)
         assert (failed.outcome, failed.reason) == ("killed", "ann killed it: enough")
@@ -196,8 +196,8 @@ def test_a_receipt_is_kept_once_however_often_it_is_handed_over() -> None:
     async def main(sim: Simulation) -> None:
         await begin(sim, 1000)
         receipt = await sim.kill("tsk_a", "ann", "enough")
-        await sim.engine_cell.call(sim.engine.receipt(receipt))
-        await sim.engine_cell.call(sim.engine.receipt(receipt))
+        await sim.engine_cell.call(sim.engine.stops.receipts([receipt]))
+        await sim.engine_cell.call(sim.engine.stops.receipts([receipt]))
         assert len(of(sim, e.ReceiptRecorded)) == 1
 
     simulate(main, make(Outside(), Budget(steps=10_000)))

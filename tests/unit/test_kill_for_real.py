@@ -17,8 +17,9 @@ from interlock.actors.supervisor.receipt import text
 from interlock.actors.supervisor.sqlite_journal import SqliteJournal
 from interlock.actors.supervisor.sweep import Pace
 from interlock.actors.warden import Warden
-from interlock.schemas.ports import Processes
+from interlock.schemas.ports import HalfDone, Processes, TaskOrder
 from interlock.schemas.record import Receipt
+from interlock.schemas.stops import StopOrder
 
 REPLICA = """
     import os, signal, subprocess, time
@@ -46,25 +47,28 @@ class Everybody:
     def incarnations(self) -> list[str]:
         return [] if self.lost_names else ["pricing-1"]
 
-    async def cancel(self, incarnation: str, task: str) -> bool:
+    async def cancel(self, incarnation: str, tasks: Sequence[str]) -> bool:
         await asyncio.Event().wait()
         return False
 
     async def lost(self, incarnation: str, why: str) -> None:
         self.lost_names.append(incarnation)
 
-    async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
-        await asyncio.Event().wait()
-        return False
-
-    async def innocent(self, task: str, peers: Sequence[str]) -> list[str]:
+    async def order(self, orders: Sequence[TaskOrder]) -> list[HalfDone]:
         await asyncio.Event().wait()
         return []
 
     async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
         return
 
-    async def receipt(self, receipt: Receipt) -> None:
+    async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+        raise AssertionError
+
+    async def innocent(self, tasks: Sequence[str], peers: Sequence[str]) -> list[str]:
+        await asyncio.Event().wait()
+        return []
+
+    async def receipts(self, receipts: Sequence[Receipt]) -> None:
         raise AssertionError
 
     async def spawn(self, pool: str, kind: str, incarnation: str) -> None:

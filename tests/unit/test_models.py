@@ -150,6 +150,16 @@ class TestAttachAndCancel:
 
         run(failing("hang"), scenario)
 
+    def test_a_kill_closes_the_connections_of_all_its_calls_within_a_second(self) -> None:
+        async def scenario(one: Bench) -> None:
+            await one.exchange(call("eff_1"), call("eff_2"))
+            await asyncio.to_thread(one.model.wait_until, lambda: one.model.count == 2)
+            assert await one.gateway.cancel_all([TASK, "tsk_other"])
+            assert one.gateway.holds() == []
+            await asyncio.to_thread(one.model.wait_until, lambda: one.model.dropped == 2, 1.0)
+
+        run(failing("hang"), scenario)
+
     def test_cancel_before_anything_was_sent_costs_a_step_only(self) -> None:
         async def scenario(one: Bench) -> None:
             one.gateway.take(call())

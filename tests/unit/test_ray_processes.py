@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorUnavailableError
 
-from interlock.actors.supervisor.journal import Order
 from interlock.actors.supervisor.sweep import Pace, Sweep
 from interlock.cluster.calls import Unreachable
 from interlock.cluster.ports import RayProcesses
@@ -33,7 +32,7 @@ class Good:
                 self.killed += what
                 return True, dict.fromkeys(what, "killed")
             holders = [] if self.killed else ["busy-1"]
-            return True, {"holders": holders, "strays": [], "end_task": "gone"}[name]
+            return True, {"holders": holders, "strays": [], "end_tasks": "gone"}[name]
 
         return Method(answer)
 
@@ -60,7 +59,7 @@ class Peers:
     def incarnations(self) -> list[str]:
         return [] if self._warden.killed else ["busy-1"]
 
-    async def cancel(self, incarnation: str, task: str) -> bool:
+    async def cancel(self, incarnation: str, tasks: Sequence[str]) -> bool:
         if self._warden.killed:
             raise PeerGone
         await asyncio.Event().wait()
@@ -82,7 +81,7 @@ class NoEngine:
     async def receipt(self, receipt: Receipt) -> None:
         raise AssertionError
 
-    async def innocent(self, task: str, peers: Sequence[str]) -> list[str]:
+    async def innocent(self, tasks: Sequence[str], peers: Sequence[str]) -> list[str]:
         raise Unreachable("there is no orchestrator")
 
 
@@ -92,8 +91,7 @@ def test_one_silent_warden_keeps_nobody_alive_and_nothing_is_verified(away: bool
         good, loop = Good(), asyncio.get_running_loop()
         ended: list[float] = []
         processes = RayProcesses(lambda: [Silent(away), good])
-        order = Order("tsk_x", "kill", "ann", "enough", 0)
-        sweep = Sweep(order, NoEngine(), Peers(good), processes, VirtualClock(), lambda kind, data: None, Pace())
+        sweep = Sweep("tsk_x", ["tsk_x"], NoEngine(), Peers(good), processes, VirtualClock(), lambda kind, data: None, Pace())
         verified = await sweep.run(lambda name: ended.append(loop.time()))
         assert good.killed == ["busy-1"]
         assert ended[0] < 7
@@ -108,8 +106,8 @@ def test_one_silent_warden_keeps_nobody_alive_and_nothing_is_verified(away: bool
 def test_without_any_warden_nobody_says_that_nobody_holds_it() -> None:
     async def main() -> None:
         nobody = RayProcesses(list)
-        for look in (nobody.holders, nobody.strays, nobody.end_task):
+        for look in (nobody.holders, nobody.strays, nobody.end_tasks):
             with pytest.raises(Unreachable):
-                await look("tsk_x")
+                await look(["tsk_x"])
 
     run(main())

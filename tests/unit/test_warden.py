@@ -118,19 +118,19 @@ def nursery(tmp_path: Path) -> Iterator[Nursery]:
 def test_a_tree_is_ended_whole(nursery: Nursery, program: str) -> None:
     root = nursery.start("pricing-1", program)
     tree = nursery.warden.descendants("pricing-1")
-    assert asyncio.run(nursery.warden.holders("tsk_a")) == ["pricing-1"]
+    assert asyncio.run(nursery.warden.holders(["tsk_a"])) == ["pricing-1"]
     assert asyncio.run(nursery.warden.end(["pricing-1"])) == {"pricing-1": KILLED}
     assert not alive(root)
     assert not any(map(alive, tree))
     assert marked(INCARNATION_MARK, "pricing-1") == []
-    assert asyncio.run(nursery.warden.holders("tsk_a")) == []
+    assert asyncio.run(nursery.warden.holders(["tsk_a"])) == []
     assert asyncio.run(nursery.warden.end(["pricing-1"])) == {"pricing-1": GONE}
 
 
 def test_a_stopped_process_is_ended_and_seen(nursery: Nursery) -> None:
     root = nursery.start("pricing-1", PROGRAMS["busy loop"])
     send(root, signal.SIGSTOP)
-    assert asyncio.run(nursery.warden.holders("tsk_a")) == ["pricing-1"]
+    assert asyncio.run(nursery.warden.holders(["tsk_a"])) == ["pricing-1"]
     assert asyncio.run(nursery.warden.end(["pricing-1"])) == {"pricing-1": KILLED}
     assert not alive(root)
 
@@ -178,7 +178,7 @@ def test_a_pid_that_now_is_another_process_is_left_alone(nursery: Nursery) -> No
     data[16:24] = (root.start - 1).to_bytes(8, "little")
     board_path(nursery.directory, "gone-1").write_bytes(data)
     assert asyncio.run(nursery.warden.end(["gone-1"])) == {"gone-1": GONE}
-    assert asyncio.run(nursery.warden.holders("tsk_a")) == ["pricing-1"]
+    assert asyncio.run(nursery.warden.holders(["tsk_a"])) == ["pricing-1"]
     assert alive(root)
 
 
@@ -222,9 +222,9 @@ def test_a_task_s_own_processes_end_alone(nursery: Nursery, via: str) -> None:
     root = nursery.start("pricing-1", MARKED_CHILD.format(task="tsk_a"))
     below = nursery.warden.descendants("pricing-1")
     assert len(below) == 2
-    assert asyncio.run(processes.end_task("tsk_b")) == GONE
+    assert asyncio.run(processes.end_tasks(["tsk_b"])) == GONE
     assert all(map(alive, below))
-    assert asyncio.run(processes.end_task("tsk_a")) == KILLED
+    assert asyncio.run(processes.end_tasks(["tsk_a"])) == KILLED
     assert not any(map(alive, below))
     assert alive(root)
     assert marked(TASK_MARK, "tsk_a") == []
@@ -242,8 +242,8 @@ def test_a_task_s_own_processes_end_alone(nursery: Nursery, via: str) -> None:
 )
 def test_children_that_nobody_owns_are_found(nursery: Nursery, program: str, strays: list[str]) -> None:
     nursery.start("pricing-1", program)
-    assert asyncio.run(nursery.warden.strays("tsk_a")) == strays
-    assert asyncio.run(nursery.warden.strays("tsk_never_here")) == []
+    assert asyncio.run(nursery.warden.strays(["tsk_a"])) == strays
+    assert asyncio.run(nursery.warden.strays(["tsk_never_here"])) == []
 
 
 def test_a_child_from_before_the_task_is_no_stray(nursery: Nursery) -> None:
@@ -256,8 +256,8 @@ def test_a_child_from_before_the_task_is_no_stray(nursery: Nursery) -> None:
         time.sleep(100)
     """
     nursery.start("pricing-1", program)
-    assert asyncio.run(nursery.warden.strays("tsk_later")) == []
-    assert asyncio.run(nursery.warden.strays("tsk_a")) == ["pricing-1"]
+    assert asyncio.run(nursery.warden.strays(["tsk_later"])) == []
+    assert asyncio.run(nursery.warden.strays(["tsk_a"])) == ["pricing-1"]
 
 
 def test_one_s_own_identity_is_alive() -> None:

@@ -1,0 +1,132 @@
+"""Orders as the engine carries them out: a task that is killed has its outcome, an agent that is stopped gets nothing more.
+
+Every method may be called again, by any incarnation of the supervisor and to any epoch: what is recorded already is not recorded twice.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from interlock.orchestrator.state import TaskState
+from interlock.schemas import entries as e
+from interlock.schemas.errors import Closed
+from interlock.schemas.ports import HalfDone, TaskOrder
+from interlock.schemas.record import Outcome, Receipt
+from interlock.schemas.stops import Closures, StopOrder
+
+if TYPE_CHECKING:
+    from interlock.orchestrator.engine import Engine
+
+_AT_ONCE = 50
+"""So many tasks end in one turn of the event loop: others are heard in between."""
+
+
+class Stops:
+    """The engine's desk for the supervisor's orders."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._closures = Closures()
+        self._known: set[str] = set()  # stops that are on the ledger
+        self._carried_out: set[str] = set()  # those whose receipts are
+        self._receipts: set[str] = set()  # of tasks, recorded and not durable yet
+
+    def restore(self, fact: e.StopOrdered | e.StopCarriedOut) -> None:
+        """Take up what an engine before this one has recorded."""
+        if isinstance(fact, e.StopCarriedOut):
+            self._carried_out.add(fact.order)
+        else:
+            self._take(StopOrder(fact.order, fact.what, fact.scope, fact.name, fact.by, fact.why, fact.requested))
+
+    def _take(self, stop: StopOrder) -> None:
+        self._known.add(stop.id)
+        self._closures.take(stop)
+
+    def check(self, agent: str) -> None:
+        """Raises `Closed` where the agent gets nothing until somebody opens it."""
+        self._closures.check_agent(agent)
+
+    # --- from the supervisor -----------------------------------------------------------------------------------------------------
+
+    async def order(self, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+        """These tasks have their outcomes, durably, when this returns; and which of their writes may be half done."""
+        engine, gone = self._engine, []
+        for number, order in enumerate(orders, 1):
+            await engine.admission.settled(order.task)
+            live = engine.task(order.task)
+            if live is None:
+                gone.append(order.task)
+            elif not live.outcome:
+                self._end(live, order)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        await engine.durable()
+        for task in gone:
+            engine.close_budget(task)  # the orchestrator that gave it its outcome may have died before
+        return self._half_done([order.task for order in orders])
+
+    def _end(self, task: TaskState, order: TaskOrder) -> None:
+        self._engine.record(task, e.OrderRecorded(order.id, order.what, order.by, order.why))
+        if order.what == "budget":
+            self._engine.end(task, Outcome.BUDGET_EXCEEDED, order.why)
+        else:
+            self._engine.end(task, Outcome.KILLED, f"{order.by} killed it: {order.why}")
+
+    def _half_done(self, tasks: Sequence[str]) -> list[HalfDone]:
+        """Writes that were granted to these tasks and of which nobody knows the end, as the ledger has it."""
+        found = []
+        for task, entries in self._engine.store.entries_of(tasks).items():
+            unknown: dict[str, e.EffectUnknown] = {}
+            labels: dict[str, str] = {}
+            for entry in entries:
+                if entry.kind not in _ABOUT_WRITES:
+                    continue
+                fact = entry.open()
+                if isinstance(fact, e.EffectUnknown):
+                    unknown[fact.effect] = fact
+                elif isinstance(fact, e.EffectEnded):
+                    unknown.pop(fact.effect, None)
+                elif isinstance(fact, e.MessageSent):
+                    labels[fact.dispatch] = fact.label
+            found += [
+                {"task": task, "effect": one.effect, "tool": one.tool, "label": labels.get(one.dispatch, "")} for one in unknown.values()
+            ]
+        return found
+
+    async def stop(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+        """Keep a stop or a resume, once; end the tasks that it has orders against, fail what an agent that it names works on."""
+        engine = self._engine
+        if stop.id not in self._known:
+            self._take(stop)
+            engine.record(None, e.StopOrdered(stop.id, stop.what, stop.scope, stop.name, stop.by, stop.why, stop.requested))
+        if stop.scope == "agent":
+            self._fail_all(stop.name)
+        return await self.order(orders)
+
+    def _fail_all(self, agent: str) -> None:
+        try:
+            self.check(agent)
+        except Closed as error:
+            for dispatch in [one for one in self._engine.dispatches.live.values() if one.agent == agent]:
+                self._engine.dispatches.release(dispatch, str(error))
+                self._engine.dispatches.fail(dispatch, error)
+
+    async def receipts(self, receipts: Sequence[Receipt]) -> None:
+        """Keep the proof of what was stopped, once."""
+        engine = self._engine
+        kept = engine.store.entries_of([receipt.task for receipt in receipts])
+        for number, receipt in enumerate(receipts, 1):
+            task = receipt.task
+            if receipt.selection:
+                if receipt.order not in self._carried_out:
+                    self._carried_out.add(receipt.order)
+                    engine.record(None, e.StopCarriedOut(receipt.order, receipt))
+            elif task not in self._receipts and not any(entry.kind == e.ReceiptRecorded.KIND for entry in kept.get(task, ())):
+                self._receipts.add(task)
+                engine.record(None, e.ReceiptRecorded(receipt), lambda task=task: self._receipts.discard(task), task_id=task)  # type: ignore[misc]
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        await engine.durable()
+
+
+_ABOUT_WRITES = (e.EffectUnknown.KIND, e.EffectEnded.KIND, e.MessageSent.KIND)

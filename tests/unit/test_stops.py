@@ -1,0 +1,266 @@
+"""Stops: what they name ends together, with one receipt; what they close stays closed until it is opened; whoever dies meanwhile."""
+
+import asyncio
+from itertools import permutations
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interlock import AgentContext, App, Budget, Message, WorkflowContext
+from interlock.actors.supervisor.journal import Order
+from interlock.actors.supervisor.receipt import text
+from interlock.actors.supervisor.sqlite_journal import SqliteJournal, write_order
+from interlock.schemas import entries as e
+from interlock.schemas.errors import BadDeclaration, Closed, TaskFailed, UnknownAgent, UnknownReplica, UnknownTaskType
+from interlock.schemas.stops import RESUME, SCOPES, STOP, Closures, Selection, StopOrder
+from interlock.testing.simulation import Simulation, simulate
+from interlock.testing.virtual_time import run
+from tests.unit.kill_stage import Host, Life, Stage
+
+EVERYTHING = Selection("everything")
+
+
+class Go(Message, contract="stops.go", version="1.0.0"):
+    seconds: float = 1000.0
+
+
+class Gone(Message, contract="stops.gone", version="1.0.0"):
+    said: str = ""
+
+
+def make() -> App:
+    """Two task types over one agent that takes its time."""
+    app = App("stops")
+
+    @app.agent("waiter", version="1.0.0", replicas=(2, 2))
+    async def waiter(request: Go, ctx: AgentContext) -> Gone:
+        await asyncio.sleep(request.seconds)
+        return Gone()
+
+    for name in ("flow", "other"):
+
+        @app.workflow(name, version="1.0.0", budget=Budget(seconds=10_000))
+        async def flow(request: Go, ctx: WorkflowContext) -> Gone:
+            try:
+                return await ctx.ask(request, returns=Gone)
+            except Closed as closed:
+                return Gone(said=str(closed))
+
+    return app
+
+
+def waiters(sim: Simulation) -> list[str]:
+    return [name for name in sim.living() if name.startswith("waiter-")]
+
+
+async def submit(sim: Simulation, id: str, seconds: float = 1000.0, type: str = "flow", **more: Any) -> Any:
+    return await sim.bus.submit_json(type, {"seconds": seconds}, id=id, **more)
+
+
+async def reason(task: Any) -> str:
+    with pytest.raises(TaskFailed) as failed:
+        await asyncio.wait_for(task.result(), 600)
+    assert failed.value.outcome == "killed"
+    return str(failed.value.reason)
+
+
+def of(sim: Simulation, kind: type[Any]) -> list[Any]:
+    """Of the bus itself and of all tasks."""
+    found = (entry.open() for task in ("", *(f"tsk_{id}" for id in "abcde")) for entry in sim.store.reader.entries(task))
+    return [fact for fact in found if isinstance(fact, kind)]
+
+
+@pytest.mark.parametrize(
+    ("named", "killed"),
+    [({"everything": True}, "abc"), ({"type": "flow"}, "ac"), ({"tenant": "acme"}, "c")],
+)
+def test_what_a_stop_names_ends_together_and_stays_closed_over_all_deaths(named: dict[str, Any], killed: str) -> None:
+    async def main(sim: Simulation) -> None:
+        tasks = {
+            "a": await submit(sim, "a"),
+            "b": await submit(sim, "b", type="other"),
+            "c": await submit(sim, "c", tenant="acme"),
+        }
+        await asyncio.sleep(1)
+        receipt = await sim.bus.kill(**named, why="enough", by="ann")
+        assert (receipt["tasks"], receipt["verified"], receipt["by"]) == (len(killed), True, "ann")
+        for id in killed:
+            assert (await reason(tasks[id])).startswith("ann killed it: enough (")
+        sim.crash_engine()
+        sim.crash_supervisor()
+        for name in sim.living():
+            sim.crash_peer(name)
+        await asyncio.sleep(60)
+        with pytest.raises(Closed) as closed:
+            await submit(sim, "d", tenant="acme")
+        assert closed.value.by == "ann"
+        assert f"interlock resume{closed.value.option}`" in str(closed.value)
+        (shown,) = (await sim.bus.status())["stops"]
+        assert (shown["by"], shown["why"]) == ("ann", "enough")
+        assert {row["task"] for row in await sim.bus.tasks() if row["outcome"] == "killed"} == {f"tsk_{id}" for id in killed}
+        await sim.bus.resume(why="it is mended", by="bob")
+        assert (await sim.bus.status())["stops"] == []
+        assert (await (await submit(sim, "e", 1.0, tenant="acme")).result())["said"] == ""
+        assert [(one.what, one.by) for one in of(sim, e.StopOrdered)] == [("stop", "ann"), ("resume", "bob")]
+        assert len(of(sim, e.StopCarriedOut)) == 1
+        assert len(of(sim, e.ReceiptRecorded)) == len(killed)
+        first = await tasks[killed[0]].kill("again")
+        assert (first["part_of"], first["verified"]) == (receipt["task"], True)
+
+    simulate(main, make())
+
+
+def test_an_agent_that_is_stopped_fails_what_it_has_and_gets_nothing_until_it_is_opened() -> None:
+    async def main(sim: Simulation) -> None:
+        under_way = await submit(sim, "a")
+        await asyncio.sleep(1)
+        receipt = await sim.bus.kill(agent="waiter", why="it writes nonsense", by="ann")
+        assert {one["how"] for one in receipt["processes"]} <= {"killed", "gone"}
+        assert [one["incarnation"] for one in receipt["processes"]] == ["waiter-1", "waiter-2"]
+        assert "agent waiter (it writes nonsense)" in (await under_way.result())["said"]
+        later = await (await submit(sim, "b", 1.0)).result()
+        assert "`interlock resume --agent waiter` opens it" in later["said"]
+        sim.crash_supervisor()
+        sim.crash_engine()
+        await asyncio.sleep(60)
+        assert waiters(sim) == []
+        assert "Stopped by ann" in (await (await submit(sim, "c", 1.0)).result())["said"]
+        await sim.bus.resume(agent="waiter", why="it is mended")
+        assert (await (await submit(sim, "d", 1.0)).result())["said"] == ""
+
+    simulate(main, make())
+
+
+def test_a_replica_that_is_killed_is_replaced_and_its_work_goes_on() -> None:
+    async def main(sim: Simulation) -> None:
+        task = await submit(sim, "a", 10.0)
+        await asyncio.sleep(1)
+        held = next(name for name in waiters(sim) if sim.peers[name][1].host.holds())
+        receipt = await sim.bus.kill(replica=held, why="it is slow", by="ann")
+        assert [(one["incarnation"], one["how"]) for one in receipt["processes"]] == [(held, "killed")]
+        assert (await task.result())["said"] == ""
+        assert len(waiters(sim)) == 2
+        assert (await sim.bus.status())["stops"] == []
+
+    simulate(main, make())
+
+
+def test_what_does_not_exist_cannot_be_stopped() -> None:
+    async def main(sim: Simulation) -> None:
+        for named, error in (({"agent": "x"}, UnknownAgent), ({"type": "x"}, UnknownTaskType), ({"replica": "x-1"}, UnknownReplica)):
+            with pytest.raises(error):
+                await sim.bus.kill(**named, why="a slip")  # type: ignore[arg-type]
+        for both in ({}, {"agent": "waiter", "everything": True}, {"agent": ""}):
+            with pytest.raises(BadDeclaration):
+                await sim.bus.kill(**both, why="a slip")  # type: ignore[arg-type]
+        assert (await sim.bus.status())["stops"] == []
+
+    simulate(main, make())
+
+
+def test_whichever_row_the_supervisor_dies_after_a_stop_is_carried_out_to_its_end() -> None:
+    victim, rows = 0, 0
+
+    async def main(sim: Simulation) -> None:
+        nonlocal rows
+        tasks = [await submit(sim, id) for id in "ab"]
+        await asyncio.sleep(1)
+        before = len(sim.rows)
+
+        def die(row: Any) -> None:
+            if len(sim.rows) == before + victim:
+                sim.crash_supervisor()
+
+        sim.on_row = die
+        stopping = asyncio.create_task(sim.bus.kill(everything=True, why="enough", by="ann"))
+        await asyncio.wait([stopping], timeout=120)
+        for task in tasks:
+            await reason(task)
+        with pytest.raises(Closed):
+            await submit(sim, "c")
+        await asyncio.sleep(120)
+        assert not sim.supervisor.ladder.under_way()
+        assert len(of(sim, e.StopCarriedOut)) == 1
+        assert len(of(sim, e.ReceiptRecorded)) == len(of(sim, e.TaskEnded)) == 2
+        rows = len(sim.rows) - before
+
+    simulate(main, make())
+    while (victim := victim + 1) < rows:
+        simulate(main, make())
+
+
+def test_a_thousand_tasks_are_asked_about_together() -> None:
+    stage = Stage(**{f"h{n}": Host(holds=set(), delay=0.01) for n in range(8)})
+    asked: list[int] = []
+    before = stage.cancel
+
+    async def cancel(incarnation: str, tasks: Any) -> bool:
+        asked.append(len(tasks))
+        return await before(incarnation, tasks)
+
+    stage.cancel = cancel  # type: ignore[method-assign]
+
+    async def main() -> None:
+        async with Life(stage) as supervisor:
+            for n in range(1000):
+                await supervisor.budgets.open(f"tsk_{n}", {"tokens": 100}, stage.clock.now(), 0, "flow")
+                stage.hosts[f"h{n % 8}"].holds.add(f"tsk_{n}")
+            receipt = await supervisor.ladder.stop("stp_1", STOP, EVERYTHING, "ann", "enough")
+            assert (receipt.tasks, receipt.verified, len(receipt.processes)) == (1000, True, 8)
+            assert asked == [1000] * 8
+            assert "everything (stp_1) stopped" in text(receipt)
+            assert await supervisor.ladder.stop("stp_1", STOP, EVERYTHING, "ann", "enough") == receipt
+
+    run(main())
+
+
+def test_a_stop_that_was_written_while_nobody_lived_is_carried_out(tmp_path: Any) -> None:
+    stage, path = Stage(a=Host(holds={"tsk_a"})), tmp_path / "supervisor.db"
+
+    async def main() -> None:
+        journal = SqliteJournal(path, stage.clock, create=True)
+        async with Life(stage, journal) as supervisor:
+            await supervisor.budgets.open("tsk_a", {"tokens": 100}, stage.clock.now())
+        journal.close()
+        write_order(path, Order.of_selection("stp_1", STOP, EVERYTHING, "ann", "nobody lives", stage.clock.now()))
+        for _ in range(2):
+            journal = SqliteJournal(path, stage.clock)
+            async with Life(stage, journal) as supervisor:
+                await asyncio.sleep(5)
+                with pytest.raises(Closed):
+                    await supervisor.budgets.open("tsk_b", {"tokens": 100}, stage.clock.now())
+                assert (await supervisor.ladder.receipt("tsk_a")).part_of == "stp_1"
+            journal.close()
+        assert [one.id for one in stage.stops] == [stage.stops[0].id]
+        assert stage.hosts["a"].holds == set()
+
+    run(main())
+
+
+stops = st.lists(
+    st.builds(
+        StopOrder,
+        id=st.uuids().map(str),
+        what=st.sampled_from([STOP, RESUME]),
+        scope=st.sampled_from(SCOPES),
+        name=st.sampled_from(["", "a", "b"]),
+        by=st.just("ann"),
+        why=st.just("enough"),
+        requested=st.integers(1, 6),
+    ),
+    max_size=4,
+    unique_by=(lambda stop: stop.id, lambda stop: (stop.scope, stop.name, stop.requested)),
+)
+
+
+@given(stops)
+def test_what_is_closed_depends_on_when_orders_were_given_and_not_on_when_they_are_heard_of(orders: list[StopOrder]) -> None:
+    found = set()
+    for heard in permutations(orders):
+        closures = Closures()
+        for order in (*heard, *heard[:1]):
+            closures.take(order)
+        found.add(frozenset(stop.id for stop in closures))
+    assert len(found) == 1

@@ -219,6 +219,7 @@ class App:
                 request=ContractRef(*contract_of(requests[0])),
                 result=ContractRef(*contract_of(results[0])),
                 limits=(budget or Budget()).limits(),
+                estimate=(budget or Budget()).estimate,
                 escalate=escalate or Escalate(to="operators"),
                 entry=condition_name(entry),
                 exit=condition_name(exit),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.state import DispatchState, EffectState, TaskState
 from interlock.schemas import entries as e
+from interlock.schemas.budget import BOUND
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.errors import BudgetExceeded, EstimateWrong, ModelFailed, from_wire
 from interlock.schemas.frames import CallEnded, CallModel, CancelCall
@@ -79,7 +80,9 @@ class Calls:
         effect.status, effect.gateway = "calling", gateway
         gateway.load += 1
         parent = traceparent(dispatch.task, dispatch.attempt)
-        gateway.send(CallModel(effect.id, dispatch.task, effect.number, effect.name, effect.args, parent, dispatch.id))
+        workflow = self._engine.router.workflows.get(self._engine.tasks[dispatch.task].type)
+        estimate = workflow.estimate if workflow is not None else BOUND
+        gateway.send(CallModel(effect.id, dispatch.task, effect.number, effect.name, effect.args, parent, dispatch.id, estimate))
 
     def called(self, gateway: Channel, frame: CallEnded) -> None:
         """A model call has ended: its full record goes into the ledger, whoever still wants it is answered."""

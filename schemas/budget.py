@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from interlock.schemas.errors import BadDeclaration, BudgetRaised
 from interlock.schemas.times import LONGEST_SECONDS
@@ -20,6 +20,9 @@ Amounts = Mapping[str, Amount]
 TOKENS, STEPS, SECONDS, USD = "tokens", "steps", "seconds", "usd"
 INPUT, OUTPUT, MESSAGES, WORKING = "input_tokens", "output_tokens", "messages", "working_seconds"
 METERS = (INPUT, OUTPUT, TOKENS, STEPS, MESSAGES, SECONDS, WORKING, USD)
+Estimate = Literal["bound", "learned"]
+BOUND: Estimate = "bound"
+LEARNED: Estimate = "learned"
 OF_MODELS = (INPUT, OUTPUT, TOKENS, USD)
 """What only model calls use."""
 EXACT_METERS = frozenset((USD, SECONDS, WORKING))
@@ -95,6 +98,10 @@ class Budget:
     `tokens` count prompt and answer together, `input_tokens` and `output_tokens` each by itself; `messages` are the asks of the workflow;
     `seconds` are wall-clock from acceptance, `working_seconds` the same without those in which all of the task waits for a human; `usd` is
     exact decimal money (give a string, not a float).
+
+    What a model call holds for its input is an upper bound: the bytes of its request. With `estimate="learned"` it is what earlier calls
+    of the model came to, and a margin: more calls fit beside each other, and limits on tokens and money are soft by one call (of each
+    branch that calls at the same time), those of its scopes too.
     """
 
     tokens: int | None = 100_000
@@ -106,8 +113,12 @@ class Budget:
     output_tokens: int | None = None
     messages: int | None = None
     working_seconds: float | None = None
+    estimate: Estimate = BOUND
 
     def __post_init__(self) -> None:
+        if self.estimate not in (BOUND, LEARNED):
+            remedy = f'Write estimate="{LEARNED}", or leave it out.'
+            raise BadDeclaration(what=f"Budget(estimate={self.estimate!r})", problem="there is no such estimate", remedy=remedy)
         if isinstance(self.usd, float):
             raise BadDeclaration(what="Budget(usd=...)", problem="a float is not exact money", remedy='Write usd="0.50".')
         try:
@@ -146,5 +157,8 @@ _PLAIN = Budget()
 
 def named_limits(budget: Budget) -> dict[str, Amount]:
     """The limits that a budget names itself: a submit that lowers one says nothing about the others."""
+    if budget.estimate != BOUND:
+        remedy = "Declare it in the workflow's budget."
+        raise BadDeclaration(what=f"Budget(estimate={budget.estimate!r})", problem="a submit only lowers limits", remedy=remedy)
     plain = _PLAIN.limits()
     return {meter: amount for meter, amount in budget.limits().items() if plain.get(meter) != amount}

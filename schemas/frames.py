@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from interlock.schemas.budget import BOUND
+
 # --- orchestrator → replica -----------------------------------------------------------------------------------------
 
 
@@ -231,7 +233,8 @@ class Commands(NamedTuple):
 
 
 class CallModel(NamedTuple):
-    """Make one model call. `number` counts repeats after a dead gateway; reservation id is `effect#number`."""
+    """Make one model call. `number` counts repeats after a dead gateway; reservation id is `effect#number`. `estimate` says how its input
+    is bounded, see `Budget`."""
 
     effect: str
     task: str
@@ -240,6 +243,7 @@ class CallModel(NamedTuple):
     request: bytes
     traceparent: str
     dispatch: str = ""
+    estimate: str = BOUND
 
 
 class CancelCall(NamedTuple):

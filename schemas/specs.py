@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from typing import Any, Literal, Self
 
-from interlock.schemas.budget import parse_amounts
+from interlock.schemas.budget import BOUND, Estimate, parse_amounts
 from interlock.schemas.canonical import digest
 from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.limits import ScopeLimits
@@ -159,6 +159,7 @@ class WorkflowSpec:
     receives: tuple[ContractRef, ...] = ()
     resume_seconds: float = RESUME_SECONDS
     memory: int = 0
+    estimate: Estimate = BOUND
     goal: str = ""
     until: str = ""
 

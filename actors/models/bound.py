@@ -25,11 +25,13 @@ _FIELDS = frozenset({
 
 
 class Bounded(NamedTuple):
-    """A request without its output cap, the most tokens that it is, and the cap."""
+    """A request without its output cap, the most tokens that it is, and the cap. `size` of them stand for its bytes, the others for what a
+    chat template adds."""
 
     request: dict[str, Any]
     input: int
     cap: int
+    size: int
 
 
 def bounded(model: str, data: bytes) -> Bounded:
@@ -48,7 +50,8 @@ def bounded(model: str, data: bytes) -> Bounded:
             )
     cap = _cap(model, request)
     request["model"] = model
-    return Bounded(request, len(encode(request)) + PER_CALL + PER_MESSAGE * len(messages) + PER_TOOL * len(tools), cap)
+    size = len(encode(request))
+    return Bounded(request, size + PER_CALL + PER_MESSAGE * len(messages) + PER_TOOL * len(tools), cap, size)
 
 
 def _refuse(model: str, problem: str, remedy: str) -> None:

@@ -16,10 +16,11 @@ from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from interlock.actors.models.bound import Bounded, bounded
+from interlock.actors.models.learned import Learned
 from interlock.actors.models.prices import Price, Prices
 from interlock.actors.models.wire import Answer, Wire, WireFailed
 from interlock.schemas import spans
-from interlock.schemas.budget import INPUT, OF_MODELS, OUTPUT, STEPS, TOKENS, USD, Amount
+from interlock.schemas.budget import INPUT, LEARNED, OF_MODELS, OUTPUT, STEPS, TOKENS, USD, Amount
 from interlock.schemas.canonical import Fragment, encode
 from interlock.schemas.errors import CallCancelled, InterlockError, ModelFailed, ModelRefused, UnboundedCall, UnknownPrice
 from interlock.schemas.frames import CallEnded, CallModel
@@ -47,6 +48,7 @@ class Desk:
     sleep: Callable[[float], Coroutine[Any, Any, None]]
     incarnation: str = ""
     overran: dict[str, tuple[int, int] | None] = field(default_factory=dict)
+    learned: Learned = field(default_factory=Learned)
 
 
 class _Held(NamedTuple):
@@ -121,6 +123,9 @@ class Call:
 
     async def _answer(self) -> Answer:
         asked = bounded(self.frame.model, self.frame.request)
+        if self.frame.estimate == LEARNED:
+            most = self._desk.learned.bound(self.frame.model, asked.size)
+            asked = asked._replace(input=asked.input - asked.size + most)
         self._request = asked.request
         self._price = await self._known_price()
         await self._check_cap_is_kept()
@@ -137,6 +142,7 @@ class Call:
                     self._desk.overran[self.frame.model] = (answer.usage[1], held.output)
                     await self._desk.budgets.overran(self._endpoint.shown, self.frame.model, answer.usage[1], held.output)
                 if answer.usage is not None:
+                    self._desk.learned.note(self.frame.model, asked.size, answer.usage[0])
                     await self._compare(held, *answer.usage[:2])
                 await self._settle(*(answer.usage or (held.input, held.output)), reported=answer.usage is not None)
                 return answer
@@ -147,7 +153,8 @@ class Call:
         over = {meter: {"reserved": most, "reported": used} for meter, (most, used) in both.items() if used > most}
         if over:
             limited = await self._desk.budgets.limited(self.frame.task)
-            self._exceeded = {"meters": over, "stops": any(meter in limited for meter in OF_MODELS)}
+            soft = self.frame.estimate == LEARNED and OUTPUT not in over
+            self._exceeded = {"meters": over, "stops": not soft and any(meter in limited for meter in OF_MODELS)}
 
     async def _known_price(self) -> Price | None:
         price = self._desk.prices.of(self.frame.model)

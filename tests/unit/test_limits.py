@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from interlock import AgentContext, App, Budget, Message, WorkflowContext
+from interlock.actors.models.learned import Learned
 from interlock.schemas import entries as e
 from interlock.schemas.errors import AlreadyEnded, BadDeclaration, TaskFailed, UnknownTask
 from interlock.testing import playbook
@@ -154,7 +155,11 @@ def test_four_fifths_of_a_limit_are_said_once(crashed: bool) -> None:
     simulate(main, made(Budget(steps=5)))
 
 
-@pytest.mark.parametrize(("budget", "ends"), [(Budget(), "budget_exceeded"), (Budget(tokens=None), "success")])
+@pytest.mark.parametrize(
+    ("budget", "ends"),
+    [(Budget(), "budget_exceeded"), (Budget(tokens=None), "success"), (Budget(estimate="learned"), "success")],
+    ids=["limited", "free", "soft"],
+)
 def test_an_endpoint_that_reports_more_than_was_possible_stops_what_is_limited(
     budget: Budget, ends: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,5 +212,48 @@ def test_an_operators_word_about_a_scope_is_recorded_and_holds() -> None:
         assert (row["scope"], row["meters"]["steps"]) == ("tenant:acme", {"used": 2, "reserved": 0, "limit": 2, "left": 0})
         await sim.bus.limit("tenant:acme", {"steps": None}, "paid", per="day")
         assert await sim.bus.limits() == []
+
+    simulate(main, made(Budget()))
+
+
+def test_what_is_learned_holds_less_and_no_call_before_enough_were_seen() -> None:
+    learned = Learned()
+    for tokens in (200, 250):
+        learned.note("m", 1000, tokens)
+        assert learned.bound("m", 1000) == 1000
+    learned.note("m", 1000, 100)
+    assert (learned.bound("m", 1000), learned.bound("other", 1000)) == (313, 1000)
+    learned.note("m", 10, 500)
+    assert learned.bound("m", 1000) == 1000
+
+
+def test_more_calls_fit_beside_each_other_where_what_is_learned_is_held() -> None:
+    def talks(budget: Budget) -> App:
+        app = App("talks")
+        app.agent("talker", version="1.0.0", instructions="Say it again. " * 200, accepts=Go, returns=Go)
+
+        @app.workflow("flow", version="1.0.0", budget=budget)
+        async def flow(request: Go, ctx: WorkflowContext) -> Go:
+            for n in range(6):
+                await ctx.ask(Go(asks=n), returns=Go)
+            return request
+
+        return app
+
+    async def main(sim: Simulation) -> Any:
+        return await (await begin(sim)).outcome()
+
+    script = {"rules": [{"answer": {"json": {"asks": 0}}}]}
+    assert simulate(main, talks(Budget(tokens=7_500)), script) == "budget_exceeded"
+    assert simulate(main, talks(Budget(tokens=7_500, estimate="learned")), script) == "success"
+
+
+def test_an_estimate_is_the_workflows_own() -> None:
+    with pytest.raises(BadDeclaration):
+        Budget(estimate="guess")  # type: ignore[arg-type]
+
+    async def main(sim: Simulation) -> None:
+        with pytest.raises(BadDeclaration):
+            await sim.bus.submit(sim.app.workflows["flow"], Go(), budget=Budget(estimate="learned"))
 
     simulate(main, made(Budget()))

@@ -1,5 +1,6 @@
 """`AsyncBus`: a driver's handle on a bus, for code that runs on an event loop. `Bus` is the same for code that does not."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -12,6 +13,7 @@ from interlock.orchestrator.letters import DEAD
 from interlock.schemas.budget import Budget, named_limits
 from interlock.schemas.bus_entries import RETENTION_DAYS
 from interlock.schemas.canonical import encode
+from interlock.schemas.drill import DRILL
 from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.ids import DEFAULT_TENANT, fresh
 from interlock.schemas.message import Message, contract_of
@@ -222,6 +224,20 @@ class AsyncBus:
         named = (agent, type, tenant) != (None, None, None)
         selection = selected(agent=agent, type=type, tenant=tenant, everything=None if named else True)
         return await self._backend.stop(fresh("stp"), RESUME, selection, clean(by or principal()), clean(why))
+
+    async def drill(self, *, tasks: int = 20, by: str | None = None) -> Wire:
+        """Try the switch on so many synthetic tasks of a type of its own (`interlock.drill`), and open that again; the receipt.
+
+        Real tasks are not touched, though every process is asked and looked at as in earnest. Raises `Closed` where everything is stopped.
+        """
+        why = f"a drill with {tasks} synthetic tasks"
+        if any(stop["name"] == DRILL for stop in (await self.status())["stops"]):  # whoever ran the last one died in it
+            await self.resume(type=DRILL, why=why, by=by)
+        await asyncio.gather(*(self.submit_json(DRILL, {}) for _ in range(tasks)))
+        try:
+            return await self.kill(type=DRILL, why=why, by=by)
+        finally:
+            await self.resume(type=DRILL, why=why, by=by)
 
     async def status(self) -> Wire:
         """What is live now: tasks, pools, queues."""

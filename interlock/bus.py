@@ -286,6 +286,10 @@ class Bus:
         """Open what `kill` has closed; see `AsyncBus.resume`."""
         return self._portal.run(self._bus.resume(agent=agent, type=type, tenant=tenant, why=why, by=by))
 
+    def drill(self, *, tasks: int = 20, by: str | None = None) -> Wire:
+        """Try the switch on synthetic tasks; the receipt. See `AsyncBus.drill`."""
+        return self._portal.run(self._bus.drill(tasks=tasks, by=by))
+
     def status(self) -> Wire:
         """What is live now: tasks, pools, queues."""
         return self._portal.run(self._bus.status())

@@ -244,7 +244,7 @@ class Admission:
         workflows = self._engine.router.workflows
         spec = workflows.get(submission.type)
         if spec is None:
-            raise UnknownTaskType(task_type=submission.type, known=", ".join(sorted(workflows)) or "none")
+            raise UnknownTaskType(task_type=submission.type, known=", ".join(self._engine.router.types) or "none")
         return spec
 
     def _checked(self, number: int, submission: Submission, spec: WorkflowSpec) -> "_Arrival":

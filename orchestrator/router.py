@@ -13,6 +13,8 @@ import semver
 
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.state import DispatchState, TaskState
+from interlock.schemas.drill import DRILL
+from interlock.schemas.drill import SPEC as DRILL_SPEC
 from interlock.schemas.errors import AmbiguousRoute, NoRoute
 from interlock.schemas.goals import filled
 from interlock.schemas.specs import AgentSpec, AppSpec, ContractRef, Escalate, ToolSpec, WorkflowSpec, split_ref
@@ -47,7 +49,7 @@ class Router:
     """What is deployed, by name, and who takes which contract."""
 
     def __init__(self) -> None:
-        self.workflows: dict[str, WorkflowSpec] = {}
+        self.workflows: dict[str, WorkflowSpec] = {DRILL: DRILL_SPEC}
         self.tools: dict[tuple[str, str], ToolSpec] = {}
         self.pools: dict[str, Pool] = {}
         self._apps: dict[str, AppSpec] = {}
@@ -55,7 +57,7 @@ class Router:
         self._routes: dict[tuple[str, str, tuple[str, ...]], Pool] = {}
         # Also what is declared no more: work that began before goes on by it.
         self.known_tools: dict[tuple[str, str], ToolSpec] = {}
-        self._known_workflows: dict[str, WorkflowSpec] = {}
+        self._known_workflows: dict[str, WorkflowSpec] = {DRILL: DRILL_SPEC}
         self._known_agents: set[str] = set()
 
     def deploy(self, app: AppSpec) -> list[Pool]:
@@ -65,7 +67,7 @@ class Router:
             self._apps.pop(name, None)
         self._apps[app.name] = app
         agents: dict[str, AgentSpec] = {}
-        self.tools, self.workflows, self._owners = {}, {}, {}
+        self.tools, self.workflows, self._owners = {}, {DRILL: DRILL_SPEC}, {}
         for one in self._apps.values():
             tools = {tool.name: tool for tool in one.tools}
             for agent in one.agents:
@@ -91,6 +93,11 @@ class Router:
         return sorted(one.name for one in self._apps.values() if one.name not in replaced and (one.agents or one.workflows))
 
     @property
+    def types(self) -> list[str]:
+        """The task types that apps declare."""
+        return sorted(self.workflows.keys() - {DRILL})
+
+    @property
     def vanished(self) -> list[str]:
         """Agents that were declared once and are no more: their pools shall be empty."""
         return sorted(self._known_agents - self.pools.keys())
@@ -113,8 +120,9 @@ class Router:
         return ("", "") if workflow is None else (filled(workflow.goal, task.request), workflow.until)
 
     def uses_models(self, workflow: str) -> bool:
-        """Whether the app that declares this workflow has agents that call models."""
-        return any(agent.kind == "model" for agent in self._owners[workflow].agents)
+        """Whether the app that declares this workflow has agents that call models; the drill is no app's."""
+        owner = self._owners.get(workflow)
+        return owner is not None and any(agent.kind == "model" for agent in owner.agents)
 
     def route(self, contract: str, version: str, returns: Iterable[str]) -> Pool:
         """The pool that takes `contract version` and answers with one of `returns`; raises `NoRoute` or `AmbiguousRoute`."""

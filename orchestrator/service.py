@@ -227,7 +227,7 @@ class Service:
         if scope == "agent" and name not in router.pools:
             raise UnknownAgent(agent=name, known=", ".join(sorted(router.pools)) or "none")
         if scope == "type" and name not in router.workflows:
-            raise UnknownTaskType(task_type=name, known=", ".join(sorted(router.workflows)) or "none")
+            raise UnknownTaskType(task_type=name, known=", ".join(router.types) or "none")
 
     async def status(self) -> Wire:
         """Counts of what is live now, whether the ledger can be written, and how far it is signed."""

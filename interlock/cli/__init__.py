@@ -10,7 +10,7 @@ from interlock.cli.deliver import deliver, demo
 from interlock.cli.group import Cli
 from interlock.cli.humans import approve, deny, inbox
 from interlock.cli.ledger import ledger
-from interlock.cli.stops import kill, resume
+from interlock.cli.stops import drill, kill, resume
 from interlock.cli.tasks import erase, send, show, submit, tasks
 
 
@@ -43,6 +43,7 @@ for command in (
     budget,
     kill,
     resume,
+    drill,
     erase,
     inbox,
     approve,

@@ -83,6 +83,19 @@ def resume(bus: "Bus", agent: str | None, task_type: str | None, tenant: str | N
         output.lines(line)
 
 
+@click.command()
+@click.option("--tasks", type=click.IntRange(1, 10_000), default=20, show_default=True, metavar="N", help="So many synthetic tasks.")
+@output.json_option
+@on_bus
+def drill(bus: "Bus", tasks: int, as_json: bool) -> int:
+    """Try the switch on the running bus, with synthetic tasks, and print the receipt.
+
+    Starts N tasks of the type interlock.drill, which only wait, stops that type as `interlock kill --type` does, and opens it again. Every
+    process is asked and looked at as in earnest; no real task is touched. The exit code is 1 where not everything could be verified.
+    """
+    return _print(bus.drill(tasks=tasks), as_json)
+
+
 def closed(stops: list[dict[str, Any]]) -> list[str]:
     """What is stopped, who did it and how it opens."""
     from interlock.schemas.stops import Selection

@@ -1,8 +1,9 @@
-"""Interlock's own contracts: the run record and the envelope. Every bus registers them before any other."""
+"""Interlock's own contracts: the run record, the envelope and what a drill says. Every bus registers them before any other."""
 
 from functools import cache
 from typing import Any
 
+from interlock.schemas.drill import Drill
 from interlock.schemas.message import contract_of
 from interlock.schemas.record import RunRecord
 from interlock.schemas.registry.catalog import DIALECT
@@ -53,5 +54,5 @@ ENVELOPE: dict[str, Any] = {
 @cache
 def builtin() -> tuple[tuple[str, str, dict[str, Any]], ...]:
     """Name, version and JSON Schema of each of Interlock's own contracts: the very same objects every time."""
-    name, version = contract_of(RunRecord)
-    return (name, version, RunRecord.json_schema()), ("interlock.envelope", "1.0.0", ENVELOPE)
+    own = tuple((*contract_of(cls), cls.json_schema()) for cls in (RunRecord, Drill))
+    return (*own, ("interlock.envelope", "1.0.0", ENVELOPE))

@@ -147,6 +147,20 @@ def test_a_replica_that_is_killed_is_replaced_and_its_work_goes_on() -> None:
     simulate(main, make())
 
 
+def test_a_drill_stops_synthetic_tasks_and_no_real_one() -> None:
+    async def main(sim: Simulation) -> None:
+        real = await submit(sim, "a", 10.0)
+        await asyncio.sleep(1)
+        receipt = await sim.bus.drill(tasks=5, by="ann")
+        assert (receipt["tasks"], receipt["verified"], receipt["selection"]) == (5, True, "task type interlock.drill")
+        assert (await real.result())["said"] == ""
+        assert (await sim.bus.status())["stops"] == []
+        await sim.bus.kill(type="interlock.drill", why="as a drill that died in the middle leaves it", by="ann")
+        assert (await sim.bus.drill(tasks=1))["tasks"] == 1
+
+    simulate(main, make())
+
+
 def test_what_does_not_exist_cannot_be_stopped() -> None:
     async def main(sim: Simulation) -> None:
         for named, error in (({"agent": "x"}, UnknownAgent), ({"type": "x"}, UnknownTaskType), ({"replica": "x-1"}, UnknownReplica)):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlock import App, Conversation, Message, Untrusted, WorkflowContext
+from interlock import AgentContext, App, Conversation, Message, Untrusted, WorkflowContext
 from interlock.actors.aim import RESTATED, Aim
 from interlock.actors.window import FOLDED, KEPT_CHARS, Window, size
 from interlock.schemas import entries as e
@@ -173,6 +173,24 @@ def test_a_goal_is_filled_from_the_request_or_is_what_the_docstring_says() -> No
     assert filled(spec.goal, b'{"count":2,"what":"keys"}') == "Find 2 keys in {}"
     assert spec.until == "It says {where} it is."
     assert filled(finding().workflows["flow"].spec.goal, b"{}") == "Find what is lost {somewhere}."
+
+
+def test_every_dispatch_carries_the_goal_and_its_end_also_to_code() -> None:
+    app = App("telling")
+
+    @app.agent("teller", version="1.0.0")
+    async def teller(request: Find, ctx: AgentContext) -> Found:
+        return Found(where=f"{ctx.goal}; {ctx.until}")
+
+    @app.workflow("flow", version="1.0.0", goal="Find {what}", exit=is_found)
+    async def flow(request: Find, ctx: WorkflowContext) -> Found:
+        return await ctx.ask(request, returns=Found)
+
+    async def main(sim: Simulation) -> None:
+        task = await sim.bus.submit(app.workflows["flow"], Find(what="keys", mail="ignore all that"), id="a")
+        assert await task.result() == Found(where="Find keys; It says {where} it is.")
+
+    simulate(main, app)
 
 
 # --- on a bus ------------------------------------------------------------------------------------------------------------------

@@ -329,7 +329,7 @@ class Replica(Mailbox):
                 fail(current, decode(result.value)["code"])
         answered = self._expect(work, asked.effect)
         work.degraded = work.degraded or result.cut
-        said = result.ok, result.value, result.latency_ms, result.cut
+        said = result.ok, result.value, result.latency_ms, result.cut, result.outage
         self.emit(ToolEnded(frame.task, frame.dispatch, frame.attempt, asked.effect, asked.name, *said))
         if work.dropped:  # the tool made an outcome of its own out of being told to stop: recorded, but nobody answers
             raise Fenced(task=frame.task, why="its dispatch was dropped")

@@ -10,6 +10,7 @@ orchestrator before this one had made, and of which the ledger has no record, th
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from interlock.orchestrator.breakers import GatewayBreakers
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.state import DispatchState, EffectState, TaskState
 from interlock.schemas import entries as e
@@ -33,6 +34,7 @@ class Calls:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self.gateways: list[Channel] = []
+        self.breakers = GatewayBreakers(engine.clock)
         self._uncalled: list[tuple[DispatchState, EffectState]] = []  # model calls that wait for a gateway
         self._held: dict[str, Channel] = {}  # calls that gateways were making when this orchestrator came
 
@@ -143,6 +145,7 @@ class Calls:
         """A gateway has died: its calls in flight are spent, and are made once more."""
         if gateway in self.gateways:
             self.gateways.remove(gateway)
+        self.breakers.gone(gateway.name)
         self._held = {call: holder for call, holder in self._held.items() if holder is not gateway}
         for dispatch in list(self._engine.dispatches.live.values()):
             for effect in [one for one in dispatch.effects.values() if one.gateway is gateway]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonschema_rs import Draft202012Validator
 
+from interlock.orchestrator.breakers import ToolBreakers
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.deeds import key_of
 from interlock.orchestrator.late import LateEnds, cost_of, stays_unknown
@@ -38,6 +39,7 @@ class Effects:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._late = LateEnds(engine)
+        self.breakers = ToolBreakers(engine.clock)
 
     # --- a replica asks ------------------------------------------------------------------------------------------------
 
@@ -96,12 +98,24 @@ class Effects:
             return
         deeds, inbox = self._engine.deeds, self._engine.inbox
         if spec.effect == "irreversible" and not inbox.approved(dispatch, effect) and not deeds.is_done(dispatch, effect, spec):
-            inbox.ask_approval(dispatch, effect, spec)
+            self._ask_approval(dispatch, effect, spec)
         elif not dispatch.waits:  # else it is about to be suspended; whoever gets it next asks again
             deeds.enter(dispatch, effect, spec)
 
+    def _ask_approval(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> None:
+        """Nobody is asked to approve what would not be called now; what somebody has approved is called."""
+        if (broken := self.breakers.broken(spec)) is not None:
+            self.refuse(dispatch, effect, broken)
+        else:
+            self._engine.inbox.ask_approval(dispatch, effect, spec)
+
     def reserve(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> None:
-        """A tool call goes on: it needs its reservation, a write its intent, then it is granted."""
+        """A tool call goes on: it needs its reservation, a write its intent, then it is granted. While its system is out of order it is
+        refused, but for what may have happened before: that is cleared up."""
+        fresh = effect.status != "unknown" and not effect.doubted and spec.effect != "irreversible"
+        if fresh and (broken := self.breakers.stops(spec)) is not None:
+            self.refuse(dispatch, effect, broken)
+            return
         effect.status = "reserving"
         self._engine.background(self._reserve(dispatch, effect, spec), dispatch.task)
 
@@ -176,6 +190,7 @@ class Effects:
             self._engine.store.barrier(partial(self.answer, dispatch, effect))
             return
         spec = self._engine.router.known_tools[dispatch.agent, effect.name]
+        self.breakers.ended(spec, words_in(frame.value) if frame.outage else "")
         if not frame.ok and spec.effect != "read" and stays_unknown(spec, frame.value):
             self._unknown(dispatch, effect, "it did not end in time")
             self._engine.inbox.advance(dispatch)
@@ -241,6 +256,12 @@ class Effects:
             if effect.deed and effect.status != "ended":
                 self._engine.store.barrier(partial(self._engine.deeds.leave, effect))  # who comes next reads what is not known
             self._engine.calls.cancel(effect)
+
+
+def words_in(error: bytes) -> str:
+    """What the wire error of a call says is wrong."""
+    wire = decode(error)
+    return str(wire["facts"].get("problem") or wire["message"])
 
 
 def _digest(args: bytes) -> str:

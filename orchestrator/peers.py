@@ -31,7 +31,7 @@ PEER_LOOK, RUNNER_LOOK = 5.0, 1.0
 """How often one looks for whoever does not answer. A runner keeps no exchange waiting, so of it one knows soon."""
 
 ENDED = "(ended)"
-"""Whose frame it is where its dispatch is known no more: some task's that has gone on without it."""
+"""Whose frame it is where it is no task's, or its dispatch is known no more: some task's that has gone on without it."""
 
 
 _OF_A_TASK = (f.Commands, f.EntryChecked, f.CallEnded)
@@ -204,6 +204,8 @@ class Peers:
         """The task that a frame is about; none where nobody knows it."""
         if isinstance(frame, _OF_A_TASK):
             return frame.task
+        if isinstance(frame, f.BreakerMoved):
+            return ENDED
         dispatch = self._engine.dispatches.live.get(frame.dispatch)
         return dispatch.task if dispatch is not None else ENDED
 
@@ -245,8 +247,11 @@ class Peers:
             case f.EntryChecked():
                 self._engine.admission.checked(frame)
 
-    def _from_models(self, channel: Channel, frame: f.CallEnded) -> None:
-        self._engine.calls.called(channel, frame)
+    def _from_models(self, channel: Channel, frame: f.CallEnded | f.BreakerMoved) -> None:
+        if isinstance(frame, f.BreakerMoved):
+            self._engine.calls.breakers.moved(channel.name, frame)
+        else:
+            self._engine.calls.called(channel, frame)
 
     def _runner_opened(self, channel: Channel, holds: list[str]) -> None:
         self._engine.workflows.opened(channel, holds)

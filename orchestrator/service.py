@@ -240,6 +240,7 @@ class Service:
             "waiting_tasks": sum(1 for task in engine.tasks.values() if task.open_items) + engine.parking.waiting,
             "dead_letters": _dead_letters(engine.tasks.values()) + engine.parking.dead,
             "suspects": len(engine.suspects),
+            "breakers": engine.effects.breakers.shown() + engine.calls.breakers.shown(),
             "live_dispatches": len(engine.dispatches.live),
             "queues": {name: len(pool.queue) for name, pool in engine.router.pools.items()},
             "checkpoints": self._keeper.status() if self._keeper is not None else None,

@@ -25,6 +25,7 @@ from interlock.schemas.ledger_errors import TaskLive as TaskLive
 from interlock.schemas.work_errors import AgentFailed as AgentFailed
 from interlock.schemas.work_errors import BadReply as BadReply
 from interlock.schemas.work_errors import BranchMoved as BranchMoved
+from interlock.schemas.work_errors import CircuitOpen as CircuitOpen
 from interlock.schemas.work_errors import DirectCall as DirectCall
 from interlock.schemas.work_errors import Diverged as Diverged
 from interlock.schemas.work_errors import Drifted as Drifted

@@ -85,6 +85,8 @@ class EffectAsked(NamedTuple):
 
 
 class ToolEnded(NamedTuple):
+    """`outage`: it failed because the system behind it does not answer or is out of order."""
+
     task: str
     dispatch: str
     attempt: str
@@ -94,6 +96,7 @@ class ToolEnded(NamedTuple):
     value: bytes
     latency_ms: float
     cut: bool
+    outage: bool = False
 
 
 class Probed(NamedTuple):
@@ -262,6 +265,16 @@ class CallEnded(NamedTuple):
     dispatch: str = ""
 
 
+class BreakerMoved(NamedTuple):
+    """A circuit breaker of the gateway has opened, after so many failures in a row, or closed."""
+
+    model: str
+    endpoint: str
+    open: bool
+    failures: int
+    last: str
+
+
 FRAMES: tuple[type[Any], ...] = (
     Dispatch,
     Granted,
@@ -286,6 +299,7 @@ FRAMES: tuple[type[Any], ...] = (
     Probed,
     Lapsed,
     Noted,
+    BreakerMoved,
 )
 FRAMES_AT_MOST = 128
 """How many frames one exchange carries each way: a crowd of messages flows through the actors side by side instead of wave by wave."""

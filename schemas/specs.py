@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from typing import Any, Literal, Self
 
+from interlock.schemas.breaker import FAILURES
 from interlock.schemas.budget import BOUND, Estimate, parse_amounts
 from interlock.schemas.canonical import digest
 from interlock.schemas.errors import BadDeclaration
@@ -57,7 +58,8 @@ class RepeatSpec:
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool as its readers see it. `timeout` in seconds, `max_bytes` bounds the encoded result."""
+    """A tool as its readers see it. `timeout` in seconds, `max_bytes` bounds the encoded result; after `breaker` outages in a row of the
+    system behind it, it is not called for a while (0: called all the same)."""
 
     name: str
     description: str
@@ -70,6 +72,7 @@ class ToolSpec:
     max_bytes: int = 65_536
     trusted_because: str = ""
     secrets: tuple[str, ...] = ()
+    breaker: int = FAILURES
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,13 @@ class ToolTimeout(WorkFailed):
     template = "Tool {tool} did not end within {seconds} s and nobody waits for it any more. Whether it took effect may be unknown; raise its timeout= or make it faster."
 
 
+class CircuitOpen(WorkFailed):
+    """A tool call that never ran: the system behind the tool has failed again and again, and is left alone for a while."""
+
+    code = "circuit_open"
+    template = "Tool {tool} was not called: {problem}. Nothing was done; call it again later, or go on without it."
+
+
 class PatchFailed(WorkFailed):
     """A diff that was not applied; nothing in the worktree changed. The model reads it and may write a better one."""
 

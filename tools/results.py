@@ -21,6 +21,7 @@ from interlock.schemas.errors import InterlockError, ToolFailed, ToolTimeout
 from interlock.schemas.words import words_of
 from interlock.tools.context import ToolContext
 from interlock.tools.describe import validate_args
+from interlock.tools.outages import is_outage
 from interlock.tools.tool import Tool
 
 P = ParamSpec("P")
@@ -31,12 +32,14 @@ _ERROR_BYTES = 8_192
 
 
 class ToolResult(NamedTuple):
-    """How a call ended: `value` is JSON, the result or (where `ok` is false) a wire error. `cut`: it was too long and says so."""
+    """How a call ended: `value` is JSON, the result or (where `ok` is false) a wire error. `cut`: it was too long and says so. `outage`: it
+    failed because the system behind it does not answer or is out of order."""
 
     ok: bool
     value: bytes
     latency_ms: float
     cut: bool
+    outage: bool = False
 
 
 Threads = set["asyncio.Future[Any]"]
@@ -54,7 +57,7 @@ async def run(tool: Tool[..., Any], args: Mapping[str, Any], ctx: ToolContext, t
         # The tool's own trouble is an answer, not a crash of its process.
         if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
             raise
-        return ToolResult(False, _failure(tool, error), (clock() - started) * 1000, False)
+        return ToolResult(False, _failure(tool, error), (clock() - started) * 1000, False, is_outage(error))
 
 
 def _is_being_cancelled() -> bool:

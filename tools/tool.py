@@ -13,6 +13,7 @@ from typing import Any, Generic, NoReturn, ParamSpec, Protocol, Required, TypedD
 
 from pydantic import BaseModel, TypeAdapter
 
+from interlock.schemas.breaker import FAILURES
 from interlock.schemas.errors import BadDeclaration, DirectCall
 from interlock.schemas.specs import Effect, ToolSpec
 from interlock.tools.describe import describe
@@ -37,7 +38,8 @@ class ToolOptions(TypedDict, total=False):
 
     `effect`: what it does to the world. `system`: the external system that it writes to, whose budget it uses. `repeat`: how it
     repeats. `timeout` in seconds. `max_bytes` bounds its encoded result. `name`: if not the function's own. `trusted`: why what it
-    returns can be trusted; without a reason it is untrusted. `secrets`: the names of those it needs in `ctx.secrets`.
+    returns can be trusted; without a reason it is untrusted. `secrets`: the names of those it needs in `ctx.secrets`. `breaker`: after so
+    many outages in a row (no connection, no answer in time, HTTP 500 and above) it is not called for 30 seconds; None: it always is.
     """
 
     effect: Required[Effect]
@@ -48,6 +50,7 @@ class ToolOptions(TypedDict, total=False):
     name: str
     trusted: str
     secrets: Sequence[str]
+    breaker: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +112,7 @@ def declare(function: Callable[..., Any], **options: Unpack[ToolOptions]) -> Too
         max_bytes=options.get("max_bytes", MAX_BYTES),
         trusted_because=options.get("trusted", ""),
         secrets=tuple(options.get("secrets", ())),
+        breaker=options.get("breaker", FAILURES) or 0,
     )
     _check_bounds(spec)
     _check_effect(spec)
@@ -139,6 +143,8 @@ def _check_bounds(spec: ToolSpec) -> None:
         raise _bad(spec, f"{spec.name!r} is no tool name", remedy)
     if not 0 < spec.timeout < float("inf"):
         raise _bad(spec, f"timeout={spec.timeout:g} is no time", "Give seconds, more than zero.")
+    if spec.breaker < 0:
+        raise _bad(spec, f"breaker={spec.breaker} is no number of outages", "Write as in breaker=5, or None.")
     if spec.max_bytes < MIN_BYTES:
         raise _bad(spec, f"max_bytes={spec.max_bytes} leaves no room", f"Give at least {MIN_BYTES}.")
 

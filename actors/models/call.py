@@ -16,6 +16,7 @@ from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from interlock.actors.models.bound import Bounded, bounded
+from interlock.actors.models.breakers import Breakers
 from interlock.actors.models.learned import Learned
 from interlock.actors.models.prices import Price, Prices
 from interlock.actors.models.wire import Answer, Wire, WireFailed
@@ -46,6 +47,7 @@ class Desk:
     prices: Prices
     rng: random.Random
     sleep: Callable[[float], Coroutine[Any, Any, None]]
+    breakers: Breakers
     incarnation: str = ""
     overran: dict[str, tuple[int, int] | None] = field(default_factory=dict)
     learned: Learned = field(default_factory=Learned)
@@ -131,13 +133,16 @@ class Call:
         await self._check_cap_is_kept()
         deadline = asyncio.get_running_loop().time() + self._endpoint.patience
         while True:
+            self._check_breaker()
             self._held = held = self._held or await self._reserve(asked)
             self._request = {**asked.request, **self._endpoint.capped(held.output)}
             try:
                 answer = await self._try(self._request, held, deadline)
             except WireFailed as failed:
+                self._desk.breakers.failed(self.frame.model, failed)
                 await self._wait(failed, deadline)
             else:
+                self._desk.breakers.answered(self.frame.model)
                 if answer.usage is not None and answer.usage[1] > held.output:
                     self._desk.overran[self.frame.model] = (answer.usage[1], held.output)
                     await self._desk.budgets.overran(self._endpoint.shown, self.frame.model, answer.usage[1], held.output)
@@ -146,6 +151,11 @@ class Call:
                     await self._compare(held, *answer.usage[:2])
                 await self._settle(*(answer.usage or (held.input, held.output)), reported=answer.usage is not None)
                 return answer
+
+    def _check_breaker(self) -> None:
+        broken = self._desk.breakers.stops(self.frame.model)
+        if broken is not None:
+            raise ModelFailed(model=self.frame.model, endpoint=self._endpoint.shown, attempts=self._tries, problem=str(broken))
 
     async def _compare(self, held: _Held, input: int, output: int) -> None:
         """Note what the endpoint reports above what was held. Where anything that models use is limited, the limits rest on such bounds."""

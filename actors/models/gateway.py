@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from interlock.actors.mailbox import Mailbox
+from interlock.actors.models.breakers import Breakers
 from interlock.actors.models.call import Call, Desk, ended
 from interlock.actors.models.prices import Prices
 from interlock.actors.models.wire import Wire
@@ -37,7 +38,8 @@ class Gateway(Mailbox):
         incarnation: str = "",
     ) -> None:
         super().__init__()
-        self._desk = Desk(budgets, wire, prices, rng, sleep, incarnation)
+        self._breakers = Breakers(wire.endpoint.shown, self.emit)
+        self._desk = Desk(budgets, wire, prices, rng, sleep, self._breakers, incarnation)
         self._calls: dict[str, Call] = {}
         self._running: dict[str, asyncio.Task[CallEnded]] = {}
 
@@ -53,7 +55,9 @@ class Gateway(Mailbox):
                 raise TypeError(f"a gateway takes no {type(frame).__name__}")
 
     def reopen(self) -> None:
-        """Nothing: an ended call's record stays in the outbox until it is durable, a running one will end."""
+        """An ended call's record stays in the outbox until it is durable, a running one will end; breakers that are open are told again."""
+        for moved in list(self._breakers.open()):
+            self.emit(moved)
 
     def holds(self) -> list[str]:
         return list(self._calls)

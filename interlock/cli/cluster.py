@@ -110,6 +110,11 @@ def status(bus: "Bus", as_json: bool) -> None:
         output.lines(f"Dead letters that wait for a decision: {found['dead_letters']} (`interlock dead list`).")
     if found["suspects"]:
         output.lines(f"Tasks in the middle of which a runner was lost, to be resumed alone: {found['suspects']}.")
+    for breaker in found["breakers"]:
+        output.lines(
+            f"Circuit breaker open: {breaker['what']}, since {breaker['since']}, after {breaker['failures']} failures in a row, "
+            f"the last one: {breaker['last']}. It is not called, but for one call every 30 s that tries it."
+        )
     for line in _checkpoints(found.get("checkpoints")):
         output.lines(line)
     for name in ("ledger", "journal"):

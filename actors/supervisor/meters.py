@@ -308,12 +308,12 @@ class Meters:
             self._forget_if_done(name, task)
 
     def _look(self, name: str, task: _Task, actual: Amounts) -> None:
-        """Note each limit of which four fifths are used by now and were not before."""
+        """Note each limit of which four fifths are used by now and were not before; one that is used up at once has nothing to warn of."""
         for meter, amount in actual.items():
             limit = task.limits.get(meter)
             if limit and amount:
                 used = task.used[meter]
-                if used * 5 >= limit * 4 > minus(used, amount) * 5:
+                if limit > used and used * 5 >= limit * 4 > minus(used, amount) * 5:
                     self.neared.append((name, meter, str(used), str(limit)))
 
     def _charge_scopes(self, task: _Task, held: _Held, actual: Amounts) -> None:

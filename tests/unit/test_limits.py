@@ -8,8 +8,10 @@ import pytest
 
 from interlock import AgentContext, App, Budget, Message, WorkflowContext
 from interlock.actors.models.learned import Learned
+from interlock.actors.supervisor.meters import Meters
 from interlock.schemas import entries as e
 from interlock.schemas.errors import AlreadyEnded, BadDeclaration, TaskFailed, UnknownTask
+from interlock.schemas.ports import Reservation
 from interlock.testing import playbook
 from interlock.testing.simulation import Simulation, simulate
 
@@ -153,6 +155,17 @@ def test_four_fifths_of_a_limit_are_said_once(crashed: bool) -> None:
         assert len(of(sim, e.BudgetNeared)) == 1
 
     simulate(main, made(Budget(steps=5)))
+
+
+def test_a_limit_that_is_used_up_at_once_is_not_said_to_be_near() -> None:
+    meters = Meters()
+    meters.open("tsk_a", {"writes/git": 1, "steps": 10}, 0)
+    for id in ("e1", "e2"):
+        assert meters.reserve(Reservation(id, "tsk_a", {"steps": 4}, {}))[0].error is None
+        meters.settle(id, {"steps": 4})
+    meters.reserve(Reservation("e3", "tsk_a", {"writes/git": 1}, {}))
+    meters.settle("e3", {"writes/git": 1})
+    assert meters.neared == [("tsk_a", "steps", "8", "10")]
 
 
 @pytest.mark.parametrize(

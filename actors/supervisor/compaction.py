@@ -17,7 +17,7 @@ from interlock.schemas.ports import Clock
 
 COUNTERS = ("carried",)
 METERS = ("open", "change", "reserve", "settle", "close")
-SWEEPS = ("holding", "stopped")
+SWEEPS = ("selected", "holding", "stopped")
 LIVES = ("spawn", "ready", "leaving", "gone")
 
 EVERY_SECONDS = 60.0

@@ -366,6 +366,23 @@ def test_a_message_is_sent_into_a_running_task(shell: Shell) -> None:
 # --- the kill ----------------------------------------------------------------------------------------------------------------------
 
 
+def test_the_switch_is_tried_stands_in_status_and_is_opened(shell: Shell) -> None:
+    lines = shell.lines("drill", "--tasks", "3")
+    assert lines[0].startswith("task type interlock.drill (stp_")
+    assert lines[0].endswith(") stopped")
+    assert "  3 tasks ended" in lines
+    assert json.loads(shell("kill", "--type", "interlock.drill", "--why", HOSTILE, "--json").stdout)["verified"]
+    (told,) = [line for line in shell.lines("status") if line.startswith("STOPPED: ")]
+    assert told.endswith("Opens with `interlock resume --type interlock.drill`.")
+    refused = shell("submit", "interlock.drill", "{}")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "`interlock resume --type interlock.drill` opens it again." in refused.stderr
+    assert shell.lines("resume", "--type", "interlock.drill") == ["interlock.drill is open again."]
+    assert not [line for line in shell.lines("status") if line.startswith("STOPPED: ")]
+    for words in (["kill"], ["kill", "x", "--everything"], ["resume", "--type", "a", "--agent", "b"]):
+        assert shell(*words).exit_code == 2
+
+
 def test_a_kill_prints_its_receipt_and_show_keeps_it(shell: Shell) -> None:
     task = shell.submit("question", '{"number": 13}', "--id", "doomed")
     shell.asked(task)

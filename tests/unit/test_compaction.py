@@ -14,9 +14,10 @@ from interlock.actors.supervisor.core import Supervisor, World
 from interlock.actors.supervisor.journal import Change, Journal, MemoryJournal
 from interlock.actors.supervisor.journals import open_journal, prepare
 from interlock.actors.supervisor.postgres_journal import read_all
-from interlock.schemas.errors import Fenced, StaleIncarnation
+from interlock.schemas.errors import Closed, Fenced, StaleIncarnation
 from interlock.schemas.places import Database
 from interlock.schemas.ports import Reservation
+from interlock.schemas.stops import RESUME, STOP, Selection
 from interlock.testing.virtual_time import run
 
 
@@ -125,6 +126,29 @@ def test_a_task_that_is_open_again_keeps_its_meters(place: Place) -> None:
             await asyncio.sleep(EVERY_SECONDS + 10)
         async with Life(place) as supervisor:
             assert (await supervisor.budgets.used("tsk_a"))["tokens"] == (0, 0, 7)
+
+    run(main())
+
+
+def test_of_a_stop_is_kept_what_it_closed_and_what_it_ended(place: Place) -> None:
+    place.hosts["a"], place.present = Host(holds={"tsk_a"}), ["a"]
+
+    async def main() -> None:
+        async with Life(place) as supervisor:
+            await spend(supervisor, "tsk_a", place.clock.now(), close=False)
+            receipt = await supervisor.ladder.stop("stp_1", STOP, Selection("everything"), "ann", "enough")
+            await supervisor.budgets.close(["tsk_a"], 1)
+            await asyncio.sleep(EVERY_SECONDS + 10)
+            assert place.kinds() == {"order": 2, "receipt": 2, "acknowledged": 1}
+        async with Life(place) as supervisor:
+            assert await supervisor.ladder.stop("stp_1", STOP, Selection("everything"), "ann", "enough") == receipt
+            for task, refusal in (("tsk_a", Fenced), ("tsk_b", Closed)):
+                with pytest.raises(refusal):
+                    await supervisor.budgets.open(task, {"tokens": 1}, place.clock.now())
+            await supervisor.ladder.stop("stp_2", RESUME, Selection("everything"), "ann", "mended")
+            await supervisor.budgets.open("tsk_b", {"tokens": 1}, place.clock.now())
+        async with Life(place) as supervisor:
+            await supervisor.budgets.open("tsk_c", {"tokens": 1}, place.clock.now())
 
     run(main())
 

@@ -36,9 +36,11 @@ def gateway(budgets: Budgets, wire: "Wire", model: ModelSettings, clock: Clock, 
     """A model gateway on that wire."""
     from interlock.actors.models.gateway import Gateway  # the SDK takes a second to load, which nobody else needs
     from interlock.actors.models.prices import Prices, read_overrides
+    from interlock.actors.models.rates import Rates, read_rates
 
     prices = Prices(wire.endpoint.base_url, clock, read_overrides(model.prices))
-    return Gateway(budgets, wire, prices, random.Random(incarnation), incarnation=incarnation)
+    rates = Rates(read_rates(model.rates))
+    return Gateway(budgets, wire, prices, random.Random(incarnation), incarnation=incarnation, rates=rates)
 
 
 def endpoint(model: ModelSettings) -> "ChatCompletions":

@@ -171,7 +171,7 @@ def _make_stores(home: Path, ledger: Place) -> None:
 
 def _public(model: ModelSettings) -> ModelSettings:
     """The settings that every actor may know: without the key."""
-    return ModelSettings(base_url=model.base_url, model=model.model, prices=model.prices)
+    return ModelSettings(base_url=model.base_url, model=model.model, prices=model.prices, rates=model.rates)
 
 
 def run_dir(home: Path, name: str) -> Path:

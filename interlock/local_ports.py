@@ -124,6 +124,15 @@ class LocalBudgets:
     async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
         return await self._ask(lambda supervisor: supervisor.budgets.overrun(endpoint, model))
 
+    async def turn(self, lane: str, id: str, task: str, tokens: int, limits: tuple[int | None, int | None]) -> float:
+        return await self._ask(lambda supervisor: supervisor.budgets.turn(lane, id, task, tokens, limits))
+
+    async def came_to(self, lane: str, id: str, tokens: int) -> None:
+        await self._ask(lambda supervisor: supervisor.budgets.came_to(lane, id, tokens))
+
+    async def shut(self, lane: str, seconds: float) -> None:
+        await self._ask(lambda supervisor: supervisor.budgets.shut(lane, seconds))
+
     async def called_at(self, task: str, call: str) -> list[str]:
         return await self._ask(lambda supervisor: supervisor.budgets.called_at(task, call))
 

@@ -17,22 +17,25 @@ DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """An OpenAI-compatible chat-completions endpoint. `prices` is the path of a file that overrides published prices."""
+    """An OpenAI-compatible chat-completions endpoint. `prices` is the path of a file that overrides published prices, `rates` of
+    one with what may be asked in a minute."""
 
     base_url: str = ""
     api_key: str = ""
     model: str = ""
     prices: str = ""
+    rates: str = ""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Self:
-        """`OPENAI_BASE_URL`, `OPENAI_API_KEY`, `INTERLOCK_MODEL`, `INTERLOCK_PRICES`; what is not set is empty."""
+        """`OPENAI_BASE_URL`, `OPENAI_API_KEY`, `INTERLOCK_MODEL`, `INTERLOCK_PRICES`, `INTERLOCK_RATES`; what is not set is empty."""
         env = os.environ if env is None else env
         return cls(
             base_url=env.get("OPENAI_BASE_URL", ""),
             api_key=env.get("OPENAI_API_KEY", ""),
             model=env.get("INTERLOCK_MODEL", ""),
             prices=env.get("INTERLOCK_PRICES", ""),
+            rates=env.get("INTERLOCK_RATES", ""),
         )
 
     def required(self) -> Self:

@@ -194,6 +194,16 @@ class Budgets(Protocol):
     async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
         """What is remembered of that: the tokens of the answer, and those that were allowed."""
 
+    async def turn(self, lane: str, id: str, task: str, tokens: int, limits: tuple[int | None, int | None]) -> float:
+        """Whether a try of a model call, of at most so many tokens, may go to its lane (a model at an endpoint) now: 0, or the seconds
+        after which it shall ask again. `limits`: the requests and tokens a minute that all tasks share there."""
+
+    async def came_to(self, lane: str, id: str, tokens: int) -> None:
+        """The tokens of a try that had its turn."""
+
+    async def shut(self, lane: str, seconds: float) -> None:
+        """An endpoint asks to be left alone for so long."""
+
     async def called_at(self, task: str, call: str) -> list[str]:
         """The gateways that have reserved for this model call (`effect#number`) of a task, settled or not."""
 

@@ -19,6 +19,7 @@ from interlock.actors.models.bound import Bounded, bounded
 from interlock.actors.models.breakers import Breakers
 from interlock.actors.models.learned import Learned
 from interlock.actors.models.prices import Price, Prices
+from interlock.actors.models.rates import Rates, said
 from interlock.actors.models.wire import Answer, Wire, WireFailed
 from interlock.schemas import spans
 from interlock.schemas.budget import INPUT, LEARNED, OF_MODELS, OUTPUT, STEPS, TOKENS, USD, Amount
@@ -29,6 +30,7 @@ from interlock.schemas.ports import Budgets, Reservation
 
 TRIES = 4
 _LEAST_OUTPUT = 16  # fewer tokens than this make no useful answer
+_ASKS_TO_WAIT = (429, 503)
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0
 
 _tracer = trace.get_tracer("interlock.models")
@@ -51,6 +53,7 @@ class Desk:
     incarnation: str = ""
     overran: dict[str, tuple[int, int] | None] = field(default_factory=dict)
     learned: Learned = field(default_factory=Learned)
+    rates: Rates = field(default_factory=Rates)
 
 
 class _Held(NamedTuple):
@@ -74,6 +77,7 @@ class Call:
         self._held: _Held | None = None
         self._holds = 0
         self._tries = 0
+        self._turn = ""  # the try that had its turn, of a model whose rate is limited
         self._input = self._output = self._unreported = 0
         self._usd = Decimal(0)
         self._exceeded: dict[str, Any] = {}
@@ -133,6 +137,7 @@ class Call:
         await self._check_cap_is_kept()
         deadline = asyncio.get_running_loop().time() + self._endpoint.patience
         while True:
+            await self._await_turn(asked, deadline)
             self._check_breaker()
             self._held = held = self._held or await self._reserve(asked)
             self._request = {**asked.request, **self._endpoint.capped(held.output)}
@@ -140,9 +145,12 @@ class Call:
                 answer = await self._try(self._request, held, deadline)
             except WireFailed as failed:
                 self._desk.breakers.failed(self.frame.model, failed)
+                await self._turn_over(failed)
                 await self._wait(failed, deadline)
             else:
                 self._desk.breakers.answered(self.frame.model)
+                if self._turn and answer.usage is not None:
+                    await self._desk.budgets.came_to(self._lane, self._turn, sum(answer.usage[:2]))
                 if answer.usage is not None and answer.usage[1] > held.output:
                     self._desk.overran[self.frame.model] = (answer.usage[1], held.output)
                     await self._desk.budgets.overran(self._endpoint.shown, self.frame.model, answer.usage[1], held.output)
@@ -151,6 +159,37 @@ class Call:
                     await self._compare(held, *answer.usage[:2])
                 await self._settle(*(answer.usage or (held.input, held.output)), reported=answer.usage is not None)
                 return answer
+
+    @property
+    def _lane(self) -> str:
+        return f"{self.frame.model} at {self._endpoint.shown}"
+
+    async def _await_turn(self, asked: Bounded, deadline: float) -> None:
+        """Wait until the model's rate, which all tasks share, has room for one more try; nothing is held for the call meanwhile but what
+        an earlier try left."""
+        self._turn = ""
+        rate = self._desk.rates.of(self.frame.model)
+        if rate is None:
+            return
+        turn = f"{self.frame.effect}#{self.frame.number}@{self._desk.incarnation}/{self._tries}"
+        while wait := await self._desk.budgets.turn(self._lane, turn, self.frame.task, asked.input + asked.cap, rate):
+            if asyncio.get_running_loop().time() + wait >= deadline:
+                raise ModelFailed(
+                    model=self.frame.model,
+                    endpoint=self._endpoint.shown,
+                    attempts=self._tries,
+                    problem=f"{said(rate)}, and there was no room for this call within {self._endpoint.patience:g} s",
+                )
+            await self._fly(self._desk.sleep(wait))
+        self._turn = turn
+
+    async def _turn_over(self, failed: WireFailed) -> None:
+        """Tell all tasks what this try has come to know."""
+        if failed.wait and failed.status in _ASKS_TO_WAIT:
+            self._desk.rates.told(self.frame.model, failed.wait)
+            await self._desk.budgets.shut(self._lane, failed.wait)
+        if self._turn and not failed.maybe_done:
+            await self._desk.budgets.came_to(self._lane, self._turn, 0)
 
     def _check_breaker(self) -> None:
         broken = self._desk.breakers.stops(self.frame.model)

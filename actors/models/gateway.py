@@ -15,6 +15,7 @@ from interlock.actors.mailbox import Mailbox
 from interlock.actors.models.breakers import Breakers
 from interlock.actors.models.call import Call, Desk, ended
 from interlock.actors.models.prices import Prices
+from interlock.actors.models.rates import Rates
 from interlock.actors.models.wire import Wire
 from interlock.schemas.errors import ModelFailed
 from interlock.schemas.frames import CallEnded, CallModel, CancelCall
@@ -36,10 +37,11 @@ class Gateway(Mailbox):
         sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
         *,
         incarnation: str = "",
+        rates: Rates | None = None,
     ) -> None:
         super().__init__()
         self._breakers = Breakers(wire.endpoint.shown, self.emit)
-        self._desk = Desk(budgets, wire, prices, rng, sleep, self._breakers, incarnation)
+        self._desk = Desk(budgets, wire, prices, rng, sleep, self._breakers, incarnation, rates=rates or Rates())
         self._calls: dict[str, Call] = {}
         self._running: dict[str, asyncio.Task[CallEnded]] = {}
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from interlock.actors.supervisor.journal import Change, Journal, Order, Row, can_be_kept, order_in
 from interlock.actors.supervisor.meters import Meters
+from interlock.actors.supervisor.rates import Rates
 from interlock.schemas.alarms import Alarms
 from interlock.schemas.budget import SECONDS, Amount, Amounts
 from interlock.schemas.errors import Fenced, Refused
@@ -38,6 +39,7 @@ class SupervisorBudgets:
         self._clock = clock
         self._out_of_time = out_of_time
         self.meters = Meters()
+        self.rates = Rates()
         self.nearing = asyncio.Event()
         self._calls = self._make_calls()
         self.closures = Closures()
@@ -89,6 +91,16 @@ class SupervisorBudgets:
 
     async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
         return self._overruns.get((endpoint, model))
+
+    async def turn(self, lane: str, id: str, task: str, tokens: int, limits: tuple[int | None, int | None]) -> float:
+        wait: float = await self._alone("turn", lane, id, task, tokens, limits)
+        return wait
+
+    async def came_to(self, lane: str, id: str, tokens: int) -> None:
+        await self._alone("came_to", lane, id, tokens)
+
+    async def shut(self, lane: str, seconds: float) -> None:
+        await self._alone("shut", lane, seconds)
 
     async def called_at(self, task: str, call: str) -> list[str]:
         gateways: list[str] = await self._alone("called_at", task, call)
@@ -152,6 +164,9 @@ class SupervisorBudgets:
             "forfeit": self._forfeit,
             "overran": self._overran,
             "overrun": lambda endpoint, model: self._overruns.get((endpoint, model)),
+            "turn": lambda lane, id, task, tokens, limits: self.rates.turn(lane, id, task, tokens, limits, _now()),
+            "came_to": lambda lane, id, tokens: self.rates.came_to(lane, id, tokens),
+            "shut": lambda lane, seconds: self.rates.shut(lane, seconds, _now()),
             "called_at": self._called_at,
             "close_forgotten": self._close_forgotten,
             "used": self._used,
@@ -273,6 +288,10 @@ class SupervisorBudgets:
             self._ends.drop(task)
             loop.call_soon(self._out_of_time, task, f"its limit on seconds is reached: {self.meters.limit(task, SECONDS)} allowed")
         self._arm()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _why(order: Order) -> str:

@@ -59,9 +59,9 @@ class Supervisor:
         return self._journal.slow
 
     def status(self) -> dict[str, Any]:
-        """What is stopped until somebody opens it, and which orders are being carried out."""
+        """What is stopped until somebody opens it, which orders are being carried out, and what of the models' rates is used."""
         stops = [{"selection": str(stop.selection), "since": rfc3339(stop.requested), **stop._asdict()} for stop in self.budgets.closures]
-        return {"stops": stops, "orders": self.ladder.under_way()}
+        return {"stops": stops, "orders": self.ladder.under_way(), "rates": self.budgets.rates.shown(asyncio.get_running_loop().time())}
 
     async def run(self) -> None:
         """Work until cancelled. Raises where the journal fails: then this incarnation is over and another one has to start; `StorePaused`

@@ -115,6 +115,8 @@ def status(bus: "Bus", as_json: bool) -> None:
             f"Circuit breaker open: {breaker['what']}, since {breaker['since']}, after {breaker['failures']} failures in a row, "
             f"the last one: {breaker['last']}. It is not called, but for one call every 30 s that tries it."
         )
+    for rate in found.get("rates", []):
+        output.lines(_rate(rate))
     for line in _checkpoints(found.get("checkpoints")):
         output.lines(line)
     for name in ("ledger", "journal"):
@@ -124,6 +126,13 @@ def status(bus: "Bus", as_json: bool) -> None:
     for name, one in _troubled(found):
         output.lines(f"pool {name}: {one['ready']} of {one['wanted']} are there; {one['trouble']}")
     output.table(("pool", "members", "load", "queue"), _pools(found))
+
+
+def _rate(rate: dict[str, Any]) -> str:
+    """What of a model's rate was used in the last minute, and who waits for it."""
+    used = [f"{rate[one]}{'' if rate[f'of_{one}'] is None else ' of ' + str(rate[f'of_{one}'])} {one}" for one in ("requests", "tokens")]
+    shut = f"; its endpoint asks to be left alone for {rate['shut_seconds']:g} s" if rate["shut_seconds"] else ""
+    return f"Model {rate['lane']}: {' and '.join(used)} in the last minute, {rate['waiting']} calls wait{shut}."
 
 
 _MEANS = {

@@ -79,6 +79,16 @@ class RayBudgets:
         known = await self._patient("overrun", endpoint, model)
         return (known[0], known[1]) if known else None
 
+    async def turn(self, lane: str, id: str, task: str, tokens: int, limits: tuple[int | None, int | None]) -> float:
+        wait: float = await self._patient("turn", lane, id, task, tokens, limits)
+        return wait
+
+    async def came_to(self, lane: str, id: str, tokens: int) -> None:
+        await self._patient("came_to", lane, id, tokens)
+
+    async def shut(self, lane: str, seconds: float) -> None:
+        await self._patient("shut", lane, seconds)
+
     async def called_at(self, task: str, call: str) -> list[str]:
         gateways: list[str] = await self._patient("called_at", task, call)
         return gateways

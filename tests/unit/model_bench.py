@@ -13,6 +13,7 @@ from interlock.actors.models.prices import Price, Prices, Tier
 from interlock.actors.models.wire import ChatCompletions, Endpoint
 from interlock.actors.supervisor.budgets import SupervisorBudgets
 from interlock.actors.supervisor.journal import MemoryJournal
+from interlock.actors.supervisor.rates import Rates
 from interlock.schemas.budget import Amounts
 from interlock.schemas.canonical import encode
 from interlock.schemas.entries import ModelCalled
@@ -48,6 +49,7 @@ class Bench:
 
     async def _sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
+        self.budgets.rates = Rates()  # no time passes here: what was waited for is over
 
     async def exchange(self, *frames: Any) -> list[Any]:
         head = [1, self._sent + 1, self._received, self._received, False]

@@ -1,0 +1,80 @@
+"""What a model may be asked in a minute, as the operator declares it and as its endpoint says.
+
+A file named by INTERLOCK_RATES (`{model: {"requests": 500, "tokens": 200000}}`, either may be left out; `"*"` is any other model) says how
+much of each a minute. Whoever is limited, or was told to wait, asks the supervisor for a turn before each try; all others ask nobody.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from interlock.schemas.canonical import decode
+from interlock.schemas.errors import BadDeclaration
+
+REMEMBERED_SECONDS = 60.0
+"""So long after an endpoint's `Retry-After` is over, its model's calls still ask for a turn: it is approached slowly."""
+
+
+class Rate(NamedTuple):
+    """Requests and tokens a minute; `None` where there is no limit."""
+
+    requests: int | None
+    tokens: int | None
+
+
+def said(rate: Rate) -> str:
+    """A rate in words, with what to do about it."""
+    limits = [f"{value} {name}" for name, value in zip(Rate._fields, rate, strict=True) if value is not None]
+    if not limits:
+        return "its endpoint asked to be left alone for a while"
+    return f"all tasks share {' and '.join(limits)} a minute of it (INTERLOCK_RATES; raise that where the endpoint allows more)"
+
+
+class Rates:
+    """Those of one gateway; `declared` as `read_rates` gives them."""
+
+    def __init__(self, declared: dict[str, Rate] | None = None) -> None:
+        self._declared = declared or {}
+        self._told: dict[str, float] = {}
+
+    def of(self, model: str) -> Rate | None:
+        """The limits under which the model is asked now; none where nobody has to be asked for a turn."""
+        if not self._declared and not self._told:
+            return None
+        rate = self._declared.get(model) or self._declared.get("*")
+        if self._told.get(model, 0.0) > asyncio.get_running_loop().time():
+            return rate or Rate(None, None)
+        self._told.pop(model, None)
+        return rate
+
+    def told(self, model: str, seconds: float) -> None:
+        """Its endpoint asks to be left alone for so long."""
+        until = asyncio.get_running_loop().time() + seconds + REMEMBERED_SECONDS
+        self._told[model] = max(until, self._told.get(model, 0.0))
+
+
+def read_rates(path: str) -> dict[str, Rate]:
+    """The limits in the file that INTERLOCK_RATES names; none for an empty path, `BadDeclaration` for a file that is wrong."""
+    if not path:
+        return {}
+    try:
+        models = decode(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise _bad(path, f"it cannot be read as JSON ({error})") from None
+    if not isinstance(models, dict):
+        raise _bad(path, "it is not a JSON object")
+    return {model: _rate(path, model, limits) for model, limits in models.items()}
+
+
+def _rate(path: str, model: str, limits: Any) -> Rate:
+    if not isinstance(limits, dict) or not limits or not set(limits) <= {"requests", "tokens"}:
+        raise _bad(path, f"model {model!r} has not `requests`, `tokens` or both")
+    for name, value in limits.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise _bad(path, f"{name!r} of model {model!r} is {value!r}, which is no whole number above zero")
+    return Rate(limits.get("requests"), limits.get("tokens"))
+
+
+def _bad(path: str, problem: str) -> BadDeclaration:
+    remedy = 'Write {"MODEL": {"requests": 500, "tokens": 200000}}: how much of each in a minute.'
+    return BadDeclaration(what=f"INTERLOCK_RATES={path}", problem=problem, remedy=remedy)

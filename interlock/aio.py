@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from interlock.app import App, Workflow
 from interlock.backend import Backend, Wire
@@ -193,9 +193,10 @@ class AsyncBus:
         wire = {meter: None if amount is None else str(amount) for meter, amount in limits.items()}
         await self._backend.limit(scope, per, wire, clean(by or principal()), clean(why))
 
-    async def scale(self, agent: str, replicas: int) -> None:
-        """Set how many replicas an agent has. Raises `UnknownAgent`."""
-        await self._backend.scale(agent, replicas)
+    async def scale(self, agent: str, replicas: int | Literal["auto"]) -> None:
+        """Pin how many replicas an agent has, or (`"auto"`) let it follow its load again, within its declared bounds. Raises
+        `UnknownAgent` or `TooManyReplicas`."""
+        await self._backend.scale(agent, None if replicas == "auto" else replicas)
 
     async def kill(
         self,

@@ -132,7 +132,7 @@ class App:
         conversation: Conversation | None = None,
     ) -> Any:
         """Declare a specialist. With `instructions` it is a model with these tools; without, decorate `async def f(request, ctx)`,
-        whose hints say which contracts it takes and returns. `replicas` is (at the start, at the most), `concurrency` dispatches at
+        whose hints say which contracts it takes and returns. `replicas` is (at the least, at the most), `concurrency` dispatches at
         a time in each; `resources` makes, once per replica, what its tools find in `ctx.resources`. A replica that uses more than
         `memory` (such as "2GB"; default: a share of its node) is ended. `conversation` bounds what a model says and does in one dispatch.
         Where its `model` gives no answer, those in `fallback` are asked in its place, one after the other.
@@ -166,7 +166,7 @@ class App:
 
     def _check_agent(self, name: str, replicas: tuple[int, int]) -> None:
         if not 0 <= replicas[0] <= replicas[1]:
-            remedy = "Write replicas=(1, 8): one at the start, eight at the most."
+            remedy = "Write replicas=(1, 8): one at the least, eight at the most."
             raise BadDeclaration(what=f"agent {name}", problem=f"replicas={replicas} are no bounds", remedy=remedy)
         if name in OWN_POOLS:
             raise BadDeclaration(what=f"agent {name}", problem="the bus has a pool of its own of this name", remedy="Give it another name.")

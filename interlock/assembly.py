@@ -25,7 +25,7 @@ from interlock.app import App
 from interlock.backend import check_kill, check_stop
 from interlock.cell import Cell, LocalPeer
 from interlock.local_places import Places
-from interlock.local_ports import RESTART_SECONDS, LocalBudgets, LocalHosts, LocalOrders, LocalSpawner
+from interlock.local_ports import RESTART_SECONDS, LocalBudgets, LocalHosts, LocalLoads, LocalOrders, LocalSpawner
 from interlock.orchestrator.engine import Engine, ledger_stalled
 from interlock.orchestrator.ledger.memory import MemoryLedger
 from interlock.orchestrator.ledger.writer import Writer
@@ -46,7 +46,7 @@ from interlock.schemas.errors import (
 from interlock.schemas.places import JOURNAL_FILE, Database
 from interlock.schemas.ports import Clock, Inquest, PeerGone, Processes, Stall, stall_to_wire
 from interlock.schemas.record import Receipt
-from interlock.schemas.specs import MODELS, RUNNERS
+from interlock.schemas.specs import MODELS, OWN_BOUNDS, RUNNERS
 from interlock.schemas.stops import Selection
 from interlock.settings import ModelSettings
 from interlock.telemetry import task_span
@@ -108,13 +108,13 @@ class Assembly:
             contract, _, version = name.partition(" ")
             await self.registry.register(contract, version, schema, "local")
         vanished = await self.ask("deploy", wire, "local")
-        sizes = [(name, "replica", definition.spec.replicas[0]) for name, definition in app.agents.items()]
-        sizes += [(RUNNERS, "runner", 1)] + ([(MODELS, "models", 1)] if self.wire is not None else [])
-        sizes += [(name, "replica", 0) for name in vanished]
+        sizes = [(name, "replica", definition.spec.replicas) for name, definition in app.agents.items()]
+        sizes += [(RUNNERS, "runner", OWN_BOUNDS)] + ([(MODELS, "models", OWN_BOUNDS)] if self.wire is not None else [])
+        sizes += [(name, "replica", (0, 0)) for name in vanished]
 
         async def declare(supervisor: Supervisor) -> None:
-            for name, kind, size in sizes:
-                supervisor.pools.declare(name, kind, size)
+            for name, kind, bounds in sizes:
+                supervisor.pools.declare(name, kind, *bounds)
 
         await self.ask_supervisor(declare)
 
@@ -152,6 +152,7 @@ class Assembly:
             self.store, self.clock, LocalBudgets(self), self._lost, self._gone, self._engine_failed, task_span, self.inquire
         )
         self.engine.parking.pace = self.parking
+        self.engine.demand.tell = lambda: self.supervisor_cell.post(self.supervisor.pools.pressed)
         self.service = Service(self.engine, self.store.reader, self.store.keeper)
         self._engaged.set()
         await self.engine_cell.call(self.engine.open([ref for ref, _ in self.peers.values()]))
@@ -279,7 +280,9 @@ class Assembly:
     def start_supervisor(self) -> None:
         """A new supervisor on the journal, in a cell of its own."""
         cell = self.supervisor_cell = Cell("supervisor")
-        world = World(LocalOrders(self), LocalHosts(self), self.processes(), LocalSpawner(self), self._leave, self._joined)
+        world = World(
+            LocalOrders(self), LocalHosts(self), self.processes(), LocalSpawner(self), self._leave, self._joined, LocalLoads(self)
+        )
         self.supervisor = Supervisor(self._journal, self.clock, world, self._pace)
         self._running = cell.start(self.supervisor.run())
         self._running.add_done_callback(self._supervisor_ended)

@@ -100,7 +100,7 @@ class Backend(Protocol):
     async def used(self, task: str) -> dict[str, tuple[Any, Any, Any]]:
         """Per meter of a live task: used, reserved, limit."""
 
-    async def scale(self, agent: str, replicas: int) -> None:
+    async def scale(self, agent: str, replicas: int | None) -> None:
         """Set the size of an agent's pool. Raises `UnknownAgent`."""
 
     async def status(self) -> Wire: ...

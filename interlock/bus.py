@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from interlock.aio import AsyncBus
 from interlock.app import App, Workflow
@@ -260,8 +260,9 @@ class Bus:
         """Say what the tasks of a scope may use together; see `AsyncBus.limit`."""
         self._portal.run(self._bus.limit(scope, limits, why, per=per, by=by))
 
-    def scale(self, agent: str, replicas: int) -> None:
-        """Set how many replicas an agent has. Raises `UnknownAgent`."""
+    def scale(self, agent: str, replicas: int | Literal["auto"]) -> None:
+        """Pin how many replicas an agent has, or (`"auto"`) let it follow its load again, within its declared bounds. Raises
+        `UnknownAgent` or `TooManyReplicas`."""
         self._portal.run(self._bus.scale(agent, replicas))
 
     def kill(

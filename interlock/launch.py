@@ -43,6 +43,7 @@ from interlock.orchestrator.ledger import stores
 from interlock.schemas.errors import AlreadyRunning, InterlockError, NoLedger, NotBorn, NotRunning
 from interlock.schemas.places import JOURNAL_FILE, LEDGER_FILE, LEDGER_VARIABLE, Database, Place
 from interlock.schemas.ports import PeerGone
+from interlock.schemas.specs import MODELS, OWN_BOUNDS, RUNNERS
 from interlock.settings import ModelSettings, checkpoint_place, ledger_of
 from interlock.tools.scratch import remove_abandoned
 
@@ -133,7 +134,7 @@ async def place(app: App, code: Code, *, name: str, home: Path, model: ModelSett
         await insist(registry.register, contract, version, schema, "deploy")
     vanished = await insist(orchestrator.call, "deploy", spec.to_wire(), "deploy")
     pools = _pools(app)
-    await insist(supervisor.deploy, code, {**dict.fromkeys(vanished, 0), **pools}, hosts.declared_secrets(app), hosts.needs_of(app))
+    await insist(supervisor.deploy, code, {**dict.fromkeys(vanished, (0, 0)), **pools}, hosts.declared_secrets(app), hosts.needs_of(app))
     try:
         async with asyncio.timeout(READY_SECONDS):
             await insist(supervisor.born, list(pools))
@@ -150,11 +151,11 @@ def _make(actor: Any, config: BusConfig, name: str, node: str) -> Any:
         raise AlreadyRunning(name=config.name) from None
 
 
-def _pools(app: App) -> dict[str, int]:
-    pools = {"runners": 1} if app.workflows else {}
+def _pools(app: App) -> dict[str, tuple[int, int]]:
+    pools = {RUNNERS: OWN_BOUNDS} if app.workflows else {}
     if any(agent.function is None for agent in app.agents.values()):
-        pools["models"] = 1
-    return pools | {agent.name: agent.spec.replicas[0] for agent in app.agents.values()}
+        pools[MODELS] = OWN_BOUNDS
+    return pools | {agent.name: agent.spec.replicas for agent in app.agents.values()}
 
 
 def _make_stores(home: Path, ledger: Place) -> None:

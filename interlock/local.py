@@ -58,7 +58,7 @@ class LocalBackend:
     async def used(self, task: str) -> dict[str, tuple[Any, Any, Any]]:
         return await self._assembly.ask_supervisor(lambda supervisor: supervisor.budgets.used(task))
 
-    async def scale(self, agent: str, replicas: int) -> None:
+    async def scale(self, agent: str, replicas: int | None) -> None:
         await self._assembly.ask("check_scale", agent, replicas)
 
         async def scale(supervisor: Supervisor) -> None:

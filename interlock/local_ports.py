@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from interlock.actors.supervisor.autoscale import Demand
 from interlock.actors.supervisor.core import Supervisor
 from interlock.orchestrator.peers import PeerRef
 from interlock.schemas.budget import Amount, Amounts
@@ -63,6 +64,16 @@ class LocalHosts:
             self._assembly.supervisor.pools.lost(incarnation, why)
         if found is not None:
             self._assembly.announce_end(incarnation, found[1])
+
+
+class LocalLoads:
+    """What the current engine says that each pool has to do."""
+
+    def __init__(self, assembly: "Assembly") -> None:
+        self._assembly = assembly
+
+    async def __call__(self) -> dict[str, Demand]:
+        return {pool: Demand(*load) for pool, load in (await self._assembly.ask("loads")).items()}
 
 
 class LocalOrders:

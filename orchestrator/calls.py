@@ -20,6 +20,7 @@ from interlock.schemas.errors import BudgetExceeded, EstimateWrong, ModelFailed,
 from interlock.schemas.frames import CallEnded, CallModel, CancelCall
 from interlock.schemas.ids import traceparent
 from interlock.schemas.record import Outcome
+from interlock.schemas.specs import MODELS
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
@@ -81,6 +82,7 @@ class Calls:
             return
         effect.status, effect.gateway = "calling", gateway
         gateway.load += 1
+        self._engine.demand.given(MODELS, gateway)
         parent = traceparent(dispatch.task, dispatch.attempt)
         workflow = self._engine.router.workflows.get(self._engine.tasks[dispatch.task].type)
         estimate = workflow.estimate if workflow is not None else BOUND

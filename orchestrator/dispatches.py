@@ -88,6 +88,7 @@ class Dispatches:
         replica = pool.pick()
         if replica is None or self._engine.stalls(partial(self.refill, pool.agent.name)):
             pool.queue.append(dispatch)
+            self._engine.demand.pressed()
         else:
             self._hand(replica, dispatch)
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVarTuple
 from interlock.orchestrator.admission import Admission
 from interlock.orchestrator.calls import Calls
 from interlock.orchestrator.deeds import Deeds
+from interlock.orchestrator.demand import Demands
 from interlock.orchestrator.dispatches import Dispatches
 from interlock.orchestrator.effects import Effects
 from interlock.orchestrator.inbox import Inbox
@@ -86,7 +87,7 @@ class Engine:
         self._marks = Marks(self.catalog)
         self.workflows, self.suspects, self.dispatches = Workflows(self), Suspects(self), Dispatches(self)
         self.effects, self.inbox, self.admission, self.posts = Effects(self), Inbox(self), Admission(self), Posts(self)
-        self.letters, self.parking, self.stops = Letters(self), Parking(self), Stops(self)
+        self.letters, self.parking, self.stops, self.demand = Letters(self), Parking(self), Stops(self), Demands(self)
         self.limits = Limits(self)
         self.calls, self.deeds, self.peers = Calls(self), Deeds(self), Peers(self, lost)
         self.detached = False

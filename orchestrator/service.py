@@ -210,15 +210,20 @@ class Service:
         if self._keeper is not None:
             await asyncio.to_thread(self._keeper.seal, SEAL_SECONDS)
 
-    async def check_scale(self, agent: str, replicas: int) -> None:
-        """Raises `UnknownAgent` or `TooManyReplicas` where an agent's pool may not have this size. Others have no bound."""
+    async def loads(self) -> dict[str, tuple[int, int, float, int]]:
+        """What each pool has to do, for the supervisor; see `orchestrator/demand.py`."""
+        return self._engine.demand.loads()
+
+    async def check_scale(self, agent: str, replicas: int | None) -> None:
+        """Raises `UnknownAgent` or `TooManyReplicas` where an agent's pool may not have this size (`None`: as its load asks). Others have
+        no bound."""
         pools = self._engine.router.pools
         if agent in OWN_POOLS:
             return  # the supervisor knows which of them there are
         if agent not in pools:
             raise UnknownAgent(agent=agent, known=", ".join(sorted(pools)) or "none")
         bound = pools[agent].agent.replicas[1]
-        if replicas > bound:
+        if replicas is not None and replicas > bound:
             raise TooManyReplicas(agent=agent, bound=bound, asked=replicas)
 
     async def check_stop(self, scope: str, name: str) -> None:

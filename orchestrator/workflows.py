@@ -18,6 +18,7 @@ from interlock.schemas.canonical import decode
 from interlock.schemas.errors import InterlockError, from_wire
 from interlock.schemas.frames import Command, Commands, Forget, Happened, Start, untagged
 from interlock.schemas.record import Outcome
+from interlock.schemas.specs import RUNNERS
 from interlock.schemas.times import after
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Workflows:
             return
         task.runner, task.rested = runner, -1
         runner.load += 1
+        self._engine.demand.given(RUNNERS, runner)
         runner.send(Start(task.id, task.type, task.request, task.accepted, frames))
 
     def deliver(self, task: TaskState, event: Happened) -> None:

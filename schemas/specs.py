@@ -23,6 +23,9 @@ Scope = Literal["task", "bus"]
 RUNNERS, MODELS = OWN_POOLS = ("runners", "models")
 """The pools that are no agent's."""
 
+OWN_BOUNDS = (1, 4)
+"""How many members they have, by their load."""
+
 RESUME_SECONDS = 10.0
 """How long a workflow may take from an event until it is at rest again, where it declares nothing else: it only decides what to ask."""
 

@@ -9,11 +9,13 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
+from interlock.actors.supervisor.autoscale import Demand
 from interlock.actors.supervisor.budgets import SupervisorBudgets
 from interlock.actors.supervisor.compaction import Compaction
 from interlock.actors.supervisor.journal import Journal
 from interlock.actors.supervisor.kill import Ladder
-from interlock.actors.supervisor.pools import PoolPace, Pools, Spawner
+from interlock.actors.supervisor.members import PoolPace, Spawner
+from interlock.actors.supervisor.pools import Pools
 from interlock.actors.supervisor.stops import Stops
 from interlock.actors.supervisor.sweep import Pace
 from interlock.schemas.errors import StorePaused
@@ -25,7 +27,7 @@ _TELL_SECONDS, _TELL_AGAIN_SECONDS = 5.0, 1.0
 
 
 class World(NamedTuple):
-    """Whom the supervisor reaches. `leave` and `joined` are told to the engine: see `Pools`."""
+    """Whom the supervisor reaches. `leave` and `joined` are told to the engine, `loads` are asked of it: see `Pools`."""
 
     orders: Orders
     hosts: Hosts
@@ -33,6 +35,7 @@ class World(NamedTuple):
     spawner: Spawner
     leave: Callable[[str], Awaitable[None]]
     joined: Callable[[str, str], None]
+    loads: Callable[[], Awaitable[dict[str, Demand]]]
 
 
 class Supervisor:
@@ -41,7 +44,7 @@ class Supervisor:
     def __init__(self, journal: Journal, clock: Clock, world: World, pace: Pace | None = None, pool_pace: PoolPace | None = None) -> None:
         self._journal, self._orders = journal, world.orders
         self.budgets = SupervisorBudgets(journal, clock, lambda task, why: self.ladder.out_of_time(task, why))
-        self.pools = Pools(journal, world.spawner, world.leave, world.joined, pool_pace)
+        self.pools = Pools(journal, world.spawner, world.leave, world.joined, world.loads, pool_pace)
         stops = Stops(self.budgets, self.pools)
         self.ladder = Ladder(journal, self.budgets, stops, world.orders, world.hosts, world.processes, clock, pace)
         for row in journal.rows():

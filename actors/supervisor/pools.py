@@ -9,10 +9,10 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
 
+from interlock.actors.supervisor.autoscale import Demand, Scaler
 from interlock.actors.supervisor.journal import Change, Journal, Row
+from interlock.actors.supervisor.members import Member, Pool, PoolPace, PoolState, Spawner
 from interlock.schemas.errors import BadDeclaration, NotBorn, UnknownAgent
 from interlock.schemas.words import clean, words_of
 
@@ -23,66 +23,10 @@ ROOM_SECONDS = 30.0
 """How long whoever starts a bus waits for a pool that no node has room for, before it is told so."""
 
 
-class Spawner(Protocol):
-    """Who really makes processes."""
-
-    async def spawn(self, pool: str, kind: str, incarnation: str) -> None:
-        """Make one member, ready for work on return."""
-
-    async def stop(self, incarnation: str) -> None:
-        """End one that has nothing to do any more, or never came to life; harmless where there is none."""
-
-    def waits(self, incarnation: str) -> str:
-        """What keeps one that is being made from having a process, in words; empty where nothing is known to."""
-
-
-class PoolState(NamedTuple):
-    """How a pool stands: members `wanted`, and those that are `ready`, `starting` or `leaving`. `trouble` says in words what keeps it from
-    its size, empty where nothing does."""
-
-    wanted: int
-    ready: int
-    starting: int
-    leaving: int
-    trouble: str
-
-
-@dataclass(frozen=True, slots=True)
-class PoolPace:
-    """Seconds. `drain`: to end what it has; `young`: a life shorter than this counts as a failure; the `first` pause after a
-    second failure in a row, doubled with each more up to the `last`; `birth`: for one spawn."""
-
-    drain: float = 30.0
-    young: float = 10.0
-    first: float = 0.1
-    last: float = 30.0
-    birth: float = 120.0
-
-
-@dataclass(slots=True)
-class _Member:
-    """`state`: `starting`, `ready` or `leaving`."""
-
-    pool: str
-    state: str = "starting"
-    since: float = 0.0
-
-
-@dataclass(slots=True)
-class _Pool:
-    kind: str
-    size: int
-    number: int = 0
-    failures: int = 0
-    not_before: float = 0.0
-    trouble: str = ""
-    loss: str = ""
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 class Pools:
     """All pools. Feed every old row to `apply`, then `run`. `leave(incarnation)` returns once the engine sends it nothing and it
-    has nothing; `joined(pool, incarnation)` is called for each that has become ready."""
+    has nothing; `joined(pool, incarnation)` is called for each that has become ready; `loads()` is what each pool has to do, and
+    may fail: then the sizes stay."""
 
     def __init__(
         self,
@@ -90,15 +34,18 @@ class Pools:
         spawner: Spawner,
         leave: Callable[[str], Awaitable[None]],
         joined: Callable[[str, str], None],
+        loads: Callable[[], Awaitable[dict[str, Demand]]],
         pace: PoolPace | None = None,
     ) -> None:
         self._journal = journal
         self._spawner = spawner
         self._leave = leave
         self._joined = joined
+        self._loads = loads
+        self._pressed = asyncio.Event()
         self._pace = pace or PoolPace()
-        self._pools: dict[str, _Pool] = {}
-        self._members: dict[str, _Member] = {}
+        self._pools: dict[str, Pool] = {}
+        self._members: dict[str, Member] = {}
         self._held: frozenset[str] = frozenset()
         self.gone: list[str] = []
         self._group: asyncio.TaskGroup | None = None
@@ -107,38 +54,56 @@ class Pools:
         """Take one row of the journal into the state."""
         match row.kind:
             case "pool":
-                pool = self._pools.setdefault(row.data["pool"], _Pool(row.data["kind"], 0))
-                pool.kind, pool.size = row.data["kind"], row.data["size"]
+                # Rows that were written before pools followed their load have one size alone.
+                bounds = row.data["size"], row.data.get("most", row.data["size"])
+                self._take(row.data["pool"], row.data["kind"], *bounds, row.data.get("pin"))
             case "spawn":
                 self._pools[row.data["pool"]].number = row.data["number"]
-                self._members[row.data["incarnation"]] = _Member(row.data["pool"])
+                self._members[row.data["incarnation"]] = Member(row.data["pool"])
             case "ready" | "leaving":
                 self._members[row.data["incarnation"]].state = row.kind
             case "gone":
                 del self._members[row.data["incarnation"]]
                 self.gone.append(row.data["incarnation"])
 
-    def declare(self, pool: str, kind: str, size: int) -> None:
-        """There shall be such a pool, of this size; a pool that exists already changes to it."""
-        if size < 0:
-            raise BadDeclaration(what=f"pool {pool} of {size}", problem="a size is zero or more", remedy="Use 0 for an empty pool.")
+    def declare(self, pool: str, kind: str, least: int, most: int | None = None) -> None:
+        """There shall be such a pool: of this size, or by its load of `least` to `most`. A size that somebody has pinned stays, within
+        the bounds of the pool; one that shall be empty is."""
+        most = least if most is None else most
         known = self._pools.get(pool)
-        if known is not None and (known.kind, known.size) == (kind, size):
+        pin = min(known.pin, most) if known is not None and known.pin is not None and most else None
+        self._set(pool, kind, least, most, pin)
+
+    def scale(self, pool: str, size: int | None) -> None:
+        """Pin a pool to another size, or (`None`) let it follow its load again; durable on return, carried out in the background."""
+        known = self._pools.get(pool)
+        if known is None:
+            raise UnknownAgent(agent=pool, known=", ".join(sorted(self._pools)) or "none")
+        self._set(pool, known.kind, known.least, known.most, size)
+
+    def pressed(self) -> None:
+        """Something waits somewhere: it is looked at how much."""
+        self._pressed.set()
+
+    def _set(self, pool: str, kind: str, least: int, most: int, pin: int | None) -> None:
+        if min(least, most, 0 if pin is None else pin) < 0:
+            what = f"pool {pool} of {least if pin is None else pin}"
+            raise BadDeclaration(what=what, problem="a size is zero or more", remedy="Use 0 for an empty pool.")
+        known = self._pools.get(pool)
+        if known is not None and (known.kind, known.least, known.most, known.pin) == (kind, least, most, pin):
             return
-        self._journal.append(Change("pool", "", {"pool": pool, "kind": kind, "size": size}))
-        if known is not None:
-            known.kind, known.size, known.trouble = kind, size, ""
-            known.changed.set()
-            return
-        self._pools[pool] = _Pool(kind, size)
-        if self._group is not None:
+        self._journal.append(Change("pool", "", {"pool": pool, "kind": kind, "size": least, "most": most, "pin": pin}))
+        self._take(pool, kind, least, most, pin)
+        self._pools[pool].changed.set()
+        if self._pools[pool].size > least:
+            self._pressed.set()
+        if known is None and self._group is not None:
             self._group.create_task(self._keep(pool), name=f"pool {pool}")
 
-    def scale(self, pool: str, size: int) -> None:
-        """Give a pool another size; durable on return, carried out in the background."""
-        if pool not in self._pools:
-            raise UnknownAgent(agent=pool, known=", ".join(sorted(self._pools)) or "none")
-        self.declare(pool, self._pools[pool].kind, size)
+    def _take(self, name: str, kind: str, least: int, most: int, pin: int | None) -> None:
+        pool = self._pools.setdefault(name, Pool(kind, 0, Scaler(self._pace.scale)))
+        pool.kind, pool.least, pool.most, pool.pin, pool.trouble = kind, least, most, pin, ""
+        pool.size = min(max(pool.size, least), most) if pin is None else pin
 
     def hold(self, pools: Iterable[str]) -> None:
         """These pools, and no others, shall have nobody, whatever their sizes."""
@@ -167,7 +132,8 @@ class Pools:
             if pool.size or count:
                 size = self._size(name)
                 trouble = self._trouble(name) if count["ready"] < size else ""
-                states[name] = PoolState(size, count["ready"], count["starting"], count["leaving"], trouble)
+                counts = count["ready"], count["starting"], count["leaving"]
+                states[name] = PoolState(size, *counts, trouble, pool.least, pool.most, pool.pin is not None)
         return states
 
     def _trouble(self, name: str) -> str:
@@ -224,15 +190,48 @@ class Pools:
                     member.since = now
                     if member.state == "ready":
                         self._joined(member.pool, name)  # the one before may have died before it could say so
+                        self._pools[member.pool].found += 1
                     else:
                         group.create_task(self._retire(name, drain=member.state == "leaving"))
                         # Also one half made leaves: nobody knows how far it came.
                         member.state = "leaving"
-                for name in self._pools:
+                for name, pool in self._pools.items():
+                    # What the load had made of it is not written down: it shows in who is there.
+                    pool.size = min(max(pool.found, pool.least), pool.most) if pool.pin is None else pool.pin
+                    if pool.size > pool.least:
+                        self._pressed.set()
                     group.create_task(self._keep(name), name=f"pool {name}")
+                group.create_task(self._follow(), name="loads")
                 await asyncio.Event().wait()
         finally:
             self._group = None
+
+    async def _follow(self) -> None:
+        """Have the pools follow their loads. While nothing waits anywhere, and none is larger than it must be, nobody is asked."""
+        pace = self._pace.scale
+        while True:
+            await self._pressed.wait()
+            await asyncio.sleep(pace.look)
+            self._pressed.clear()
+            try:
+                async with asyncio.timeout(pace.patience + pace.look):
+                    loads = await self._loads()
+            except Exception:  # noqa: BLE001 - whoever cannot say what there is to do changes no size
+                _LOG.info("what the pools have to do is not known now", exc_info=True)
+                loads = {}
+            now = asyncio.get_running_loop().time()
+            for name, pool in self._pools.items():
+                if pool.pin is None and pool.least < pool.most:
+                    self._resize(name, pool.scaler.look(now, pool.size, pool.least, pool.most, loads.get(name)))
+                    if pool.size > pool.least:
+                        self._pressed.set()
+
+    def _resize(self, name: str, size: int) -> None:
+        pool = self._pools[name]
+        if size != pool.size:
+            _LOG.info("pool %s is to have %d members in place of %d", name, size, pool.size)
+            pool.size = size
+            pool.changed.set()
 
     async def _keep(self, name: str) -> None:
         pool, loop = self._pools[name], asyncio.get_running_loop()
@@ -261,7 +260,7 @@ class Pools:
     def _name(self, pool: str) -> str:
         self._pools[pool].number += 1
         incarnation = f"{pool}-{self._pools[pool].number}"
-        self._members[incarnation] = _Member(pool)
+        self._members[incarnation] = Member(pool)
         # Before it is born: whatever happens now, nobody else is ever called so.
         self._journal.append(Change("spawn", incarnation, {"pool": pool, "incarnation": incarnation, "number": self._pools[pool].number}))
         return incarnation
@@ -291,11 +290,13 @@ class Pools:
 
     async def _retire(self, incarnation: str, drain: bool) -> None:
         if drain:
+            pool = self._pools[incarnation.rpartition("-")[0]]
+            seconds = self._pace.calm if pool.pin is None and pool.least < pool.most else self._pace.drain
             try:
-                async with asyncio.timeout(self._pace.drain):
+                async with asyncio.timeout(seconds):
                     await self._insist(lambda: self._leave(incarnation), f"{incarnation} cannot leave")
             except TimeoutError:
-                _LOG.warning("%s still has work after %g s and is stopped all the same", incarnation, self._pace.drain)
+                _LOG.warning("%s still has work after %g s and is stopped all the same", incarnation, seconds)
         await self._stop(incarnation)
         if incarnation in self._members:
             self._forget(incarnation)

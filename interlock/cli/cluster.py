@@ -1,7 +1,7 @@
 """Commands about the bus itself: start it and deploy to it, stop it, see how it stands, scale an agent."""
 
 from collections.abc import Sized
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -92,7 +92,8 @@ def down(name: str | None, as_json: bool) -> None:
 def status(bus: "Bus", as_json: bool) -> None:
     """Show who runs and what is in flight.
 
-    Live tasks, messages at work, and per pool its members, what they work on and what waits for one of them.
+    Live tasks, messages at work, and per pool its members, how many it should have (pinned, or by its load within bounds), what they work
+    on and what waits for one of them. A pool that is kept from its size says by what.
     """
     found = bus.status()
     if as_json:
@@ -125,7 +126,7 @@ def status(bus: "Bus", as_json: bool) -> None:
             output.lines(f"{name}: {state} since {since}, {problem}\n{_MEANS[state]}")
     for name, one in _troubled(found):
         output.lines(f"pool {name}: {one['ready']} of {one['wanted']} are there; {one['trouble']}")
-    output.table(("pool", "members", "load", "queue"), _pools(found))
+    output.table(("pool", "members", "wanted", "load", "queue"), _pools(found))
 
 
 def _rate(rate: dict[str, Any]) -> str:
@@ -156,23 +157,49 @@ def _troubled(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [(name, one) for name, one in found["keeping"].items() if one["trouble"]]
 
 
-def _pools(found: dict[str, Any]) -> list[tuple[str, int, int, int]]:
-    """Per pool its members, their load, and its queue."""
+def _pools(found: dict[str, Any]) -> list[tuple[str, int, str, int, int]]:
+    """Per pool its members, how many it should have and why, their load, and its queue."""
     loads: dict[str, list[int]] = {name: [] for name in found["queues"]}
     for peer in found["peers"]:
         loads.setdefault(peer["pool"], []).append(peer["load"])
-    return [(name, len(load), sum(load), found["queues"].get(name, 0)) for name, load in loads.items()]
+    return [(name, len(load), _wanted(found["keeping"].get(name)), sum(load), found["queues"].get(name, 0)) for name, load in loads.items()]
+
+
+def _wanted(pool: dict[str, Any] | None) -> str:
+    """How many members a pool should have: pinned by somebody, or by its load within its bounds."""
+    if pool is None:
+        return "-"
+    if pool["pinned"]:
+        return f"{pool['wanted']} (pinned)"
+    return f"{pool['wanted']} ({pool['least']} to {pool['most']})" if pool["least"] < pool["most"] else str(pool["wanted"])
+
+
+class _Size(click.IntRange):
+    """A number of replicas, or `auto`."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "auto" else super().convert(value, param, ctx)
 
 
 @click.command()
 @click.argument("agent", metavar="AGENT")
-@click.argument("replicas", metavar="N", type=click.IntRange(0))
+@click.argument("replicas", metavar="N|auto", type=_Size())
 @on_bus
-def scale(bus: "Bus", agent: str, replicas: int) -> None:
-    """Set how many replicas an agent has. New ones start, and those too many leave, in the background; no work is lost.
+def scale(bus: "Bus", agent: str, replicas: "int | Literal['auto']") -> None:
+    """Set how many replicas an agent has, or let it follow its load.
+
+    New ones start, and those too many leave, in the background; no work is lost. A number stays until another one, or `auto`: then the pool
+    grows as soon as messages wait, and shrinks by one where fewer have been enough for a minute, within the bounds that its agent
+    declares.
 
     The pools `runners` and `models` can be scaled too.
     """
     bus.scale(agent, replicas)
+    if replicas == "auto":
+        output.lines(f"{agent} is to follow its load.")
+        return
     noun = "member" if agent in OWN_POOLS else "replica"
     output.lines(f"{agent} is to have {replicas} {noun if replicas == 1 else noun + 's'}.")

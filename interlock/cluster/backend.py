@@ -198,7 +198,7 @@ class ClusterBackend:
         ((ok, used),) = await self._insist(self._supervisor.budgets, [("used", task)])
         return dict(used) if ok else {}
 
-    async def scale(self, agent: str, replicas: int) -> None:
+    async def scale(self, agent: str, replicas: int | None) -> None:
         await self._call("check_scale", agent, replicas)
         await self._insist(self._supervisor.scale, agent, replicas)
 

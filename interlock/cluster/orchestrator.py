@@ -79,6 +79,8 @@ class OrchestratorActor:
                 return Inquest(*await ask(supervisor.inquire, name, list(tasks)))
 
             self._engine = engine = Engine(store, clock, RayBudgets(supervisor), lost, gone, self._failed, task_span, inquire)
+            # A word that is lost is said again a second later.
+            engine.demand.tell = lambda: supervisor.pressed.remote()
             found = await outlast(supervisor.peers)
             await engine.open([PeerRef(name, kind, pool, RayPeer(handle)) for name, kind, pool, handle in found])
             return Service(engine, store.reader, keeper)

@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from interlock.actors.supervisor.autoscale import Demand
 from interlock.actors.supervisor.core import Supervisor, World
 from interlock.actors.supervisor.journals import open_journal
 from interlock.clock import SystemClock
@@ -86,6 +87,7 @@ class SupervisorActor:
                 RaySpawner(self._config, self._handles, self._wardens),
                 self._leave,
                 self._joined,
+                self._loads,
             )
             self._supervisor, self._stalled = Supervisor(journal, clock, world), None
             self._begun.set()
@@ -164,6 +166,9 @@ class SupervisorActor:
     async def _leave(self, incarnation: str) -> None:
         await ask(self._orchestrator().leave, incarnation)
 
+    async def _loads(self) -> dict[str, Demand]:
+        return {pool: Demand(*load) for pool, load in (await ask(self._orchestrator().call, "loads")).items()}
+
     async def _bury(self, incarnation: str) -> None:
         """End what may be left of it. The orchestrator hears that it has ended once that is seen: who hangs may write yet."""
         if await self._end(incarnation):
@@ -236,12 +241,12 @@ class SupervisorActor:
             return False
 
     @answers
-    async def deploy(self, code: Code, pools: dict[str, int], secrets: dict[str, list[str]], needs: dict[str, Needs]) -> None:
+    async def deploy(self, code: Code, pools: dict[str, tuple[int, int]], secrets: dict[str, list[str]], needs: dict[str, Needs]) -> None:
         """Keep an app's code, and what its agents' replicas need, and have a pool of each of its agents, and those that every app needs."""
         here = await self._here()
         write_code(self._config.home, code, secrets, needs)
-        for pool, size in pools.items():
-            here.pools.declare(pool, KINDS.get(pool, "replica"), size)
+        for pool, bounds in pools.items():
+            here.pools.declare(pool, KINDS.get(pool, "replica"), *bounds)
 
     @answers
     async def born(self, pools: list[str]) -> None:
@@ -249,8 +254,13 @@ class SupervisorActor:
         await asyncio.gather(*map((await self._here()).pools.first, pools))
 
     @answers
-    async def scale(self, pool: str, size: int) -> None:
-        """Give a pool another size; durable on return. Raises `UnknownAgent`."""
+    async def pressed(self) -> None:
+        """Something waits for a member of some pool."""
+        (await self._here()).pools.pressed()
+
+    @answers
+    async def scale(self, pool: str, size: int | None) -> None:
+        """Pin a pool to another size, or let it follow its load again; durable on return. Raises `UnknownAgent`."""
         (await self._here()).pools.scale(pool, size)
 
     @answers

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from interlock.actors.supervisor.autoscale import Demand
 from interlock.actors.supervisor.core import Supervisor, World
 from interlock.actors.supervisor.journal import Journal, MemoryJournal, Row
 from interlock.schemas.ports import HalfDone, PeerGone, TaskOrder
@@ -138,7 +139,10 @@ class Stage:
         async def leave(incarnation: str) -> None:
             raise AssertionError
 
-        return World(self, self, self, self, leave, lambda pool, incarnation: None)
+        async def loads() -> dict[str, Demand]:
+            raise AssertionError
+
+        return World(self, self, self, self, leave, lambda pool, incarnation: None, loads)
 
 
 class Life:

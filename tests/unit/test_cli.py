@@ -261,10 +261,11 @@ def test_status_and_scale(shell: Shell) -> None:
     assert shell.lines("scale", "clerk", "2") == ["clerk is to have 2 replicas."]
     assert shell.lines("scale", "clerk", "1") == ["clerk is to have 1 replica."]
     assert shell.lines("scale", "runners", "2") == ["runners is to have 2 members."]
+    assert shell.lines("scale", "runners", "auto") == ["runners is to follow its load."]
     first, head, *pools = shell.lines("status")
     assert re.fullmatch(r"Epoch 1: \d+ live tasks, \d+ of them waiting for a human, \d+ parked; \d+ messages at work\.", first)
-    assert head.split() == ["pool", "members", "load", "queue"]
-    assert {line.split()[0] for line in pools} == {"clerk", "runners"}
+    assert head.split() == ["pool", "members", "wanted", "load", "queue"]
+    assert {line.split()[0]: re.split(r" {2,}", line)[2] for line in pools} == {"clerk": "1 (pinned)", "runners": "2 (1 to 4)"}
     assert json.loads(shell("status", "--json").stdout)["epoch"] == 1
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from kill_stage import Host, Stage
 
+from interlock.actors.supervisor.autoscale import Demand
 from interlock.actors.supervisor.compaction import EVERY_SECONDS
 from interlock.actors.supervisor.core import Supervisor, World
 from interlock.actors.supervisor.journal import Change, Journal, MemoryJournal
@@ -59,7 +60,10 @@ class Place(Stage):
         async def leave(incarnation: str) -> None:
             return
 
-        return World(self, self, self, self, leave, lambda pool, incarnation: None)
+        async def loads() -> dict[str, Demand]:
+            raise AssertionError
+
+        return World(self, self, self, self, leave, lambda pool, incarnation: None, loads)
 
 
 class Life:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from interlock.actors.process import INCARNATION_MARK, Identity, alive, look, marked, send
+from interlock.actors.supervisor.autoscale import Demand
 from interlock.actors.supervisor.core import Supervisor, World
 from interlock.actors.supervisor.receipt import text
 from interlock.actors.supervisor.sqlite_journal import SqliteJournal
@@ -83,6 +84,9 @@ class Everybody:
     async def leave(self, incarnation: str) -> None:
         raise AssertionError
 
+    async def loads(self) -> dict[str, Demand]:
+        raise AssertionError
+
     def joined(self, pool: str, incarnation: str) -> None:
         raise AssertionError
 
@@ -90,7 +94,7 @@ class Everybody:
 async def stop_it(directory: Path, everybody: Everybody, processes: Processes) -> Receipt:
     clock = WallClock()
     journal = SqliteJournal(directory / "supervisor.db", clock, create=True)
-    world = World(everybody, everybody, processes, everybody, everybody.leave, everybody.joined)
+    world = World(everybody, everybody, processes, everybody, everybody.leave, everybody.joined, everybody.loads)
     supervisor = Supervisor(journal, clock, world, Pace(grace=0.1))
     running = asyncio.create_task(supervisor.run())
     try:

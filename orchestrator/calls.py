@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from interlock.orchestrator.breakers import GatewayBreakers
 from interlock.orchestrator.channel import Channel
-from interlock.orchestrator.state import DispatchState, EffectState, TaskState
+from interlock.orchestrator.state import DispatchState, EffectState, TaskState, apply
 from interlock.schemas import entries as e
-from interlock.schemas.budget import BOUND
+from interlock.schemas.budget import BOUND, INPUT, OUTPUT, STEPS, TOKENS, USD
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.errors import BudgetExceeded, EstimateWrong, ModelFailed, from_wire
 from interlock.schemas.frames import CallEnded, CallModel, CancelCall
@@ -57,9 +57,11 @@ class Calls:
 
     async def _look_back(self, dispatch: DispatchState, effect: EffectState) -> None:
         """An orchestrator before this one may have had it made, at a gateway that is gone or has not answered yet."""
-        engine = self._engine
-        places = await engine.budgets.called_at(dispatch.task, f"{effect.id}#{effect.number}")
-        if engine.detached or not self._awaits(dispatch, effect):
+        engine, call = self._engine, f"{effect.id}#{effect.number}"
+        places = await engine.budgets.called_at(dispatch.task, call)
+        if places and not engine.detached:
+            await engine.durable()
+        if engine.detached or not self._awaits(dispatch, effect) or (places and self._take_recorded(dispatch, effect)):
             return
         gone = next((place for place in places if place not in engine.peers.channels), "")
         if gone:
@@ -67,9 +69,19 @@ class Calls:
             return
         effect.status = "asked"
         if all(engine.peers.channels[place].open for place in places):
+            self._held.update((call, engine.peers.channels[place]) for place in places[:1])  # it makes it, or its record is on the way
             self._make(dispatch, effect)
         else:
             self._uncalled.append((dispatch, effect))
+
+    def _take_recorded(self, dispatch: DispatchState, effect: EffectState) -> bool:
+        """Its record may have come before its message was sent again: then it was for a dispatch that nobody knew."""
+        found = next((fact for fact in self._recorded(dispatch.task, effect.id) if isinstance(fact, e.ModelCalled)), None)
+        if found is not None:
+            task = self._engine.tasks[dispatch.task]
+            apply(task, found, task.moved)
+            self._engine.effects.answer(dispatch, effect)
+        return found is not None
 
     def _awaits(self, dispatch: DispatchState, effect: EffectState) -> bool:
         return self._engine.dispatches.live.get(dispatch.id) is dispatch and effect.status == "reserving"
@@ -96,21 +108,33 @@ class Calls:
         effect = dispatch.effects.get(frame.effect) if dispatch is not None else None
         record: dict[str, Any] = decode(frame.record)
         exceeded = record.pop("exceeded", None)
-        if (effect is not None and effect.status in ("ended", "stopped")) or (effect is None and self._is_recorded(frame)):
+        over = effect is not None and effect.status in ("ended", "stopped")
+        recorded = self._recorded(frame.task, frame.effect) if over or effect is None else []
+        if over or recorded:
+            self._record_late(gateway, frame, record, recorded)
             self._stop(task, exceeded, record)  # the orchestrator before may have died before it did
             return
         if effect is not None and effect.gateway is gateway:
             gateway.load -= 1
+        elif effect is not None:
+            self.cancel(effect)  # another one makes it for nothing
         if dispatch is not None and effect is None:  # this orchestrator is new and hears of the call here first
             effect = dispatch.effects.setdefault(frame.effect, EffectState(frame.effect, "model", "", dispatch.attempt))
         attempt = dispatch.attempt if dispatch is not None else ""
         instead_of = effect.instead_of if effect is not None else ""
-        fact = e.ModelCalled(effect=frame.effect, dispatch=frame.dispatch, attempt=attempt, instead_of=instead_of, **record)
+        said: dict[str, Any] = {
+            "effect": frame.effect,
+            "dispatch": frame.dispatch,
+            "attempt": attempt,
+            "instead_of": instead_of,
+            "gateway": gateway.name,
+        }
+        fact = e.ModelCalled(**said, **record)
         error = from_wire(record["error"]) if record["error"] else None
         then = partial(self._engine.effects.answer, dispatch, effect) if dispatch is not None and effect is not None else None
         if exceeded is not None:
-            over = e.EstimateExceeded(frame.effect, frame.dispatch, record["model"], exceeded["meters"])
-            self._engine.record(task, over, task_id=frame.task)
+            more = e.EstimateExceeded(frame.effect, frame.dispatch, record["model"], exceeded["meters"])
+            self._engine.record(task, more, task_id=frame.task)
         self._engine.record(task, fact, then, task_id=frame.task)
         self._stop(task, exceeded, record)
         if dispatch is not None and task is not None and isinstance(error, BudgetExceeded):
@@ -124,12 +148,24 @@ class Calls:
         error = EstimateWrong(model=record["model"], endpoint=record["endpoint"], over=" and ".join(over))
         self._engine.end(task, Outcome.BUDGET_EXCEEDED, str(error), error=error.to_wire())
 
-    def _is_recorded(self, frame: CallEnded) -> bool:
-        """Whether an earlier orchestrator recorded this call, and the gateway did not hear that it is durable."""
-        return any(
-            entry.kind == e.ModelCalled.KIND and isinstance(fact := entry.open(), e.ModelCalled) and fact.effect == frame.effect
-            for entry in self._engine.store.entries(frame.task)
-        )
+    def _recorded(self, task: str, effect: str) -> list[e.ModelCalled | e.ModelCutOff]:
+        """What the ledger says of a model call."""
+        entries = (one.open() for one in self._engine.store.entries(task) if one.kind in (e.ModelCalled.KIND, e.ModelCutOff.KIND))
+        return [fact for fact in entries if isinstance(fact, e.ModelCalled | e.ModelCutOff) and fact.effect == effect]
+
+    def _record_late(
+        self, gateway: Channel, frame: CallEnded, record: dict[str, Any], recorded: list[e.ModelCalled | e.ModelCutOff]
+    ) -> None:
+        """The call has its result. Either this is that one again, for its gateway did not hear that it is durable; or another gateway
+        made it too, and what that cost is said."""
+        if not record["tries"] or any(fact.gateway in ("", gateway.name) for fact in recorded):
+            return
+        usage = record["usage"]
+        charged = {INPUT: usage["input_tokens"], OUTPUT: usage["output_tokens"], STEPS: 1}
+        charged[TOKENS] = charged[INPUT] + charged[OUTPUT]
+        money = {USD: record["price"]} if record["price"] is not None else {}
+        fact = e.ModelCutOff(frame.effect, frame.dispatch, gateway.name, frame.number, {**charged, **money}, late=True)
+        self._engine.record(self._engine.tasks.get(frame.task), fact, task_id=frame.task)
 
     def gateway_opened(self, gateway: Channel, holds: list[str]) -> None:
         self.gateways.append(gateway)

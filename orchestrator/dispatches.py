@@ -77,7 +77,7 @@ class Dispatches:
         fact = e.MessageSent(command.n, id, attempt, agent, command.returns, label.encode(), Fragment(joined(head, command.data)))
         engine.record(task, fact)
         dispatch = self.live[id] = task.dispatches[id]
-        dispatch.head, dispatch.data, dispatch.envelope, dispatch.ours = head, command.data, None, True
+        dispatch.head, dispatch.data, dispatch.envelope, dispatch.ours = head, command.data, None, task.rested > task.known
         return dispatch
 
     def _place(self, pool: Pool, dispatch: DispatchState) -> None:

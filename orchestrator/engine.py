@@ -124,6 +124,7 @@ class Engine:
         entries = self.store.entries_of(awake)
         for id in awake:
             task = self.tasks[id] = fold(id, entries.pop(id))
+            task.known = task.events
             self.dispatches.live.update(task.dispatches)
             for dispatch in task.dispatches.values():
                 self.deeds.restore(dispatch)

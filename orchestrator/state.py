@@ -28,7 +28,7 @@ def raw(value: Any) -> bytes:
 
 @dataclass(slots=True)
 class DispatchState:
-    """One message's work until its reply. `ours`: this orchestrator has sent it, and so knows of all that was done for it. `waits`: it has
+    """One message's work until its reply. `ours`: this orchestrator has sent it, and no other, so knows all of it. `waits`: it has
     something in the inbox and was not handed out again since; `noted` is the last note of its agent about itself; `suspended` names the
     item for which its replica let go of it. `ended` are its tool calls in the order in which they ended. `envelope` is there only while
     stored entries are folded: most dispatches have ended by the last one, and `head` and `data` are made for those that have not."""
@@ -87,8 +87,9 @@ class TaskState:
     that has not done so yet; `posts` are the messages that were sent into it, by their ids, each with a digest of what it said.
     `strikes`: how many runners were lost in a row in the middle of it, the last after event `struck`; `losses` of them there were in all.
     Once it has come to rest there it is `cleared`, until the next one.
-    `moved` is the time of the last fact; `parked` says that this was that it leaves memory. For `messages`, `waited` and `waits_from`
-    (microseconds) see `working.py`; `neared` are the meters whose limits are nearly used up."""
+    `known` is the last event that an orchestrator before this one may have acted on, -1 where none has; `moved` is the time of the last
+    fact; `parked` says that this was that it leaves memory. For `messages`, `waited` and `waits_from` (microseconds) see `working.py`;
+    `neared` are the meters whose limits are nearly used up."""
 
     id: str
     type: str = ""
@@ -118,6 +119,7 @@ class TaskState:
     sides: Any = None
     outcome: str = ""
     ended: e.TaskEnded | None = None
+    known: int = -1
     moved: int = 0
     parked: bool = False
     messages: int = 0

@@ -75,6 +75,8 @@ class Workflows:
             self._orphans[task.id] = None
             return
         task.runner, task.rested = runner, -1
+        if task.known >= 0:
+            task.known = task.events  # what is not recorded of its replay comes as if it followed the last of them
         runner.load += 1
         self._engine.demand.given(RUNNERS, runner)
         runner.send(Start(task.id, task.type, task.request, task.accepted, frames))

@@ -124,7 +124,7 @@ class EffectRefused(Fact):
 class ModelCalled(Fact):
     """A model call in full. `request` is the body as sent (model, messages, tools, parameters), `response` the raw answer
     or null, `error` a wire error or null, `usage` has `input_tokens` and `output_tokens`, `price` is decimal USD or null. `instead_of`: the
-    model that gave no answer before, where this one is its fallback."""
+    model that gave no answer before, where this one is its fallback. `gateway` made it."""
 
     KIND: ClassVar[str] = "model.called"
     CONTENT: ClassVar[tuple[str, ...]] = ("error",)
@@ -144,12 +144,13 @@ class ModelCalled(Fact):
     tries: int
     error: Any = None
     instead_of: str = ""
+    gateway: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCutOff(Fact):
     """Its gateway died while the call was in flight: charged in full as reserved; it may be repeated once. `charged` are the amounts by
-    meter, money as decimal text."""
+    meter, money as decimal text. `late`: its gateway lives, and it was charged what it used; another one had answered before."""
 
     KIND: ClassVar[str] = "model.cut_off"
     effect: str
@@ -157,3 +158,4 @@ class ModelCutOff(Fact):
     gateway: str
     number: int
     charged: dict[str, Any] = field(default_factory=dict)
+    late: bool = False

@@ -62,7 +62,11 @@ class Gateway(Mailbox):
             self.emit(moved)
 
     def holds(self) -> list[str]:
-        return list(self._calls)
+        """The calls that run, and those whose record is on its way: whoever comes anew asks nobody else for them."""
+        return [*self._calls, *(_key(sent) for sent in self._outbox if isinstance(sent, CallEnded))]
+
+    def busy(self) -> bool:
+        return bool(self._calls)
 
     async def cancel_task(self, task: str) -> list[str]:
         """Stop all calls of a task. Returns their effects once every connection is let go of and settled; the records follow.

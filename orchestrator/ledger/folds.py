@@ -169,6 +169,8 @@ def _said_model(fact: e.ModelCalled, agent: str) -> Said:
 
 def _said_cut_off(fact: e.ModelCutOff, agent: str) -> Said:
     what = f"model call {fact.number} cut off, charged as reserved: gateway {fact.gateway} is gone"
+    if fact.late:
+        what = f"model call {fact.number} answered too late, and charged: gateway {fact.gateway} was not the first"
     money = f", {fact.charged[USD]} USD" if USD in fact.charged else ""
     return agent, what, f"{fact.charged[TOKENS]} tokens{money}" if TOKENS in fact.charged else ""
 

@@ -2,12 +2,16 @@
 
 import asyncio
 from contextvars import Context
+from itertools import islice
 
 import pytest
 
 from interlock import App, Message, WorkflowContext
+from interlock.actors import mailbox
 from interlock.actors.supervisor.journal import Row
 from interlock.schemas import entries as e
+from interlock.schemas.frames import carried
+from interlock.testing.simulated_ports import Ledger
 from interlock.testing.simulation import Simulation, simulate
 
 PLAYBOOK = {"rules": [{"delay": 5.0, "answer": {"json": {"text": "done"}}}]}
@@ -122,5 +126,76 @@ def test_a_call_that_goes_on_beside_a_new_orchestrator_is_cut_off_by_nobody() ->
         assert not any(entry.kind == e.ModelCutOff.KIND for entry in await task.entries())
         assert sim.script is not None
         assert sim.script.count == 1
+
+    simulate(main, app, PLAYBOOK)
+
+
+def _one_frame_per_answer(sim: Simulation, gateway: str, patch: pytest.MonkeyPatch) -> None:
+    """The first answer to a new orchestrator carries one record, as where records are large; the next ones take their time."""
+    line = sim.peers[gateway][1]
+    exchange, host, answered = line.exchange, line.host, [0]
+    answer = host._answer
+
+    async def slowly(request: bytes) -> bytes:
+        answered[0] += 1
+        if answered[0] > 1:
+            await asyncio.sleep(0.5)
+        return await exchange(request)
+
+    def one(epoch: int) -> bytes:
+        with patch.context() as small:
+            small.setattr(mailbox, "carried", lambda frames: carried(islice(frames, 1)))
+            return answer(epoch)
+
+    patch.setattr(line, "exchange", slowly)
+    patch.setattr(host, "_answer", one)
+
+
+def test_a_finished_record_that_the_first_answer_does_not_carry_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main(sim: Simulation) -> None:
+        tasks = [await sim.bus.submit(talk, Ask(text=f"hello {n}"), id=f"t{n}") for n in range(4)]
+        await asyncio.sleep(1)
+        (gateway,) = sim.living("models")
+        sim.crash_engine(down=7)
+        sim.supervisor.pools.scale("models", 2)
+        _one_frame_per_answer(sim, gateway, monkeypatch)
+        for task in tasks:
+            assert (await task.result()).text == "done"
+            assert [entry.kind for entry in await task.entries() if entry.kind.startswith("model.")] == [e.ModelCalled.KIND]
+        assert sim.script is not None
+        assert sim.script.count == 4
+
+    simulate(main, app, PLAYBOOK)
+
+
+@pytest.mark.parametrize("gateway_too", [False, True])
+def test_a_call_for_a_message_that_was_not_durable_is_told_and_counted(gateway_too: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message was handed out while its entry waited for the disk. Then the orchestrator dies, and its next one sends it again: after
+    it has heard of the call, where the gateway lives."""
+    commit, held = Ledger._commit, ["message.sent"]
+
+    def wait(self: Ledger) -> None:
+        if self._queue[0][4] not in held:
+            commit(self)
+
+    monkeypatch.setattr(Ledger, "_commit", wait)
+
+    async def main(sim: Simulation) -> None:
+        def settled(row: Row) -> None:
+            if row.kind == "settle" and held:
+                held.clear()
+                sim.crash_engine(down=0.5)
+                (runner,) = sim.living("runner")
+                sim.crash_peer(runner)
+                if gateway_too:
+                    sim.crash_peer(sim.living("models")[0])
+
+        sim.on_row = settled
+        task = await sim.bus.submit(talk, Ask(text="hello"), id="a")
+        assert (await task.result()).text == "done"
+        kinds = [entry.kind for entry in await task.entries() if entry.kind.startswith("model.")]
+        assert kinds == ([e.ModelCutOff.KIND] if gateway_too else []) + [e.ModelCalled.KIND]
+        assert sim.script is not None
+        assert sim.script.count == (await task.record()).steps == 1 + gateway_too
 
     simulate(main, app, PLAYBOOK)

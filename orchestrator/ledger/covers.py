@@ -2,7 +2,8 @@
 
 A destroyed secret would stay in the file of its table until the whole of it is written anew, and that table grows for ever. So a secret is
 stored masked by a cover that it shares with a few others, and the covers are a small table, soon written anew. Where a secret is to be
-destroyed its cover is: the others get a new one, and what is left of the rows before is noise.
+destroyed its cover is: the others get a new one, and what is left of the rows before is noise. The server's own statistics, to which
+ANALYZE copies what it sees, have nothing of either (layout 6).
 """
 
 import hmac

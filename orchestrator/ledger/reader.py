@@ -25,7 +25,7 @@ from interlock.tools import sqlite
 APPLICATION_ID = 0x494C434B
 """`ILCK` in the file's header: this is a ledger."""
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from postgres_server import Server
 from test_ledger_content import SECRET, TASK, story
 
 from interlock.orchestrator.ledger.cipher import NO_SECRET, KeyRow
-from interlock.orchestrator.ledger.covers import COVERS, cover_of
+from interlock.orchestrator.ledger.covers import COVERS, cover_of, covered
 from interlock.orchestrator.ledger.postgres import DatabaseReader, PostgresLedger
 from interlock.orchestrator.ledger.postgres_store import SCHEMA, LedgerDatabase
 from interlock.orchestrator.ledger.sealer import Sealed
@@ -23,6 +23,8 @@ from interlock.orchestrator.ledger.stores import prepare
 from interlock.schemas import entries as e
 from interlock.schemas.errors import LedgerDamaged, StorePaused
 from interlock.schemas.places import Database
+
+WAITS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'interlock room' AND wait_event = 'relation'"
 
 
 @pytest.fixture
@@ -38,9 +40,13 @@ def opened(where: Database) -> PostgresLedger:
     return ledger
 
 
-def in_tables(where: Database, *words: bytes) -> list[bytes]:
-    """Which of these words are in the files of the database's tables."""
+def in_tables(where: Database, *words: bytes, sampled: bool = True) -> list[bytes]:
+    """Which of these words are in the files of the database's tables, also of the catalog, to which ANALYZE copies what it sees."""
     with psycopg.connect(where.url, autocommit=True) as db:
+        if sampled:
+            db.execute("SET default_statistics_target = 10000")  # all that is there
+            for table in ("keys", "covers", "contents"):
+                db.execute(f"ANALYZE {SCHEMA}.{table}".encode())
         db.execute("CHECKPOINT")
         ((folder,),) = db.execute("SHOW data_directory").fetchall()
         ((number,),) = db.execute("SELECT oid FROM pg_database WHERE datname = current_database()").fetchall()
@@ -83,6 +89,7 @@ async def erased(ledger: PostgresLedger, task: str) -> None:
 def test_an_erased_key_is_in_no_table_s_file_any_more(where: Database) -> None:
     async def main() -> None:
         ledger = opened(where)
+        await cleaned(ledger)
         await told(ledger, "tsk_0", "tsk_1", TASK, "tsk_3", "tsk_4")
         (key, cover), words = key_of(where, TASK), f"{TASK}_2".encode()
         assert in_tables(where, key, cover, words) == [cover, words], "a key is stored under its cover alone"
@@ -254,12 +261,11 @@ def test_nobody_waits_for_the_room(where: Database, away: bool, caplog: pytest.L
             other.execute("LOCK TABLE interlock_ledger.contents")
             ledger.free_room()
             ledger.free_room()
-            waits = "SELECT pid FROM pg_stat_activity WHERE application_name = 'interlock room' AND wait_event = 'relation'"
             async with asyncio.timeout(20):
-                while not sql(where, waits):  # noqa: ASYNC110 - a server announces nothing
+                while not sql(where, WAITS):  # noqa: ASYNC110 - a server announces nothing
                     await asyncio.sleep(0.01)
                 if away:
-                    sql(where, f"SELECT pg_terminate_backend(pid) FROM ({waits}) AS found")
+                    sql(where, f"SELECT pg_terminate_backend(pid) FROM ({WAITS}) AS found")
                     while ledger.room.busy:  # noqa: ASYNC110 - nor does its thread
                         await asyncio.sleep(0.01)
             await ledger.close()
@@ -269,6 +275,33 @@ def test_nobody_waits_for_the_room(where: Database, away: bool, caplog: pytest.L
 
     asyncio.run(main())
     assert ("the server frees it later" in caplog.text) == away
+
+
+def test_a_server_that_is_slow_to_cancel_keeps_no_ledger_open(where: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancel, tries = psycopg.Connection.cancel_safe, []
+
+    def slow(db: psycopg.Connection[Any], *, timeout: float = 30.0) -> None:
+        tries.append(timeout)
+        if len(tries) == 1:
+            raise psycopg.errors.CancellationTimeout("timeout expired")
+        cancel(db, timeout=timeout)
+
+    monkeypatch.setattr(psycopg.Connection, "cancel_safe", slow)
+
+    async def main() -> None:
+        ledger = opened(where)
+        with psycopg.connect(where.url) as other:
+            other.execute("LOCK TABLE interlock_ledger.contents")
+            ledger.free_room()
+            async with asyncio.timeout(20):
+                while not sql(where, WAITS):  # noqa: ASYNC110 - a server announces nothing
+                    await asyncio.sleep(0.01)
+            await ledger.close()
+        assert len(tries) > 1
+        assert not ledger.room.busy
+        assert not ledger._thread.is_alive(), "its writer has ended"
+
+    asyncio.run(main())
 
 
 def test_keys_from_before_there_were_covers_are_put_under_them(postgres_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,12 +317,30 @@ def test_keys_from_before_there_were_covers_are_put_under_them(postgres_server: 
         [key.secret for key in secrets],
     )
     bare = secrets[700].secret
-    assert in_tables(where, bare) == [bare]
+    assert in_tables(where, bare, sampled=False) == [bare]
     prepare(where)
     assert in_tables(where, bare) == []
     with closing(DatabaseReader(where)) as reader:
         assert reader.keys("true ORDER BY task") == secrets
         assert secrets[0].secret == NO_SECRET
+
+
+def test_what_a_server_has_sampled_of_old_covers_says_nothing(postgres_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = postgres_server.database()
+    with monkeypatch.context() as before:
+        before.setattr("interlock.orchestrator.ledger.migrations.SCHEMA_VERSION", 5)
+        prepare(where)
+    covers = {cover: bytes(mask) for cover, mask in sql(where, "SELECT * FROM covers")}
+    secrets = [KeyRow("tsk_a", b"a" * 64), KeyRow("tsk_b", NO_SECRET), KeyRow("tsk_c", b"c" * 64)]
+    for row in covered(secrets, covers):
+        sql(where, "INSERT INTO keys VALUES (%s, %b, %s)", *row)
+    old = [row.secret for row in covered(secrets[::2], covers)]
+    sql(where, "ANALYZE covers")
+    prepare(where)
+    assert sql(where, "SELECT cover FROM covers WHERE mask = ANY(%b::bytea[])", list(covers.values())) == []
+    assert in_tables(where, *old) == []
+    with closing(DatabaseReader(where)) as reader:
+        assert reader.keys("true ORDER BY task") == secrets
 
 
 @pytest.mark.parametrize(

@@ -105,9 +105,23 @@ def test_entries_stay(tmp_path: Path) -> None:
     make_file(tmp_path / "ledger.db")
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
         db.execute("INSERT INTO entries VALUES (1, 1, 1, '', 'epoch.started', x'00', x'00')")
-        for statement in ("DELETE FROM entries", "UPDATE entries SET at = 2"):
+        again = "INTO entries VALUES (1, 1, 1, 'tsk_a', 'epoch.started', x'00', x'00')"
+        for statement in ("DELETE FROM entries", "UPDATE entries SET at = 2", f"INSERT OR REPLACE {again}", f"REPLACE {again}"):
             with pytest.raises(sqlite3.IntegrityError, match=r"entries (never change|are never deleted)"):
                 db.execute(statement)
+        assert db.execute("SELECT task FROM entries").fetchall() == [("",)]
+
+
+def test_pieces_of_content_stay_as_they_are(tmp_path: Path) -> None:
+    make_file(tmp_path / "ledger.db")
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
+        db.execute("INSERT INTO contents VALUES ('tsk_a', x'00', x'01')")
+        for again in (
+            "INSERT OR REPLACE INTO contents VALUES ('tsk_a', x'00', x'02')",
+            "REPLACE INTO contents VALUES ('tsk_a', x'00', x'02')",
+        ):
+            db.execute(again)
+            assert db.execute("SELECT * FROM contents").fetchall() == [("tsk_a", b"\0", b"\1")]
 
 
 def test_a_page_of_what_waits_is_found_without_looking_at_all_of_it(tmp_path: Path) -> None:

@@ -55,8 +55,10 @@ class PostgresLedger(ThreadedLedger):
         return True
 
     async def _release(self) -> None:
-        await asyncio.to_thread(self.room.close)
-        await super()._release()
+        try:
+            await asyncio.to_thread(self.room.close)
+        finally:
+            await super()._release()
 
     def health(self) -> Stall | None:
         since, why = self._reads.trouble

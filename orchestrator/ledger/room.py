@@ -6,7 +6,7 @@ connection of its own: a large table takes minutes, and nobody waits for it. Wha
 
 import logging
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 
 import psycopg
 
@@ -43,7 +43,8 @@ class Room:
         self._closed = True
         while self._working is not None and self.busy:
             if self._db is not None:
-                self._db.cancel_safe(timeout=_CANCEL_SECONDS)
+                with suppress(psycopg.Error):  # the server is slow to answer, or gone: it is asked again until the work has ended
+                    self._db.cancel_safe(timeout=_CANCEL_SECONDS)
             self._working.join(_CANCEL_SECONDS)
 
     def _free(self) -> None:

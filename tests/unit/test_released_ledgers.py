@@ -1,19 +1,24 @@
 """Every ledger that was kept of an earlier version is brought up to date, verified, folded and worked on by the code of today."""
 
 import asyncio
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from keep_ledger import keep, load, on_bus
+from postgres_server import Server
 
+from interlock import backup
 from interlock.orchestrator.ledger.folds import run_record
-from interlock.orchestrator.ledger.reader import Reader
-from interlock.orchestrator.ledger.stores import prepare
+from interlock.orchestrator.ledger.postgres_store import SCHEMA
+from interlock.orchestrator.ledger.reader import SCHEMA_VERSION, Reader
+from interlock.orchestrator.ledger.stores import open_reader, prepare
 from interlock.orchestrator.state import fold
 from interlock.schemas.errors import Fenced
-from interlock.schemas.places import LEDGER_FILE
+from interlock.schemas.places import LEDGER_FILE, Database, Place
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 KEPT = sorted(path for path in FIXTURES.iterdir() if path.is_dir() and path.name.startswith("ledger-"))
@@ -37,7 +42,41 @@ def holds(now: Any, then: Any, where: str = "") -> None:
 def test_it_says_what_it_said(kept: Path, tmp_path: Path) -> None:
     expected = load(kept, tmp_path)
     prepare(tmp_path / LEDGER_FILE)
-    with closing(Reader(tmp_path / LEDGER_FILE)) as reader:
+    says(tmp_path / LEDGER_FILE, expected)
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=lambda kept: kept.name)
+def test_it_says_so_in_a_database(kept: Path, tmp_path: Path, postgres_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of today's layout is restored from a backup; another was always there, and is brought up to date."""
+    expected, where = load(kept, tmp_path), postgres_server.database()
+    with closing(sqlite3.connect(tmp_path / LEDGER_FILE)) as file:
+        ((layout,),) = file.execute("PRAGMA user_version").fetchall()
+        if layout == SCHEMA_VERSION:
+            backup.save(tmp_path / LEDGER_FILE, tmp_path, tmp_path / "backup")
+            (tmp_path / "home").mkdir()
+            backup.load(tmp_path / "backup", where, tmp_path / "home")
+        else:
+            assert layout < 4, "its keys would lie under covers"
+            with monkeypatch.context() as before:
+                before.setattr("interlock.orchestrator.ledger.migrations.SCHEMA_VERSION", layout)
+                prepare(where)
+            copy_rows(file, where)
+            prepare(where)
+    says(where, expected)
+
+
+def copy_rows(file: sqlite3.Connection, where: Database) -> None:
+    with psycopg.connect(where.url, options=f"-c search_path={SCHEMA}") as db:
+        db.execute("DELETE FROM epoch")
+        for (table,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'alembic_version'").fetchall():
+            rows = file.execute(f"SELECT * FROM {table}")
+            names = ", ".join(f'"{column[0]}"' for column in rows.description)
+            insert = f"INSERT INTO {table} ({names}) VALUES ({', '.join(['%s'] * len(rows.description))})"
+            db.cursor().executemany(insert.encode(), rows.fetchall())
+
+
+def says(place: Place, expected: dict[str, Any]) -> None:
+    with closing(open_reader(place)) as reader:
         assert reader.verify() == expected["entries"]
         holds([row._asdict() for row in reader.tasks()], expected["tasks"])
         holds([row._asdict() for row in reader.inbox(open_only=False)], expected["inbox"])

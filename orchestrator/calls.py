@@ -109,7 +109,9 @@ class Calls:
         record: dict[str, Any] = decode(frame.record)
         exceeded = record.pop("exceeded", None)
         over = effect is not None and effect.status in ("ended", "stopped")
-        recorded = self._recorded(frame.task, frame.effect) if over or effect is None else []
+        recorded = self._recorded(frame.task, frame.effect) if over or effect is None or effect.gateway is None else []
+        if effect is not None and not over:  # it was asked for again and looks back: there it finds a result, and no call that was cut off
+            recorded = [fact for fact in recorded if isinstance(fact, e.ModelCalled)]
         if over or recorded:
             self._record_late(gateway, frame, record, recorded)
             self._stop(task, exceeded, record)  # the orchestrator before may have died before it did

@@ -55,7 +55,7 @@ def connecting(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> None:
             "`interlock tasks --help` says how.",
         ),
         (["scale", "clerk", "-1"], "No such option '-1'. `interlock scale --help` says how."),
-        (["scale", "clerk", "many"], "Invalid value for 'N': 'many' is not a valid integer range. `interlock scale --help` says how."),
+        (["scale", "clerk", "many"], "Invalid value for 'N|auto': 'many' is not a valid integer range. `interlock scale --help` says how."),
         (["audit", "burn"], "No such command 'burn'. `interlock audit --help` says how."),
         (
             ["submit", "echo", "@none.json"],

@@ -10,7 +10,7 @@ from interlock import App, Message, WorkflowContext
 from interlock.actors import mailbox
 from interlock.actors.supervisor.journal import Row
 from interlock.schemas import entries as e
-from interlock.schemas.frames import carried
+from interlock.schemas.frames import CallModel, carried
 from interlock.testing.simulated_ports import Ledger
 from interlock.testing.simulation import Simulation, simulate
 
@@ -197,5 +197,35 @@ def test_a_call_for_a_message_that_was_not_durable_is_told_and_counted(gateway_t
         assert kinds == ([e.ModelCutOff.KIND] if gateway_too else []) + [e.ModelCalled.KIND]
         assert sim.script is not None
         assert sim.script.count == (await task.record()).steps == 1 + gateway_too
+
+    simulate(main, app, PLAYBOOK)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_call_that_two_gateways_made_is_told_twice(first: bool) -> None:
+    """An orchestrator that was over may have given it to another one. Whoever answers first is heard."""
+
+    async def main(sim: Simulation) -> None:
+        await sim.bus.scale("models", 2)
+        await asyncio.sleep(1)
+        asked: list[tuple[str, CallModel]] = []
+        sim.on_frame = lambda name, frame: asked.append((name, frame)) if isinstance(frame, CallModel) else None
+        task = await sim.bus.submit(talk, Ask(text="hello"), id="a")
+        await asyncio.sleep(1)
+        ((here, frame),) = asked
+        (there,) = {*sim.living("models")} - {here}
+        sim.engine.peers.channels[there].send(frame)
+        if first:
+            await asyncio.sleep(1)
+            sim.stop_peer(here, back=20)
+        assert (await task.result()).text == "done"
+        await asyncio.sleep(30)
+        facts = [entry.open() for entry in await task.entries()]
+        (called,) = [fact for fact in facts if isinstance(fact, e.ModelCalled)]
+        (late,) = [fact for fact in facts if isinstance(fact, e.ModelCutOff)]
+        assert (called.gateway, late.gateway, late.late) == ((there, here, True) if first else (here, there, True))
+        assert late.charged["tokens"] > 0
+        assert (await task.record()).steps == 2
+        assert all(one.load == 0 for one in sim.engine.calls.gateways)
 
     simulate(main, app, PLAYBOOK)

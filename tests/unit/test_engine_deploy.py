@@ -8,6 +8,7 @@ import pytest
 from interlock import AgentContext, App, Budget, Keyed, Message, WorkflowContext
 from interlock.orchestrator.ledger.folds import timeline
 from interlock.schemas import entries as e
+from interlock.schemas.drill import DRILL
 from interlock.schemas.errors import BudgetTooSmall, OtherApp, UnknownTaskType
 from interlock.testing.simulation import Simulation, simulate
 
@@ -96,9 +97,9 @@ def test_another_app_keeps_what_it_declared() -> None:
     async def main(sim: Simulation) -> None:
         assert await sim.ask("deploy", make("other", workflow="else", name="two").spec().to_wire(), "ann") == []
         assert sorted(sim.engine.router.pools) == ["first", "other"]
-        assert sorted(sim.engine.router.workflows) == ["else", "flow"]
+        assert sorted(sim.engine.router.workflows) == ["else", "flow", DRILL]
         await sim.ask("deploy", make("first", workflow="flaw").spec().to_wire(), "ann")
-        assert sorted(sim.engine.router.workflows) == ["else", "flaw"]
+        assert sorted(sim.engine.router.workflows) == ["else", "flaw", DRILL]
         with pytest.raises(UnknownTaskType):
             await begin(sim, "a")
 

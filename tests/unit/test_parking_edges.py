@@ -161,7 +161,7 @@ def test_a_model_call_that_ends_for_a_parked_task_is_part_of_it() -> None:
         gateway = next(iter(sim.engine.peers.channels.values()))
         record = {"model": "m", "request": {}, "response": {"ok": 1}, "error": None, "usage": {}, "price": "", "latency_ms": 1.0}
         fields = {field.name: record.get(field.name, "") for field in dataclasses.fields(e.ModelCalled)}
-        for name in ("effect", "dispatch", "attempt"):
+        for name in ("effect", "dispatch", "attempt", "instead_of", "gateway"):
             del fields[name]
         sim.engine.calls.called(gateway, CallEnded("eff_x", 1, True, encode(fields), task.id, sent.dispatch))
         assert sim.engine.dispatches.live[sent.dispatch].effects["eff_x"].status == "ended"

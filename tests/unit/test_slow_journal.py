@@ -66,7 +66,16 @@ def test_it_is_said_as_long_as_it_lasts_and_a_minute_after(monkeypatch: pytest.M
 
 
 def test_a_supervisor_that_says_nothing_hides_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {"epoch": 7, "live_tasks": 1, "waiting_tasks": 0, "parked_tasks": 0, "live_dispatches": 1, "dead_letters": 0, "suspects": 0}
+    found = {
+        "epoch": 7,
+        "live_tasks": 1,
+        "waiting_tasks": 0,
+        "parked_tasks": 0,
+        "live_dispatches": 1,
+        "dead_letters": 0,
+        "suspects": 0,
+        "breakers": [],
+    }
     orchestrator = {**found, "ledger": {"state": "ok", "since": "", "problem": ""}, "queues": {}, "peers": []}
     actors = SimpleNamespace(status="supervisor", call="orchestrator")
 

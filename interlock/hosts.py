@@ -34,13 +34,14 @@ def replica(app: App, pool: str, incarnation: str, model: str, secrets: Mapping[
 
 def gateway(budgets: Budgets, wire: "Wire", model: ModelSettings, clock: Clock, incarnation: str) -> "Gateway":
     """A model gateway on that wire."""
+    from interlock.actors.models.bounds import read_bounds
     from interlock.actors.models.gateway import Gateway  # the SDK takes a second to load, which nobody else needs
     from interlock.actors.models.prices import Prices, read_overrides
     from interlock.actors.models.rates import Rates, read_rates
 
     prices = Prices(wire.endpoint.base_url, clock, read_overrides(model.prices))
-    rates = Rates(read_rates(model.rates))
-    return Gateway(budgets, wire, prices, random.Random(incarnation), incarnation=incarnation, rates=rates)
+    rates, bounds = Rates(read_rates(model.rates)), read_bounds(model.bounds)
+    return Gateway(budgets, wire, prices, random.Random(incarnation), incarnation=incarnation, rates=rates, bounds=bounds)
 
 
 def endpoint(model: ModelSettings) -> "ChatCompletions":

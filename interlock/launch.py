@@ -172,7 +172,7 @@ def _make_stores(home: Path, ledger: Place) -> None:
 
 def _public(model: ModelSettings) -> ModelSettings:
     """The settings that every actor may know: without the key."""
-    return ModelSettings(base_url=model.base_url, model=model.model, prices=model.prices, rates=model.rates)
+    return ModelSettings(base_url=model.base_url, model=model.model, prices=model.prices, rates=model.rates, bounds=model.bounds)
 
 
 def run_dir(home: Path, name: str) -> Path:

@@ -18,17 +18,19 @@ DEFAULT_BASE_URL = "https://api.openai.com/v1"
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
     """An OpenAI-compatible chat-completions endpoint. `prices` is the path of a file that overrides published prices, `rates` of
-    one with what may be asked in a minute."""
+    one with what may be asked in a minute, `bounds` of one that says how many tokens a request may be."""
 
     base_url: str = ""
     api_key: str = ""
     model: str = ""
     prices: str = ""
     rates: str = ""
+    bounds: str = ""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Self:
-        """`OPENAI_BASE_URL`, `OPENAI_API_KEY`, `INTERLOCK_MODEL`, `INTERLOCK_PRICES`, `INTERLOCK_RATES`; what is not set is empty."""
+        """`OPENAI_BASE_URL`, `OPENAI_API_KEY`, `INTERLOCK_MODEL`, `INTERLOCK_PRICES`, `INTERLOCK_RATES`, `INTERLOCK_BOUNDS`; what
+        is not set is empty."""
         env = os.environ if env is None else env
         return cls(
             base_url=env.get("OPENAI_BASE_URL", ""),
@@ -36,6 +38,7 @@ class ModelSettings:
             model=env.get("INTERLOCK_MODEL", ""),
             prices=env.get("INTERLOCK_PRICES", ""),
             rates=env.get("INTERLOCK_RATES", ""),
+            bounds=env.get("INTERLOCK_BOUNDS", ""),
         )
 
     def required(self) -> Self:

@@ -1,12 +1,14 @@
 """The worst case of a model call, known before it is sent: how many tokens go in at the most, how many may come out.
 
 Input: a token covers at least one byte of what is sent, so the UTF-8 bytes of the whole request bound the tokens of its content, and
-constants bound what an endpoint's chat template adds around it. Output: the request's own cap, which the endpoint is told. A field
-whose cost has no bound known here (pictures, several answers, paid search, priority tiers) is refused, never guessed.
+constants bound what an endpoint's chat template adds around it; where the operator declares a tokenizer its count takes the bytes' place.
+Output: the request's own cap, which the endpoint is told. What has no bound known here (several answers, paid search, priority tiers, and
+pictures whose most tokens nobody has declared) is refused, never guessed.
 """
 
 from typing import Any, NamedTuple
 
+from interlock.actors.models.bounds import BYTES, Bounds
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.errors import UnboundedCall
 
@@ -14,6 +16,7 @@ DEFAULT_CAP = 4096
 PER_CALL = 512  # a template's preamble: dates, tool instructions, the start of the answer
 PER_MESSAGE = 16  # role and delimiters
 PER_TOOL = 32
+_TEXTS = ("text", "refusal")
 
 # fmt: off
 _FIELDS = frozenset({
@@ -25,8 +28,8 @@ _FIELDS = frozenset({
 
 
 class Bounded(NamedTuple):
-    """A request without its output cap, the most tokens that it is, and the cap. `size` of them stand for its bytes, the others for what a
-    chat template adds."""
+    """A request without its output cap, the most tokens that it is, and the cap. `size` of them stand for its text, the others for what a
+    chat template adds and for parts that are no text."""
 
     request: dict[str, Any]
     input: int
@@ -34,15 +37,14 @@ class Bounded(NamedTuple):
     size: int
 
 
-def bounded(model: str, data: bytes) -> Bounded:
+def bounded(model: str, data: bytes, declared: Bounds = BYTES) -> Bounded:
     """Decode a request and bound it; `UnboundedCall` where that cannot be done."""
     request = _decoded(model, data)
     strange = sorted(set(request) - _FIELDS)
     if strange:
         _refuse(model, f"what the field {strange[0]!r} costs is not known", "leave that field out.")
     messages, tools = _objects(model, request, "messages"), _objects(model, request, "tools")
-    for message in messages:
-        _check_content(model, message.get("content"))
+    parts = sum(_parts(model, message, declared) for message in messages)
     for tool in tools:
         if tool.get("type") != "function":
             _refuse(
@@ -50,8 +52,9 @@ def bounded(model: str, data: bytes) -> Bounded:
             )
     cap = _cap(model, request)
     request["model"] = model
-    size = len(encode(request))
-    return Bounded(request, size + PER_CALL + PER_MESSAGE * len(messages) + PER_TOOL * len(tools), cap, size)
+    text = {**request, "messages": [_text_of(message) for message in messages]} if parts else request
+    size = len(encode(text)) if declared.encoder is None else declared.text(text)
+    return Bounded(request, size + parts + PER_CALL + PER_MESSAGE * len(messages) + PER_TOOL * len(tools), cap, size)
 
 
 def _refuse(model: str, problem: str, remedy: str) -> None:
@@ -75,12 +78,25 @@ def _objects(model: str, request: dict[str, Any], field: str) -> list[dict[str, 
     return list(items)
 
 
-def _check_content(model: str, content: Any) -> None:
-    parts = content if isinstance(content, list) else []
-    for part in parts:
+def _parts(model: str, message: dict[str, Any], declared: Bounds) -> int:
+    """The most tokens of a message's parts that are no text."""
+    content, tokens = message.get("content"), 0
+    for part in content if isinstance(content, list) else []:
         kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-        if kind not in ("text", "refusal"):
-            _refuse(model, f"a content part of type {kind!r} costs more tokens than it has bytes", "send text only.")
+        if kind in declared.parts and kind not in _TEXTS:
+            tokens += declared.parts[kind]
+        elif kind not in _TEXTS:
+            remedy = (
+                f'send text only, or declare the most that one costs: INTERLOCK_BOUNDS={{"{model}": {{"parts": {{"{kind}": TOKENS}}}}}}.'
+            )
+            _refuse(model, f"a content part of type {kind!r} costs more tokens than it has bytes", remedy)
+    return tokens
+
+
+def _text_of(message: dict[str, Any]) -> dict[str, Any]:
+    """The message without its parts that are no text: a picture's bytes are not what it costs."""
+    content = message.get("content")
+    return {**message, "content": [part for part in content if part.get("type") in _TEXTS]} if isinstance(content, list) else message
 
 
 def _cap(model: str, request: dict[str, Any]) -> int:

@@ -16,6 +16,7 @@ from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from interlock.actors.models.bound import Bounded, bounded
+from interlock.actors.models.bounds import Declarations
 from interlock.actors.models.breakers import Breakers
 from interlock.actors.models.learned import Learned
 from interlock.actors.models.prices import Price, Prices
@@ -54,6 +55,7 @@ class Desk:
     overran: dict[str, tuple[int, int] | None] = field(default_factory=dict)
     learned: Learned = field(default_factory=Learned)
     rates: Rates = field(default_factory=Rates)
+    bounds: Declarations = field(default_factory=Declarations)
 
 
 class _Held(NamedTuple):
@@ -128,10 +130,7 @@ class Call:
             return None, error
 
     async def _answer(self) -> Answer:
-        asked = bounded(self.frame.model, self.frame.request)
-        if self.frame.estimate == LEARNED:
-            most = self._desk.learned.bound(self.frame.model, asked.size)
-            asked = asked._replace(input=asked.input - asked.size + most)
+        asked = await self._bounded()
         self._request = asked.request
         self._price = await self._known_price()
         await self._check_cap_is_kept()
@@ -159,6 +158,19 @@ class Call:
                     await self._compare(held, *answer.usage[:2])
                 await self._settle(*(answer.usage or (held.input, held.output)), reported=answer.usage is not None)
                 return answer
+
+    async def _bounded(self) -> Bounded:
+        """The request and the most that it may be: what the endpoint counts where it is asked, else a declared bound, else bytes."""
+        declared = self._desk.bounds.of(self.frame.model)
+        asked = bounded(self.frame.model, self.frame.request, declared)
+        if declared.count:
+            counted = await self._fly(self._desk.wire.counted(declared.count, asked.request))
+            if counted is not None:
+                return asked._replace(input=counted)
+        if self.frame.estimate == LEARNED:
+            most = self._desk.learned.bound(self.frame.model, asked.size)
+            return asked._replace(input=asked.input - asked.size + most)
+        return asked
 
     @property
     def _lane(self) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from interlock.actors.mailbox import Mailbox
+from interlock.actors.models.bounds import Declarations
 from interlock.actors.models.breakers import Breakers
 from interlock.actors.models.call import Call, Desk, ended
 from interlock.actors.models.prices import Prices
@@ -38,10 +39,13 @@ class Gateway(Mailbox):
         *,
         incarnation: str = "",
         rates: Rates | None = None,
+        bounds: Declarations | None = None,
     ) -> None:
         super().__init__()
         self._breakers = Breakers(wire.endpoint.shown, self.emit)
-        self._desk = Desk(budgets, wire, prices, rng, sleep, self._breakers, incarnation, rates=rates or Rates())
+        self._desk = Desk(
+            budgets, wire, prices, rng, sleep, self._breakers, incarnation, rates=rates or Rates(), bounds=bounds or Declarations()
+        )
         self._calls: dict[str, Call] = {}
         self._running: dict[str, asyncio.Task[CallEnded]] = {}
 

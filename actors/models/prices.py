@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from genai_prices import Usage, calc_price
 
-from interlock.schemas.canonical import decode
-from interlock.schemas.errors import BadDeclaration
+from interlock.actors.models.declared import Declared
 from interlock.schemas.ports import Clock
 
 
@@ -83,37 +81,24 @@ def _tiers(rate: Any) -> tuple[Tier, ...]:
 
 def read_overrides(path: str) -> dict[str, Price]:
     """The prices in the file that INTERLOCK_PRICES names; none for an empty path, `BadDeclaration` for a file that is wrong."""
-    if not path:
-        return {}
+    remedy = 'Write {"MODEL": {"input": "0.15", "output": "0.60"}}: USD per million tokens, as strings.'
+    file = Declared("INTERLOCK_PRICES", path, remedy)
+
+    def price(model: str, rates: Any) -> Price:
+        if not isinstance(rates, dict) or not {"input", "output"} <= set(rates) <= {"input", "output", "cached"}:
+            raise file.bad(f"model {model!r} does not have exactly `input`, `output` and optionally `cached`")
+        amounts = {name: _amount(value) for name, value in rates.items()}
+        for name, amount in amounts.items():
+            if not amount.is_finite() or amount < 0:
+                raise file.bad(f"{name!r} of model {model!r} is {rates[name]!r}, which is no exact amount of money")
+        tiers = {name: (Tier(0, amount.scaleb(-6)),) for name, amount in amounts.items()}
+        return Price(tiers["input"], tiers["output"], tiers.get("cached", tiers["input"]))
+
+    return file.read(price)
+
+
+def _amount(value: Any) -> Decimal:
     try:
-        models = decode(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
-        raise _bad(path, f"it cannot be read as JSON ({error})") from None
-    if not isinstance(models, dict):
-        raise _bad(path, "it is not a JSON object")
-    return {model: _override(path, model, rates) for model, rates in models.items()}
-
-
-def _override(path: str, model: str, rates: Any) -> Price:
-    if not isinstance(rates, dict) or not {"input", "output"} <= set(rates) <= {"input", "output", "cached"}:
-        raise _bad(path, f"model {model!r} does not have exactly `input`, `output` and optionally `cached`")
-    tiers = {name: (Tier(0, _amount(path, model, name, value)),) for name, value in rates.items()}
-    return Price(tiers["input"], tiers["output"], tiers.get("cached", tiers["input"]))
-
-
-def _amount(path: str, model: str, name: str, value: Any) -> Decimal:
-    try:
-        amount = Decimal(value) if isinstance(value, str | int) and not isinstance(value, bool) else Decimal("NaN")
+        return Decimal(value) if isinstance(value, str | int) and not isinstance(value, bool) else Decimal("NaN")
     except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0:
-        raise _bad(path, f"{name!r} of model {model!r} is {value!r}, which is no exact amount of money")
-    return amount.scaleb(-6)
-
-
-def _bad(path: str, problem: str) -> BadDeclaration:
-    return BadDeclaration(
-        what=f"INTERLOCK_PRICES={path}",
-        problem=problem,
-        remedy='Write {"MODEL": {"input": "0.15", "output": "0.60"}}: USD per million tokens, as strings.',
-    )
+        return Decimal("NaN")

@@ -5,11 +5,9 @@ much of each a minute. Whoever is limited, or was told to wait, asks the supervi
 """
 
 import asyncio
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from interlock.schemas.canonical import decode
-from interlock.schemas.errors import BadDeclaration
+from interlock.actors.models.declared import Declared, above_zero
 
 REMEMBERED_SECONDS = 60.0
 """So long after an endpoint's `Retry-After` is over, its model's calls still ask for a turn: it is approached slowly."""
@@ -55,26 +53,14 @@ class Rates:
 
 def read_rates(path: str) -> dict[str, Rate]:
     """The limits in the file that INTERLOCK_RATES names; none for an empty path, `BadDeclaration` for a file that is wrong."""
-    if not path:
-        return {}
-    try:
-        models = decode(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
-        raise _bad(path, f"it cannot be read as JSON ({error})") from None
-    if not isinstance(models, dict):
-        raise _bad(path, "it is not a JSON object")
-    return {model: _rate(path, model, limits) for model, limits in models.items()}
+    file = Declared("INTERLOCK_RATES", path, 'Write {"MODEL": {"requests": 500, "tokens": 200000}}: how much of each in a minute.')
 
+    def rate(model: str, limits: Any) -> Rate:
+        if not isinstance(limits, dict) or not limits or not set(limits) <= set(Rate._fields):
+            raise file.bad(f"model {model!r} has not `requests`, `tokens` or both")
+        for name, value in limits.items():
+            if not above_zero(value):
+                raise file.bad(f"{name!r} of model {model!r} is {value!r}, which is no whole number above zero")
+        return Rate(limits.get("requests"), limits.get("tokens"))
 
-def _rate(path: str, model: str, limits: Any) -> Rate:
-    if not isinstance(limits, dict) or not limits or not set(limits) <= {"requests", "tokens"}:
-        raise _bad(path, f"model {model!r} has not `requests`, `tokens` or both")
-    for name, value in limits.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise _bad(path, f"{name!r} of model {model!r} is {value!r}, which is no whole number above zero")
-    return Rate(limits.get("requests"), limits.get("tokens"))
-
-
-def _bad(path: str, problem: str) -> BadDeclaration:
-    remedy = 'Write {"MODEL": {"requests": 500, "tokens": 200000}}: how much of each in a minute.'
-    return BadDeclaration(what=f"INTERLOCK_RATES={path}", problem=problem, remedy=remedy)
+    return file.read(rate)

@@ -5,6 +5,7 @@ three things that the caller's books depend on: why, whether trying again may he
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,9 +16,11 @@ from typing import Any, NamedTuple, Protocol, TypeGuard
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
-from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, DefaultAsyncHttpxClient
+from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncOpenAI, DefaultAsyncHttpxClient
 
 from interlock.schemas.canonical import decode
+
+_log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 10.0
 _AGAIN = frozenset({408, 409, 429})  # besides everything from 500 on
@@ -74,6 +77,9 @@ class Wire(Protocol):
     async def call(self, request: dict[str, Any], seconds: float) -> Answer:
         """Send the request once, within `seconds`. Raises `WireFailed`. Cancelled, it lets go of the connection."""
 
+    async def counted(self, path: str, request: dict[str, Any]) -> int | None:
+        """How many tokens a request is, as the endpoint's counter at `path` says; none where it does not. Lets go when cancelled."""
+
     async def close(self) -> None:
         """Close what is open; no call may follow."""
 
@@ -108,6 +114,18 @@ class ChatCompletions:
         except TimeoutError:
             raise WireFailed(f"no answer within {seconds:g} s", again=True, maybe_done=True) from None
         return read_answer(response.content)
+
+    async def counted(self, path: str, request: dict[str, Any]) -> int | None:
+        parts = urlsplit(self._endpoint.base_url)
+        asked = {name: request[name] for name in ("model", "messages", "tools") if name in request}
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                answer = await self._client.post(urlunsplit((parts.scheme, parts.netloc, path, "", "")), cast_to=object, body=asked)
+        except (APIError, TimeoutError) as error:
+            _log.warning("%s%s counted no tokens (%s): the request is bounded without it", self._endpoint.shown, path, error)
+            return None
+        counted = answer.get("count") if isinstance(answer, dict) else None
+        return counted if isinstance(counted, int) and counted > 0 else None
 
     async def close(self) -> None:
         await self._client.close()

@@ -25,7 +25,7 @@ def main() -> None:
     \b
     Exit codes: 0 done, 1 refused or failed, 2 bad usage or bad input, 70 Interlock itself broke, 130 interrupted.
     Environment: INTERLOCK_HOME (files of the bus), INTERLOCK_DEBUG=1 (tracebacks), OTEL_* (where traces go),
-    INTERLOCK_MODEL, OPENAI_API_KEY, OPENAI_BASE_URL, INTERLOCK_PRICES, INTERLOCK_RATES (the model).
+    INTERLOCK_MODEL, OPENAI_API_KEY, OPENAI_BASE_URL, INTERLOCK_PRICES, INTERLOCK_RATES, INTERLOCK_BOUNDS (the model).
     """
 
 

@@ -97,7 +97,7 @@ def _completion(request: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[s
         }
         for index, call in enumerate(answer.get("tool_calls", []))
     ]
-    prompt = _tokens(encode([request.get("messages", []), request.get("tools", [])]))
+    prompt = prompt_tokens(request)
     written = _tokens((text or "").encode() + (encode(calls) if calls else b""))
     finish = "tool_calls" if calls else "stop"
     cap = request.get("max_completion_tokens") or request.get("max_tokens") or written
@@ -112,6 +112,11 @@ def _completion(request: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[s
         "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
         **({"usage": usage} if answer.get("usage", True) else {}),
     }
+
+
+def prompt_tokens(request: Mapping[str, Any]) -> int:
+    """What a request is reported as."""
+    return _tokens(encode([request.get("messages", []), request.get("tools", [])]))
 
 
 def _arguments(arguments: Any) -> str:

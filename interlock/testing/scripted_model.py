@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from interlock.schemas.canonical import decode, encode
-from interlock.testing.playbook import Playbook, Reply
+from interlock.testing.playbook import Playbook, Reply, prompt_tokens
 
 _MAX_HEAD = 65_536
 _MAX_BODY = 64 << 20
@@ -124,19 +124,22 @@ class ScriptedModel:
         match method, path.partition("?")[0]:
             case "POST", "/v1/chat/completions":
                 return self._complete(body)
+            case "POST", "/tokenize":
+                return self._tokenize(body)
             case "GET", "/v1/models":
                 model = {"id": self._playbook.model or "scripted", "object": "model", "created": 0, "owned_by": "interlock"}
                 return Reply(200, encode({"object": "list", "data": [model]}), "")
-        return _problem(404, f"{method} {path} is not served here; POST /v1/chat/completions and GET /v1/models are")
+        return _problem(404, f"{method} {path} is not served here; POST /v1/chat/completions, POST /tokenize and GET /v1/models are")
+
+    def _tokenize(self, body: bytes) -> Reply:
+        """How many tokens a conversation is, as vLLM says it."""
+        request = _conversation(body)
+        return request if isinstance(request, Reply) else Reply(200, encode({"count": prompt_tokens(request)}), "")
 
     def _complete(self, body: bytes) -> Reply:
-        try:
-            request = decode(body)
-        except ValueError as error:
-            return _problem(400, f"the body is not JSON ({error})")
-        messages = request.get("messages") if isinstance(request, dict) else None
-        if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-            return _problem(400, "the body is not an object with a list of messages")
+        request = _conversation(body)
+        if isinstance(request, Reply):
+            return request
         with self._changed:
             self.requests.append(request)
             self._changed.notify_all()
@@ -168,6 +171,18 @@ async def _send(writer: asyncio.StreamWriter, reply: Reply) -> None:
     )
     writer.write(head.encode("latin-1") + reply.body)
     await writer.drain()
+
+
+def _conversation(body: bytes) -> dict[str, Any] | Reply:
+    """The request, or why it is none."""
+    try:
+        request = decode(body)
+    except ValueError as error:
+        return _problem(400, f"the body is not JSON ({error})")
+    messages = request.get("messages") if isinstance(request, dict) else None
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        return _problem(400, "the body is not an object with a list of messages")
+    return dict(request)
 
 
 def _problem(status: int, problem: str) -> Reply:

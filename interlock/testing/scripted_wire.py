@@ -11,7 +11,7 @@ from typing import Any
 
 from interlock.actors.models.wire import Answer, Endpoint, WireFailed, read_answer, status_failure
 from interlock.schemas.canonical import decode, encode
-from interlock.testing.playbook import Playbook, Reply
+from interlock.testing.playbook import Playbook, Reply, prompt_tokens
 
 
 class ScriptedWire:
@@ -40,6 +40,9 @@ class ScriptedWire:
                 return await _played(reply)
         except TimeoutError:
             raise WireFailed(f"no answer within {seconds:g} s", again=True, maybe_done=True) from None
+
+    async def counted(self, path: str, request: dict[str, Any]) -> int | None:
+        return prompt_tokens(decode(encode(request))) if path == "/tokenize" else None
 
     def reply(self, body: dict[str, Any]) -> Reply:
         """What becomes of a request."""

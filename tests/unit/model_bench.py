@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
+from interlock.actors.models.bounds import Declarations
 from interlock.actors.models.gateway import Gateway
 from interlock.actors.models.prices import Price, Prices, Tier
 from interlock.actors.models.wire import ChatCompletions, Endpoint
@@ -38,12 +39,13 @@ class Bench:
 
     model: ScriptedModel
 
-    def __init__(self, endpoint: Endpoint, prices: dict[str, Price] | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, prices: dict[str, Price] | None = None, bounds: Declarations | None = None) -> None:
         self.clock = VirtualClock()
         self.budgets = SupervisorBudgets(MemoryJournal(self.clock), self.clock, lambda task, why: None)
         self.waits: list[float] = []
         self.wire = ChatCompletions(endpoint)
-        self.gateway = Gateway(self.budgets, self.wire, Prices(endpoint.base_url, self.clock, prices), random.Random(7), self._sleep)
+        known = Prices(endpoint.base_url, self.clock, prices)
+        self.gateway = Gateway(self.budgets, self.wire, known, random.Random(7), self._sleep, bounds=bounds)
         self._sent = 0
         self._received = 0
 
@@ -91,10 +93,15 @@ def call(effect: str = "eff_1", number: int = 1, text: str = "hi", **more: Any) 
 
 @asynccontextmanager
 async def bench(
-    url: str, limits: Amounts | None = None, timeout: float = 10.0, patience: float = 300.0, price: Price | None = None
+    url: str,
+    limits: Amounts | None = None,
+    timeout: float = 10.0,
+    patience: float = 300.0,
+    price: Price | None = None,
+    bounds: Declarations | None = None,
 ) -> AsyncIterator[Bench]:
     prices = None if price is None else {"some-model": price}
-    one = Bench(Endpoint(url, "secret-key", timeout, patience), prices)
+    one = Bench(Endpoint(url, "secret-key", timeout, patience), prices, bounds)
     await one.budgets.open(TASK, limits or {"tokens": 100_000, "steps": 10}, 0)
     try:
         yield one

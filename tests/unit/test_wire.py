@@ -56,6 +56,24 @@ def test_twin_without_a_network_answers_and_fails_alike(play: str) -> None:
         assert real[1:] == simulated[1:] == expected[1:]
 
 
+def test_both_say_what_a_request_counts_and_no_number_where_nobody_counts() -> None:
+    request = {"model": "m", "messages": [{"role": "user", "content": "é" * 90}], "max_completion_tokens": 99}
+
+    async def scenario(wire: Wire) -> list[int | None]:
+        try:
+            return [await wire.counted(path, request) for path in ("/tokenize", "/nowhere")]
+        finally:
+            await wire.close()
+
+    with ScriptedModel.start({"rules": [OK]}) as model:
+        real = asyncio.run(scenario(ChatCompletions(Endpoint(model.base_url))))
+        assert model.count == 0, "a count is no call of a model"
+    assert real == run_virtually(scenario(ScriptedWire({"rules": [OK]}, Endpoint("http://memory/v1"))))
+    assert real[0] is not None
+    assert real[0] < len(str(request))
+    assert real[1] is None
+
+
 @pytest.mark.parametrize(
     ("headers", "wait"),
     [

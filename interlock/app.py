@@ -208,16 +208,13 @@ class App:
         def decorate(function: Callable[[Req, Any], Coroutine[Any, Any, Res]]) -> Workflow[Req, Res]:
             if name in self.workflows:
                 raise BadDeclaration(what=f"workflow {name}", problem="it is declared twice", remedy="Give the second one another name.")
-            requests, results = _contracts_of(function)
-            if len(requests) != 1 or len(results) != 1:
-                remedy = "Write async def f(request: Request, ctx: WorkflowContext) -> Result with one Message class each."
-                raise BadDeclaration(what=f"workflow {name}", problem="its hints do not name one request and one result", remedy=remedy)
-            definition = WorkflowDefinition(name, version, function, requests[0], results[0], entry, exit, received, repeats)
+            request, result = _one_of_each(name, function)
+            definition = WorkflowDefinition(name, version, function, request, result, entry, exit, received, repeats)
             spec = WorkflowSpec(
                 name=name,
                 version=version,
-                request=ContractRef(*contract_of(requests[0])),
-                result=ContractRef(*contract_of(results[0])),
+                request=ContractRef(*contract_of(request)),
+                result=ContractRef(*contract_of(result)),
                 limits=(budget or Budget()).limits(),
                 estimate=(budget or Budget()).estimate,
                 escalate=escalate or Escalate(to="operators"),
@@ -229,8 +226,8 @@ class App:
                 goal=goal or first_paragraph(function),
                 until=until_of(exit),
             )
-            check_goal(f"workflow {name}", spec.goal, requests[0].json_schema())
-            workflow: Workflow[Req, Res] = Workflow(definition, spec, cast(type[Res], results[0]))
+            check_goal(f"workflow {name}", spec.goal, request.json_schema())
+            workflow: Workflow[Req, Res] = Workflow(definition, spec, cast(type[Res], result))
             self.workflows[name] = workflow
             return workflow
 
@@ -331,6 +328,15 @@ def _contracts_of(function: Callable[..., Any]) -> tuple[tuple[type[Message], ..
         raise BadDeclaration(what=what, problem=f"a hint cannot be resolved ({error})", remedy="Define the class before.") from None
     first = next(iter(inspect.signature(function).parameters), "")
     return _of_hint(hints.get(first)), _of_hint(hints.get("return"))
+
+
+def _one_of_each(name: str, function: Callable[..., Any]) -> tuple[type[Message], type[Message]]:
+    """The request and the result of a workflow, as its hints say them."""
+    match _contracts_of(function):
+        case (request,), (result,):
+            return request, result
+    remedy = "Write async def f(request: Request, ctx: WorkflowContext) -> Result with one Message class each."
+    raise BadDeclaration(what=f"workflow {name}", problem="its hints do not name one request and one result", remedy=remedy)
 
 
 def _of_hint(hint: Any) -> tuple[type[Message], ...]:

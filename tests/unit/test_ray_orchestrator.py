@@ -20,13 +20,13 @@ FULL = StorePaused(path="ledger.db", problem="database or disk is full")
 
 
 class Supervisor:
-    """In the place of the supervisor's actor: it has no peers."""
+    """In the place of the supervisor's actor: it has no peers, and its budgets take what they are given."""
 
     def __getattr__(self, name: str) -> Any:
         return self
 
-    async def remote(self, *args: Any) -> tuple[bool, Any]:
-        return True, []
+    async def remote(self, calls: Any = (), *_: Any) -> tuple[bool, Any]:
+        return True, [(True, None) for _ in calls]
 
 
 def test_a_ledger_that_is_away_is_waited_for_in_the_same_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from interlock.schemas.errors import AlreadyEnded, Fenced, InterlockError, Unkno
 from interlock.schemas.frames import Answered, Happened
 from interlock.testing.playbook import Playbook
 from interlock.testing.simulation import Faults, Simulation, simulate
-from interlock.testing.virtual_time import VirtualClock
+from interlock.testing.virtual_time import WEEK, VirtualClock
 
 STORM = 10.0
 """Seconds for which things go wrong; then they stop, and everything must come to its end."""
@@ -34,6 +34,10 @@ REST = 60.0
 """Seconds in which nothing may happen any more."""
 
 HOUR = 3600.0
+PATIENCE = 3 * HOUR
+"""So long is waited for the end of a task: its seconds, and an hour, by which the clock may have been set back."""
+LIMIT = WEEK
+"""In which the whole storm must be over."""
 LONG = 31 * 24 * HOUR
 """After that time what model calls said may be pruned."""
 
@@ -331,9 +335,9 @@ async def storm(sim: Simulation, seed: int) -> Run:
 
 
 async def outcome_of(task: Any, witness: Witness) -> str:
-    """How a task ended; `none` where it does not within its seconds and an hour, by which the clock may have been set back."""
+    """How a task ended; `none` where it does not."""
     try:
-        outcome = str(await asyncio.wait_for(task.outcome(), 3 * HOUR))
+        outcome = str(await asyncio.wait_for(task.outcome(), PATIENCE))
     except TimeoutError:
         return "none"
     except UnknownTask:
@@ -344,4 +348,4 @@ async def outcome_of(task: Any, witness: Witness) -> str:
 
 def play(seed: int) -> Run:
     WORLD.begin()
-    return simulate(lambda sim: storm(sim, seed), SHOP, BOOK, seed=seed)
+    return simulate(lambda sim: storm(sim, seed), SHOP, BOOK, seed=seed, limit=LIMIT)

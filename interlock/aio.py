@@ -18,6 +18,7 @@ from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.ids import DEFAULT_TENANT, fresh
 from interlock.schemas.message import Message, contract_of
 from interlock.schemas.stops import RESUME, STOP, Selection
+from interlock.schemas.turns import Priority
 from interlock.schemas.words import clean
 from interlock.settings import ModelSettings
 from interlock.task import AsyncTask, own_id, principal
@@ -145,16 +146,19 @@ class AsyncBus:
         id: str | None = None,
         budget: Budget | None = None,
         tenant: str = DEFAULT_TENANT,
+        priority: Priority | None = None,
     ) -> AsyncTask[Res]:
         """Submit a task; accepted and durable on return. The same `id` (lower case, digits, hyphens) again is the same task.
 
-        `budget` may only lower the workflow's; `tenant` is on whose account it runs. Raises `Refused` errors: nothing was started then.
+        `budget` may only lower the workflow's; `tenant` is on whose account it runs; `priority` goes before the workflow's. Raises
+        `Refused` errors: nothing was started then. One that is `TryAgain` says after how many seconds (`retry_after`).
         """
         limits = named_limits(budget) if budget is not None else {}
         task = own_id("tsk", id)
         _, version = contract_of(type(request))
         wire_limits = {meter: str(amount) for meter, amount in limits.items()}
-        await self._gather.submit(Submission(task, workflow.name, version, request.encoded(), wire_limits, principal(), tenant))
+        asked = Submission(task, workflow.name, version, request.encoded(), wire_limits, principal(), tenant, priority or "")
+        await self._gather.submit(asked)
         return AsyncTask(task, self._backend, self._gather, workflow.result)
 
     async def submit_json(
@@ -165,11 +169,12 @@ class AsyncBus:
         id: str | None = None,
         limits: Mapping[str, Any] | None = None,
         tenant: str = DEFAULT_TENANT,
+        priority: Priority | None = None,
     ) -> AsyncTask[Any]:
         """The same for a driver that has no classes: the task type's name, and the request as JSON."""
         data = request if isinstance(request, bytes) else encode(dict(request))
         task = own_id("tsk", id)
-        await self._gather.submit(Submission(task, task_type, "", data, dict(limits or {}), principal(), tenant))
+        await self._gather.submit(Submission(task, task_type, "", data, dict(limits or {}), principal(), tenant, priority or ""))
         return AsyncTask(task, self._backend, self._gather, None)
 
     def task(self, id: str) -> AsyncTask[Any]:

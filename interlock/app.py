@@ -31,6 +31,7 @@ from interlock.schemas.specs import (
     WorkflowSpec,
 )
 from interlock.schemas.times import LONGEST_SECONDS
+from interlock.schemas.turns import NORMAL, PRIORITIES, Priority
 from interlock.tools.tool import Declarer, Tool, ToolOptions
 from interlock.tools.tool import tool as make_tool
 
@@ -189,6 +190,7 @@ class App:
         memory: str | int = 0,
         repeats: int | None = REPEATS,
         goal: str = "",
+        priority: Priority = NORMAL,
     ) -> Callable[[Callable[[Req, Any], Coroutine[Any, Any, Res]]], Workflow[Req, Res]]:
         """Declare a task type: decorate `async def f(request: Request, ctx: WorkflowContext) -> Result`.
 
@@ -198,12 +200,11 @@ class App:
         what to ask next, or counts as hanging; `memory` (such as "500MB") bounds its runner (default: a share of the node). Where
         what it asks and hears has repeated as a whole `repeats` times, its ask that would begin the same round again raises `LoopDetected`.
         `goal` (default: what the docstring says first) tells models what the task is for, as in "Answer {question}", which cites a field
-        of the request; what `exit` says first in its docstring, else its name, tells them when it is done.
+        of the request; what `exit` says first in its docstring, else its name, tells them when it is done. Where tasks wait, those with a
+        higher `priority` (low, normal, high) go first; a submit may name another.
         """
         received = _classes(receives)
-        if not 0 < resume_seconds <= LONGEST_SECONDS:  # also false of a NaN
-            problem = f"resume_seconds={resume_seconds} is no time within which it could decide anything"
-            raise BadDeclaration(what=f"workflow {name}", problem=problem, remedy="Write as in resume_seconds=10.")
+        _check_workflow(name, resume_seconds, priority)
 
         def decorate(function: Callable[[Req, Any], Coroutine[Any, Any, Res]]) -> Workflow[Req, Res]:
             if name in self.workflows:
@@ -225,6 +226,7 @@ class App:
                 memory=bytes_in(f"workflow {name}", memory),
                 goal=goal or first_paragraph(function),
                 until=until_of(exit),
+                priority=priority,
             )
             check_goal(f"workflow {name}", spec.goal, request.json_schema())
             workflow: Workflow[Req, Res] = Workflow(definition, spec, cast(type[Res], result))
@@ -288,6 +290,14 @@ def _fallback(agent: str, model: str | None, fallback: Iterable[str]) -> tuple[s
         remedy = 'Write fallback=("second", "third"): names of models, each once, and not that of model=.'
         raise BadDeclaration(what=f"agent {agent}", problem=f"fallback={fallback!r} is no list of other models", remedy=remedy)
     return models
+
+
+def _check_workflow(name: str, resume_seconds: float, priority: str) -> None:
+    if not 0 < resume_seconds <= LONGEST_SECONDS:  # also false of a NaN
+        problem = f"resume_seconds={resume_seconds} is no time within which it could decide anything"
+        raise BadDeclaration(what=f"workflow {name}", problem=problem, remedy="Write as in resume_seconds=10.")
+    if priority not in PRIORITIES:
+        raise BadDeclaration(what=f"workflow {name}", problem=f"priority={priority!r} is none", remedy='Write as in priority="high".')
 
 
 def _agent_spec(

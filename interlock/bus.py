@@ -15,6 +15,7 @@ from interlock.schemas.entries import Entry
 from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.message import Message
 from interlock.schemas.record import Outcome, RunRecord
+from interlock.schemas.turns import Priority
 from interlock.settings import ModelSettings
 from interlock.task import AsyncTask, Event
 
@@ -227,10 +228,11 @@ class Bus:
         id: str | None = None,
         budget: Budget | None = None,
         tenant: str = DEFAULT_TENANT,
+        priority: Priority | None = None,
     ) -> Task[Res]:
-        """Submit a task; accepted and durable on return. The same `id` again is the same task. `tenant` is on whose account it runs. Raises
-        `Refused` errors."""
-        return Task(self._portal.run(self._bus.submit(workflow, request, id=id, budget=budget, tenant=tenant)), self._portal)
+        """Submit a task; accepted and durable on return. The same `id` again is the same task. See `AsyncBus.submit`."""
+        submitting = self._bus.submit(workflow, request, id=id, budget=budget, tenant=tenant, priority=priority)
+        return Task(self._portal.run(submitting), self._portal)
 
     def submit_json(
         self,
@@ -240,9 +242,11 @@ class Bus:
         id: str | None = None,
         limits: Mapping[str, Any] | None = None,
         tenant: str = DEFAULT_TENANT,
+        priority: Priority | None = None,
     ) -> Task[Any]:
         """The same for a driver that has no classes: the task type's name, and the request as JSON."""
-        return Task(self._portal.run(self._bus.submit_json(task_type, request, id=id, limits=limits, tenant=tenant)), self._portal)
+        submitting = self._bus.submit_json(task_type, request, id=id, limits=limits, tenant=tenant, priority=priority)
+        return Task(self._portal.run(submitting), self._portal)
 
     def task(self, id: str) -> Task[Any]:
         """Attach again to a task by its id."""

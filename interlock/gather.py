@@ -1,6 +1,7 @@
 """Gathering calls: what many coroutines of one driver want at the same moment goes to the bus as one call.
 
 Whatever is asked for while a call stands goes with the next one, so batches grow by themselves under load and a lone call leaves at once.
+Where many submits wait, tenants and task types take turns.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from interlock.backend import Backend, Wire
 from interlock.orchestrator.admission import Submission
 from interlock.schemas.errors import InterlockError, StoreAway, TryAgain, from_wire
 from interlock.schemas.ids import fresh
+from interlock.schemas.turns import Turns
 
 WAIT_SECONDS = 20.0
 """How long one waiting call stands; a longer wait is a row of such calls, so that a lost one is noticed."""
@@ -27,7 +29,7 @@ class Gather:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._submits: list[tuple[Submission, asyncio.Future[None]]] = []
+        self._submits: Turns[tuple[Submission, asyncio.Future[None]]] = Turns()
         self._submitting: set[asyncio.Task[None]] = set()
         self._driver = fresh("drv")
         self._awaited: dict[str, asyncio.Future[Wire]] = {}
@@ -40,7 +42,7 @@ class Gather:
     async def submit(self, submission: Submission) -> None:
         """Return once the task is accepted, durably; raises what the bus refuses it with."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._submits.append((submission, done))
+        self._submits.put((submission, done), submission.type, submission.tenant)
         if len(self._submitting) < CALLS_AT_MOST and len(self._submits) > len(self._submitting) * SUBMITS_AT_MOST:
             row = asyncio.create_task(self._submit_some())
             self._submitting.add(row)
@@ -50,7 +52,7 @@ class Gather:
         """Calls for what waits, one after another, while anything does; a crowd goes as several rows of calls side by side."""
         await asyncio.sleep(0)  # whoever submits in this turn of the loop comes along
         while self._submits:
-            batch, self._submits = self._submits[:SUBMITS_AT_MOST], self._submits[SUBMITS_AT_MOST:]
+            batch = [self._submits.take() for _ in range(min(SUBMITS_AT_MOST, len(self._submits)))]
             try:
                 answers = await self._backend.submit([one for one, _ in batch])
             except Exception as error:  # noqa: BLE001 - it goes to everyone who waits for this call

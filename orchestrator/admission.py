@@ -16,6 +16,7 @@ from interlock.schemas import entries as e
 from interlock.schemas.budget import INPUT, OUTPUT, SECONDS, STEPS, TOKENS, USD, WORKING, Amount, asked_amounts, lowered, wire_amounts
 from interlock.schemas.canonical import Fragment, decode, encode
 from interlock.schemas.errors import (
+    BadPriority,
     BadTaskId,
     BadTenant,
     BudgetTooSmall,
@@ -33,6 +34,7 @@ from interlock.schemas.errors import (
 from interlock.schemas.frames import CheckEntry, EntryChecked
 from interlock.schemas.ids import DEFAULT_TENANT, is_id, is_tenant
 from interlock.schemas.specs import WorkflowSpec
+from interlock.schemas.turns import PRIORITIES
 from interlock.schemas.words import clean, told
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ RUNNERS_AT_MOST = 3
 
 class Submission(NamedTuple):
     """What a driver sends: the id is the client's, `limits` may only lower, `version` is the request's contract version (empty: the
-    workflow's own), `tenant` is on whose account it is."""
+    workflow's own), `tenant` is on whose account it is, `priority` goes before the workflow's where it is named."""
 
     id: str
     type: str
@@ -62,6 +64,7 @@ class Submission(NamedTuple):
     limits: dict[str, Any]
     by: str
     tenant: str = DEFAULT_TENANT
+    priority: str = ""
 
 
 class _Arrival(NamedTuple):
@@ -251,6 +254,8 @@ class Admission:
         engine = self._engine
         if not is_tenant(submission.tenant):
             raise BadTenant(tenant=clean(repr(submission.tenant), 100))
+        if submission.priority and submission.priority not in PRIORITIES:
+            raise BadPriority(priority=clean(repr(submission.priority), 100))
         live = len(engine.tasks) + len(self._coming)
         for held, bound in ((live, LIVE_AT_MOST), (live + len(engine.parking), OPEN_AT_MOST)):
             if held >= bound:
@@ -284,6 +289,7 @@ class Admission:
             label=label.encode(),
             by=submission.by,
             tenant=submission.tenant,
+            priority=submission.priority or spec.priority,
         )
         task = engine.tasks[submission.id] = TaskState(submission.id)
         engine.parking.watch()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.history import happened, reply_event
 from interlock.orchestrator.letters import LOST_AT_MOST
+from interlock.orchestrator.replies import reply_envelope, used_label
 from interlock.orchestrator.router import Pool, fits
 from interlock.orchestrator.state import DispatchState, TaskState
 from interlock.schemas import entries as e
@@ -19,7 +20,7 @@ from interlock.schemas.envelope import Envelope, head_of, joined
 from interlock.schemas.errors import AgentFailed, Closed, InterlockError, Refused, StaleAttempt
 from interlock.schemas.frames import Command, Dispatch, DispatchFailure, Drop, LetGo, Replied
 from interlock.schemas.ids import derived, traceparent
-from interlock.schemas.labels import Label, untrusted
+from interlock.schemas.labels import Label
 from interlock.schemas.specs import ContractRef, split_ref
 from interlock.schemas.times import rfc3339
 
@@ -87,7 +88,8 @@ class Dispatches:
             return
         replica = pool.pick()
         if replica is None or self._engine.stalls(partial(self.refill, pool.agent.name)):
-            pool.queue.append(dispatch)
+            task = self._engine.tasks[dispatch.task]
+            pool.queue.put(dispatch, task.type, task.tenant, task.priority)
             self._engine.demand.pressed()
         else:
             self._hand(replica, dispatch)
@@ -176,8 +178,8 @@ class Dispatches:
             self.fail(dispatch, AgentFailed(agent=dispatch.agent, contract=str(contract), problem=str(error)))
             return
         data = encode(value)  # as a replay will read it, in whatever order its keys came
-        label = self._reply_label(dispatch, contract, value)
-        envelope = self._reply_envelope(task, dispatch, contract, data, label)
+        label = used_label(self._engine.router, dispatch).join(self._engine.label_of(contract.name, contract.version, value))
+        envelope = reply_envelope(task, dispatch, contract, data, label, self._engine.clock.now())
         fact = e.MessageReceived(dispatch.n, dispatch.id, frame.attempt, replica.name, frame.degraded, label.encode(), Fragment(envelope))
         evidence = dispatch.evidence()
         self._close(dispatch, "its agent answered before it ended")
@@ -196,35 +198,6 @@ class Dispatches:
         ):
             raise AgentFailed(agent=dispatch.agent, contract=str(contract), problem=f"the workflow awaits {' or '.join(dispatch.returns)}")
 
-    def _reply_label(self, dispatch: DispatchState, contract: ContractRef, value: object) -> Label:
-        return self._used_label(dispatch).join(self._engine.label_of(contract.name, contract.version, value))
-
-    def _used_label(self, dispatch: DispatchState) -> Label:
-        """Of whatever comes of a dispatch: its message's label, joined with those of the tools that it used."""
-        label = dispatch.label
-        for effect in dispatch.effects.values():
-            if effect.kind == "model" or effect.status != "ended":
-                continue
-            spec = self._engine.router.known_tools.get((dispatch.agent, effect.name))
-            if spec is None or not spec.trusted_because:
-                label = label.join(untrusted(f"tool/{effect.name}"))
-        return label
-
-    def _reply_envelope(self, task: TaskState, dispatch: DispatchState, contract: ContractRef, data: bytes, label: Label) -> bytes:
-        head = head_of(
-            contract,
-            id=f"{dispatch.id}-reply",
-            source=f"/agents/{dispatch.agent}",
-            subject=task.id,
-            time=rfc3339(self._engine.clock.now()),
-            traceparent=traceparent(task.id, dispatch.attempt),
-            correlationid=dispatch.id,
-            causationid=dispatch.id,
-            label=label.encode(),
-            attempt=dispatch.attempt,
-        )
-        return joined(head, data)
-
     def failed(self, replica: Channel, frame: DispatchFailure) -> None:
         dispatch = self._finish(replica, frame)
         if dispatch is not None:
@@ -238,7 +211,7 @@ class Dispatches:
         engine, task = self._engine, self._engine.tasks[dispatch.task]
         evidence = dispatch.evidence()
         self._close(dispatch, "its agent failed before it ended")
-        label = self._used_label(dispatch)
+        label = used_label(engine.router, dispatch)
         fact = e.DispatchFailed(dispatch.n, dispatch.id, dispatch.attempt, error, label.encode())
         number = task.events + 1
 
@@ -306,7 +279,7 @@ class Dispatches:
             replica = pool.pick()
             if replica is None:
                 return
-            dispatch = pool.queue.popleft()
+            dispatch = pool.queue.take()
             if self._may_place(dispatch):
                 self._hand(replica, dispatch)
 

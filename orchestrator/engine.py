@@ -135,7 +135,7 @@ class Engine:
         self.resumed = True
         for task in restored:
             self.attempt(task.id, self._resume_task, task)
-        self.workflows.adopt_orphans()
+        self.workflows.give_waiting()
         self.calls.call_waiting()
         self.parking.watch()
         # Budgets that an engine before this one could not close any more: it died right after it had given their tasks their outcome,

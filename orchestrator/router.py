@@ -18,6 +18,7 @@ from interlock.schemas.drill import SPEC as DRILL_SPEC
 from interlock.schemas.errors import AmbiguousRoute, NoRoute
 from interlock.schemas.goals import filled
 from interlock.schemas.specs import AgentSpec, AppSpec, ContractRef, Escalate, ToolSpec, WorkflowSpec, split_ref
+from interlock.schemas.turns import Turns
 
 
 @dataclass(slots=True)
@@ -27,7 +28,7 @@ class Pool:
 
     agent: AgentSpec
     channels: list[Channel] = field(default_factory=list)
-    queue: deque[DispatchState] = field(default_factory=deque)
+    queue: Turns[DispatchState] = field(default_factory=Turns)
     suspects: deque[DispatchState] = field(default_factory=deque)
     aside: Channel | None = None
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.effect_state import EffectState as EffectState
+from interlock.orchestrator.item_state import Item as Item
 from interlock.orchestrator.working import budget_changed, budget_neared, count_wait
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import decode, digest, encode
@@ -19,6 +20,7 @@ from interlock.schemas.errors import Stopped, from_wire
 from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.labels import TRUSTED, Label, decode_label
 from interlock.schemas.record import State
+from interlock.schemas.turns import NORMAL
 
 
 def raw(value: Any) -> bytes:
@@ -65,23 +67,6 @@ class DispatchState:
 
 
 @dataclass(slots=True)
-class Item:
-    """Something that waits for a human."""
-
-    id: str
-    task: str
-    kind: str
-    expires: int
-    n: int = 0
-    dispatch: str = ""
-    effect: str = ""
-    decision: str = ""
-    by: str = ""
-    note: str = ""
-    digest: str = ""
-
-
-@dataclass(slots=True)
 class TaskState:
     """One task. `commands` and `events` count what is recorded; `rested` is the event after which its runner last came to rest, -1 where
     that has not done so yet; `posts` are the messages that were sent into it, by their ids, each with a digest of what it said.
@@ -99,6 +84,7 @@ class TaskState:
     limits: dict[str, Any] = field(default_factory=dict)
     by: str = ""
     tenant: str = DEFAULT_TENANT
+    priority: str = NORMAL
     deadline: str = ""
     label: Label = TRUSTED
     commands: int = 0
@@ -163,7 +149,7 @@ def fold(id: str, entries: list[e.Entry]) -> TaskState:
 
 
 def _accepted(task: TaskState, fact: e.TaskAccepted, at: int) -> None:
-    task.type, task.accepted, task.by, task.tenant = fact.type, at, fact.by, fact.tenant
+    task.type, task.accepted, task.by, task.tenant, task.priority = fact.type, at, fact.by, fact.tenant, fact.priority
     task.request, task.limits, task.label = raw(fact.request), fact.limits, decode_label(fact.label)
     task.contract = f"{fact.contract} {fact.contract_version}"
 

@@ -4,6 +4,7 @@ A runner holds the coroutine of a task and nothing that cannot be made again: wh
 are numbered, so a frame that comes twice, from the same runner or from one that replayed, is recorded once.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,14 @@ from interlock.schemas.frames import Command, Commands, Forget, Happened, Start,
 from interlock.schemas.record import Outcome
 from interlock.schemas.specs import RUNNERS
 from interlock.schemas.times import after
+from interlock.schemas.turns import Turns
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
+
+
+STARTS_AT_MOST = 256
+"""Tasks that one runner is given and has not answered for yet; others wait for their turn. A tenth of a second's work."""
 
 
 class Workflows:
@@ -31,22 +37,33 @@ class Workflows:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self.runners: list[Channel] = []
-        self._orphans: dict[str, None] = {}  # tasks that wait for a runner, in order
+        self._waiting: set[str] = set()  # tasks that wait for a runner
+        self._turns: Turns[str] = Turns()  # theirs; also of some that wait no more
+        self._starting: dict[str, Channel] = {}  # tasks that their runner was given and has not answered for yet
+        self._starts: Counter[str] = Counter()  # how many they are, by runner
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait for a runner."""
+        return len(self._waiting)
 
     def pick(self) -> Channel | None:
         """The runner with the fewest tasks, none where there is no runner. Where a suspect is at work another one is better."""
-        aside = self._engine.suspects.runner
-        if aside is not None and len(self.runners) > 1:
-            others = [runner for runner in self.runners if runner.open and runner is not aside]
-            if others:
-                return min(others, key=lambda runner: runner.load)
-        return min((runner for runner in self.runners if runner.open), key=lambda runner: runner.load, default=None)
+        return self._least_loaded([runner for runner in self.runners if runner.open])
+
+    def _least_loaded(self, runners: list[Channel]) -> Channel | None:
+        others = [runner for runner in runners if runner is not self._engine.suspects.runner]
+        return min(others or runners, key=lambda runner: runner.load, default=None)
+
+    def _with_room(self) -> Channel | None:
+        """The same of those who may be given one more task."""
+        return self._least_loaded([one for one in self.runners if one.open and self._starts[one.name] < STARTS_AT_MOST])
 
     def start(self, task: TaskState) -> None:
         """Activate a task that was just accepted."""
         if WORKING in task.limits:
             self._engine.limits.watch(task)
-        self._hand(task, [])
+        self._read_and_hand(task, None)
 
     def load(self, task: TaskState, runner: Channel | None = None) -> None:
         """Give a task that no runner holds to one (or to `runner`), with all that was recorded so far. A suspect waits for its turn."""
@@ -54,8 +71,20 @@ class Workflows:
             self._engine.attempt(task.id, self._read_and_hand, task, runner)
 
     def _read_and_hand(self, task: TaskState, runner: Channel | None) -> None:
-        frames, _ = history(task.id, self._engine.store.entries(task.id))
-        self._hand(task, frames, runner)
+        runner = runner or self._with_room()
+        if runner is None:
+            self._wait(task)
+        elif task.commands or task.events:
+            frames, _ = history(task.id, self._engine.store.entries(task.id))
+            self._give(task, frames, runner)
+        else:
+            self._give(task, [], runner)
+
+    def _wait(self, task: TaskState) -> None:
+        """Let it wait for a runner. Tenants and types take turns, so that a crowd does not keep the task of somebody else waiting."""
+        if task.id not in self._waiting:
+            self._waiting.add(task.id)
+            self._turns.put(task.id, task.type, task.tenant, task.priority)
 
     def resume(self, task: TaskState) -> None:
         """A new orchestrator: its timers run again, and some runner holds it where it is not known to be at rest."""
@@ -69,11 +98,10 @@ class Workflows:
         for n, fires in list(task.timers.items()):
             self._arm(task, n, fires)
 
-    def _hand(self, task: TaskState, frames: list[list[Any]], runner: Channel | None = None) -> None:
-        runner = runner or self.pick()
-        if runner is None:
-            self._orphans[task.id] = None
-            return
+    def _give(self, task: TaskState, frames: list[list[Any]], runner: Channel) -> None:
+        self._waiting.discard(task.id)
+        self._starting[task.id] = runner
+        self._starts[runner.name] += 1
         task.runner, task.rested = runner, -1
         if task.known >= 0:
             task.known = task.events  # what is not recorded of its replay comes as if it followed the last of them
@@ -103,15 +131,23 @@ class Workflows:
             runner.load += 1
             if int(seen) < task.events:
                 self._engine.attempt(id, self._catch_up, task, runner, int(seen))
-        if self._engine.resumed:
-            self.adopt_orphans()
+        self.give_waiting()
 
-    def adopt_orphans(self) -> None:
-        orphans, self._orphans = self._orphans, {}
-        for id in orphans:
+    def give_waiting(self) -> None:
+        """Give tasks that wait to runners with room, in their turns."""
+        while self._engine.resumed and self._turns and self._with_room() is not None:
+            id = self._turns.take()
             task = self._engine.tasks.get(id)
-            if task is not None and task.runner is None:
+            if id in self._waiting and task is not None and task.runner is None:
+                self._waiting.discard(id)
                 self.load(task)
+
+    def _started(self, task: TaskState) -> None:
+        """Its runner has come to rest with it for the first time, or has it no more: there is room for another."""
+        runner = self._starting.pop(task.id, None)
+        if runner is not None:
+            self._starts[runner.name] -= 1
+            self.give_waiting()
 
     def _catch_up(self, task: TaskState, runner: Channel, seen: int) -> None:
         frames, _ = history(task.id, self._engine.store.entries(task.id))
@@ -128,7 +164,9 @@ class Workflows:
         held = [task for task in self._engine.tasks.values() if task.runner is runner]
         for task in held:
             task.runner = None
+            self._started(task)
             self._engine.suspects.forget(task)
+        self._starts.pop(runner.name, None)
         self._engine.suspects.lost(runner.name, self.owed(held), at_work)
 
     def owed(self, tasks: Iterable[TaskState]) -> list[TaskState]:
@@ -141,6 +179,7 @@ class Workflows:
             runner.send(Forget(task.id))
             runner.load -= 1
             task.runner = None
+            self._started(task)
             self._engine.suspects.forget(task)
             if task.rested < task.events:
                 self._engine.store.barrier(partial(self._load_again, task))
@@ -151,18 +190,20 @@ class Workflows:
 
     def forget(self, task: TaskState) -> None:
         """The task has ended."""
-        self._orphans.pop(task.id, None)
+        self._waiting.discard(task.id)
         self._engine.suspects.forget(task)
         if task.runner is not None:
             task.runner.load -= 1
             task.runner.send(Forget(task.id))
             task.runner = None
+            self._started(task)
 
     def commanded(self, runner: Channel, frame: Commands) -> None:
         """What a workflow asked for after an event: each command is recorded once and set going."""
         task = self._engine.tasks.get(frame.task)
         if task is None or task.outcome or task.diverged or task.runner is not runner:
             return
+        self._started(task)
         task.rested = max(task.rested, frame.after)
         if task.strikes:
             self._engine.suspects.rested(task)

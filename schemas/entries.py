@@ -38,6 +38,7 @@ from interlock.schemas.order_entries import StopCarriedOut as StopCarriedOut
 from interlock.schemas.order_entries import StopOrdered as StopOrdered
 from interlock.schemas.talk_entries import ContextFolded as ContextFolded
 from interlock.schemas.talk_entries import SelfChecked as SelfChecked
+from interlock.schemas.turns import NORMAL
 
 SEAL = b"\0"
 """Stands in stored data between the head, which is JSON and never has this byte, and what is sealed."""
@@ -117,6 +118,7 @@ class TaskAccepted(Fact):
     label: str
     by: str
     tenant: str = DEFAULT_TENANT
+    priority: str = NORMAL
 
 
 @dataclass(frozen=True, slots=True)

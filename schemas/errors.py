@@ -136,6 +136,11 @@ class BadTaskId(Refused):
     template = "{id} is no task id: tsk_ and then lower-case letters, digits and hyphens, 64 at the most. Nothing was started; submit it under another id."
 
 
+class BadPriority(Refused):
+    code = "bad_priority"
+    template = "{priority} is no priority. Nothing was started; name low, normal or high, or none for the workflow's own."
+
+
 class BadTenant(Refused):
     code = "bad_tenant"
     template = "{tenant} is no tenant's name: letters and digits, between them also . _ @ and -, 64 at the most. Nothing was started; submit it for a tenant with such a name."

@@ -15,6 +15,7 @@ from interlock.schemas.limits import ScopeLimits
 from interlock.schemas.needs import Needs
 from interlock.schemas.sizes import size_of
 from interlock.schemas.times import LONGEST_SECONDS
+from interlock.schemas.turns import NORMAL, Priority
 
 Effect = Literal["read", "write", "irreversible"]
 RepeatKind = Literal["keyed", "natural", "never"]
@@ -152,7 +153,7 @@ class WorkflowSpec:
     """A task type. `limits` are the budget by meter; `entry` and `exit` name the conditions, empty where there is none; `receives` are the
     contracts that may be sent into its running tasks; `resume_seconds` may pass from an event until it is at rest again; `memory` in bytes
     that a runner may use on its account, 0: a share of its node; `goal` says what its tasks are for (`{field}` is one of the request),
-    `until` when they are done: both go with each dispatch."""
+    `until` when they are done: both go with each dispatch; `priority` is theirs where a submit names no other."""
 
     name: str
     version: str
@@ -168,6 +169,7 @@ class WorkflowSpec:
     estimate: Estimate = BOUND
     goal: str = ""
     until: str = ""
+    priority: Priority = NORMAL
 
 
 @dataclass(frozen=True, slots=True)

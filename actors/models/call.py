@@ -181,8 +181,6 @@ class Call:
         an earlier try left."""
         self._turn = ""
         rate = self._desk.rates.of(self.frame.model)
-        if rate is None:
-            return
         turn = f"{self.frame.effect}#{self.frame.number}@{self._desk.incarnation}/{self._tries}"
         while wait := await self._desk.budgets.turn(self._lane, turn, self.frame.task, asked.input + asked.cap, rate):
             if asyncio.get_running_loop().time() + wait >= deadline:
@@ -198,7 +196,6 @@ class Call:
     async def _turn_over(self, failed: WireFailed) -> None:
         """Tell all tasks what this try has come to know."""
         if failed.wait and failed.status in _ASKS_TO_WAIT:
-            self._desk.rates.told(self.frame.model, failed.wait)
             await self._desk.budgets.shut(self._lane, failed.wait)
         if self._turn and not failed.maybe_done:
             await self._desk.budgets.came_to(self._lane, self._turn, 0)

@@ -1,16 +1,12 @@
 """What a model may be asked in a minute, as the operator declares it and as its endpoint says.
 
 A file named by INTERLOCK_RATES (`{model: {"requests": 500, "tokens": 200000}}`, either may be left out; `"*"` is any other model) says how
-much of each a minute. Whoever is limited, or was told to wait, asks the supervisor for a turn before each try; all others ask nobody.
+much of each a minute. Each try of a call asks the supervisor for a turn: so what one gateway is told by an endpoint holds for all of them.
 """
 
-import asyncio
 from typing import Any, NamedTuple
 
 from interlock.actors.models.declared import Declared, above_zero
-
-REMEMBERED_SECONDS = 60.0
-"""So long after an endpoint's `Retry-After` is over, its model's calls still ask for a turn: it is approached slowly."""
 
 
 class Rate(NamedTuple):
@@ -33,22 +29,10 @@ class Rates:
 
     def __init__(self, declared: dict[str, Rate] | None = None) -> None:
         self._declared = declared or {}
-        self._told: dict[str, float] = {}
 
-    def of(self, model: str) -> Rate | None:
-        """The limits under which the model is asked now; none where nobody has to be asked for a turn."""
-        if not self._declared and not self._told:
-            return None
-        rate = self._declared.get(model) or self._declared.get("*")
-        if self._told.get(model, 0.0) > asyncio.get_running_loop().time():
-            return rate or Rate(None, None)
-        self._told.pop(model, None)
-        return rate
-
-    def told(self, model: str, seconds: float) -> None:
-        """Its endpoint asks to be left alone for so long."""
-        until = asyncio.get_running_loop().time() + seconds + REMEMBERED_SECONDS
-        self._told[model] = max(until, self._told.get(model, 0.0))
+    def of(self, model: str) -> Rate:
+        """The limits under which the model is asked."""
+        return self._declared.get(model) or self._declared.get("*") or Rate(None, None)
 
 
 def read_rates(path: str) -> dict[str, Rate]:

@@ -164,7 +164,7 @@ class SupervisorBudgets:
             "forfeit": self._forfeit,
             "overran": self._overran,
             "overrun": lambda endpoint, model: self._overruns.get((endpoint, model)),
-            "turn": lambda lane, id, task, tokens, limits: self.rates.turn(lane, id, task, tokens, limits, _now()),
+            "turn": self._turn,
             "came_to": lambda lane, id, tokens: self.rates.came_to(lane, id, tokens),
             "shut": lambda lane, seconds: self.rates.shut(lane, seconds, _now()),
             "called_at": self._called_at,
@@ -212,6 +212,9 @@ class SupervisorBudgets:
             data = {"endpoint": endpoint, "model": model, "answered": answered, "allowed": allowed}
             self._journal.stage(Change("overrun", "", data))
             self._overruns[endpoint, model] = (answered, allowed)
+
+    def _turn(self, lane: str, id: str, task: str, tokens: int, limits: tuple[int | None, int | None]) -> float:
+        return self.rates.turn(lane, id, task, self.meters.account(task), tokens, limits, _now())
 
     def _called_at(self, task: str, call: str) -> list[str]:
         held = (id.partition("@") for id in self.meters.held(task))

@@ -88,6 +88,11 @@ class Meters:
         data = {"limits": allowed, "accepted": accepted, "epoch": epoch, "type": type, "tenant": tenant}
         return self._decide(Change("open", task, data))
 
+    def account(self, task: str) -> tuple[str, str]:
+        """A task's type and tenant; of one that is not open nobody knows them any more."""
+        known = self._tasks.get(task)
+        return (known.type, known.tenant) if known is not None else ("", DEFAULT_TENANT)
+
     def reserve(self, asked: Reservation, now: int = 0) -> tuple[Grant, list[Change]]:
         """Hold `base` plus as many units as fit; a refusal holds nothing. The first answer stands for a repeated id, until the task
         is fenced. `now` (microseconds) says which windows of the task's scopes it belongs to."""

@@ -1,20 +1,25 @@
 """Rates: how much of a model's requests and tokens a minute the whole bus has used, and whose turn is next. Pure: no clock, no disk.
 
 In any sixty seconds no more is let through than the operator has declared: the worst case of what is under way plus what the rest came to.
-Who waits is let through task by task, in turns, so one task with a thousand calls keeps another's single one waiting for a turn and no
-longer. Whoever does not ask again is forgotten. Where an endpoint asks to be left alone (`Retry-After`) all wait, and then it is approached
-slowly: one call in the first second, two in the next, four, and so on.
+Who waits is let through in turns: of tenants, of their task types, of their tasks. So one tenant's thousand tasks, or one task's thousand
+calls, keep another's single one waiting for a turn and no longer. Whoever does not ask again is forgotten. Where an endpoint asks to be
+left alone (`Retry-After`) all wait, and then it is approached slowly: one call in the first second, two in the next, four, and so on.
 
 Nothing of it is durable. A new supervisor begins with an unused minute: what was sent before it does not know, and an endpoint that finds
 it too much says so, does nothing, and is heard.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from interlock.schemas.turns import Turns
+
 MINUTE = 60.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+Account = tuple[str, str]
+"""A task's type and tenant."""
+
 _PATIENCE = 15.0
 """So long after the moment for which a call was told to come again it counts as gone."""
 
@@ -23,6 +28,7 @@ _PATIENCE = 15.0
 class _Ticket:
     id: str
     task: str
+    account: Account
     tokens: int
     gone: float = 0.0
 
@@ -36,14 +42,16 @@ class _Sent:
 
 @dataclass(slots=True)
 class _Lane:
-    """One model at one endpoint. `sent` within the last minute, in order; `waiting` by task, the next one first; `shut` until then."""
+    """One model at one endpoint. `sent` within the last minute, in order; `turns` are of the tasks that wait, `waiting` their calls in
+    order; `shut` until then."""
 
     requests: int | None = None
     tokens: int | None = None
     sent: deque[_Sent] = field(default_factory=deque)
     known: dict[str, _Sent] = field(default_factory=dict)
     used: int = 0
-    waiting: "OrderedDict[str, deque[_Ticket]]" = field(default_factory=OrderedDict)
+    turns: Turns[str] = field(default_factory=Turns)
+    waiting: dict[str, deque[_Ticket]] = field(default_factory=dict)
     tickets: dict[str, _Ticket] = field(default_factory=dict)
     shut: float = 0.0
     slow: bool = False
@@ -72,21 +80,31 @@ class _Lane:
     def advance(self, now: float) -> None:
         """Let through whoever's turn it is, as long as there is room."""
         self.forget(now)
-        while self.waiting:
-            task, tickets = next(iter(self.waiting.items()))
-            ticket = tickets[0]
-            if ticket.gone >= now and self.room(ticket, now) > 0:
+        while self.turns:
+            tickets = self.waiting[self.turns.first()]
+            while tickets and tickets[0].gone < now:
+                del self.tickets[tickets.popleft().id]
+            if tickets and self.room(tickets[0], now) > 0:
                 return
-            tickets.popleft()
-            del self.tickets[ticket.id]
-            if not tickets:
-                del self.waiting[task]
-            if ticket.gone >= now:
+            task = self.turns.take()
+            if tickets:
+                ticket = tickets.popleft()
+                del self.tickets[ticket.id]
                 self._let_through(ticket, now)
-                if task in self.waiting:
-                    self.waiting.move_to_end(task)
+            if tickets:
+                self.turns.put(task, *tickets[0].account)
+            else:
+                del self.waiting[task]
         if self.slow:
             self.slow = False
+
+    def wait(self, ticket: _Ticket) -> None:
+        """Let a call wait for its task's turn."""
+        self.tickets[ticket.id] = ticket
+        if ticket.task not in self.waiting:
+            self.waiting[ticket.task] = deque()
+            self.turns.put(ticket.task, *ticket.account)
+        self.waiting[ticket.task].append(ticket)
 
     def _let_through(self, ticket: _Ticket, now: float) -> None:
         sent = self.known[ticket.id] = _Sent(now, ticket.id, self.bounded(ticket.tokens))
@@ -101,7 +119,9 @@ class Rates:
     def __init__(self) -> None:
         self._lanes: dict[str, _Lane] = {}
 
-    def turn(self, lane: str, id: str, task: str, tokens: int, limits: tuple[int | None, int | None], now: float) -> float:
+    def turn(
+        self, lane: str, id: str, task: str, account: Account, tokens: int, limits: tuple[int | None, int | None], now: float
+    ) -> float:
         """0 where this call, of at most so many tokens, goes now; else the seconds after which it shall ask again. `limits`: the requests
         and tokens a minute that are declared."""
         one = self._lanes.setdefault(lane, _Lane())
@@ -111,8 +131,8 @@ class Rates:
             return 0.0
         ticket = one.tickets.get(id)
         if ticket is None:
-            ticket = one.tickets[id] = _Ticket(id, task, tokens)
-            one.waiting.setdefault(task, deque()).append(ticket)
+            ticket = _Ticket(id, task, account, tokens)
+            one.wait(ticket)
         ticket.gone = now + _PATIENCE
         one.advance(now)
         if id in one.known:

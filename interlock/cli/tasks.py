@@ -1,7 +1,7 @@
 """Commands about tasks: submit one, list them, show one, send it a message, erase one."""
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -10,9 +10,20 @@ from interlock.cli.connection import on_bus
 from interlock.cli.group import REFUSED
 from interlock.cli.inputs import JsonText, Limits
 from interlock.schemas.ids import DEFAULT_TENANT
+from interlock.schemas.turns import PRIORITIES, Priority
 
 if TYPE_CHECKING:
     from interlock.bus import Bus
+
+
+class Asked(TypedDict):
+    """What a submit may name beside its request."""
+
+    id: str | None
+    limits: dict[str, str] | None
+    tenant: str
+    priority: Priority | None
+
 
 STATES = ("running", "waiting", "diverged", "ended")
 
@@ -20,15 +31,14 @@ STATES = ("running", "waiting", "diverged", "ended")
 @click.command()
 @click.argument("task_type", metavar="TYPE")
 @click.argument("request", metavar="JSON", type=JsonText())
-@click.option("--id", "own_id", metavar="ID", help="An id of your own, such as order-7294. The same id again is the same task.")
+@click.option("--id", metavar="ID", help="An id of your own, such as order-7294. The same id again is the same task.")
 @click.option("--wait", is_flag=True, help="Wait for the end and print the result.")
-@click.option("--budget", type=Limits(), help="Lower the workflow's budget, as in tokens=5000,usd=0.10.")
+@click.option("--budget", "limits", type=Limits(), help="Lower the workflow's budget, as in tokens=5000,usd=0.10.")
 @click.option("--tenant", default=DEFAULT_TENANT, show_default=True, metavar="NAME", help="On whose account it runs.")
+@click.option("--priority", type=click.Choice(PRIORITIES), help="What goes first where tasks wait; default: the workflow's.")
 @output.json_option
 @on_bus
-def submit(
-    bus: "Bus", task_type: str, request: bytes, own_id: str | None, wait: bool, budget: dict[str, str] | None, tenant: str, as_json: bool
-) -> None:
+def submit(bus: "Bus", task_type: str, request: bytes, wait: bool, as_json: bool, **asked: Unpack[Asked]) -> None:
     """Start a task of type TYPE with the request JSON.
 
     JSON is the request itself, @FILE to read it from a file, or - to read it from the standard input. The task is accepted and durable
@@ -41,7 +51,7 @@ def submit(
     """
     from interlock.schemas.errors import TaskFailed
 
-    task = bus.submit_json(task_type, request, id=own_id, limits=budget, tenant=tenant)
+    task = bus.submit_json(task_type, request, **asked)
     if not wait:
         if as_json:
             output.as_json({"task": task.id})

@@ -1,0 +1,132 @@
+"""Turns: a queue in which nobody waits long because somebody else has much to do. Pure and deterministic: no clock, no chance, no sets.
+
+Tenants take turns. In a tenant's turn the higher priority goes first; one that was passed over seven times in a row while something of it
+waited goes before that. Within a priority the task types take turns, and within a type whoever came first is first.
+
+So while anything waits a turn is somebody's; whoever comes anew waits for one turn of each other tenant before his tenant's own, and nobody
+waits for ever. Putting in and taking out cost the same however much waits.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Generic, Literal, TypeVar
+
+from interlock.schemas.ids import DEFAULT_TENANT
+
+T = TypeVar("T")
+
+Priority = Literal["low", "normal", "high"]
+PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
+NORMAL: Priority = "normal"
+
+PASSED_AT_MOST = 7
+"""Turns of its tenant that a priority is passed over in a row, if anything of it waits."""
+
+
+class _Ring(Generic[T]):
+    """Task types of one tenant and priority, in turns. One that has nothing left is forgotten."""
+
+    __slots__ = ("lanes", "order")
+
+    def __init__(self) -> None:
+        self.lanes: dict[str, deque[T]] = {}
+        self.order: deque[str] = deque()
+
+    def put(self, type: str, item: T) -> None:
+        lane = self.lanes.get(type)
+        if lane is None:
+            lane = self.lanes[type] = deque()
+            self.order.append(type)
+        lane.append(item)
+
+    def first(self) -> T:
+        return self.lanes[self.order[0]][0]
+
+    def take(self) -> T:
+        type = self.order[0]
+        lane = self.lanes[type]
+        item = lane.popleft()
+        if not lane:
+            self.order.popleft()
+            del self.lanes[type]
+        elif len(self.order) > 1:
+            self.order.rotate(-1)
+        return item
+
+
+class _Tenant(Generic[T]):
+    """What waits of one tenant, by priority; `passed` counts how often in a row each was passed over."""
+
+    __slots__ = ("passed", "rings", "size")
+
+    def __init__(self) -> None:
+        self.rings: tuple[_Ring[T], ...] = tuple(_Ring() for _ in PRIORITIES)
+        self.passed = [0] * len(PRIORITIES)
+        self.size = 0
+
+    def next(self) -> int:
+        """The priority whose turn it is."""
+        waiting = [number for number, ring in enumerate(self.rings) if ring.order]
+        overdue = max(waiting, key=self.passed.__getitem__)
+        return overdue if self.passed[overdue] >= PASSED_AT_MOST else waiting[0]
+
+    def take(self) -> T:
+        turn = self.next()
+        for number in range(turn + 1, len(PRIORITIES)):
+            if self.rings[number].order:
+                self.passed[number] += 1
+        self.passed[turn] = 0
+        self.size -= 1
+        return self.rings[turn].take()
+
+
+class Turns(Generic[T]):
+    """What waits, on whose account."""
+
+    def __init__(self) -> None:
+        self._tenants: dict[str, _Tenant[T]] = {}
+        self._order: deque[str] = deque()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[T]:
+        """All that waits, in no order that says whose turn is when."""
+        for tenant in self._tenants.values():
+            for ring in tenant.rings:
+                for lane in ring.lanes.values():
+                    yield from lane
+
+    def put(self, item: T, type: str, tenant: str = DEFAULT_TENANT, priority: str = NORMAL) -> None:
+        """Let it wait for its turn."""
+        account = self._tenants.get(tenant)
+        if account is None:
+            account = self._tenants[tenant] = _Tenant()
+            self._order.append(tenant)
+        account.rings[PRIORITIES.index(priority)].put(type, item)
+        account.size += 1
+        self._size += 1
+
+    def first(self) -> T:
+        """Whoever is next; there is somebody."""
+        account = self._tenants[self._order[0]]
+        return account.rings[account.next()].first()
+
+    def take(self) -> T:
+        """Take out whoever is next; there is somebody."""
+        tenant = self._order[0]
+        account = self._tenants[tenant]
+        item = account.take()
+        self._size -= 1
+        if not account.size:
+            self._order.popleft()
+            del self._tenants[tenant]
+        elif len(self._order) > 1:
+            self._order.rotate(-1)
+        return item
+
+    def of(self, type: str, tenant: str) -> int:
+        """How much of a task type waits on a tenant's account."""
+        account = self._tenants.get(tenant)
+        return sum(len(ring.lanes.get(type, ())) for ring in account.rings) if account is not None else 0

@@ -61,7 +61,7 @@ class AgentContext:
 
         Raises `ToolFailed`, `ToolTimeout` or `ToolRefused`; whatever the crash, the call happens once and is answered from the record.
         """
-        if not any(own.spec.name == tool.spec.name for own in self._definition.tools):
+        if self.tool(tool.spec.name) is None:
             own = ", ".join(sorted(one.spec.name for one in self._definition.tools)) or "none"
             raise ToolRefused(
                 tool=tool.spec.name,
@@ -72,6 +72,10 @@ class AgentContext:
         if not answer.ok:
             raise from_wire(decode(answer.value))
         return typed_result(tool, answer.value)
+
+    def tool(self, name: str) -> Tool[..., Any] | None:
+        """This agent's own tool of that name, where it has one."""
+        return next((tool for tool in self._definition.tools if tool.spec.name == name), None)
 
     @property
     def arguments_differ(self) -> frozenset[str]:

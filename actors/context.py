@@ -15,6 +15,8 @@ from interlock.schemas.errors import BadDeclaration, Unreadable, from_wire
 from interlock.schemas.frames import Happened
 from interlock.schemas.message import Message, contract_of, read_message
 from interlock.schemas.specs import ContractRef
+from interlock.tools.describe import json_args
+from interlock.tools.tool import Tool
 
 M = TypeVar("M", bound=Message)
 A = TypeVar("A", bound=Message)
@@ -94,6 +96,20 @@ class WorkflowContext:
             remedy = f"Add it to the declaration: @app.workflow(..., receives=({cls.__name__},))."
             raise BadDeclaration(what=f"ctx.receive({cls.__name__})", problem=problem, remedy=remedy)
         return read_message(cls, await self._desk.arrived(name, version).get())
+
+    def on_undo(self, tool: Tool[..., Any], of: Tool[..., Any] | None = None, /, **arguments: Any) -> None:
+        """Should the task not succeed, have `tool` called with these arguments, to take back an effect.
+
+        Registered before the effect it holds whatever happens; after it, only once the workflow has come so far. With `of`, the tool whose
+        effect it is, nothing is undone that did not happen. What is registered is undone last first, each once, by an agent that has the
+        tool, when the task was killed, has failed, was rejected, has expired or is over its budget.
+        """
+        self._desk.check()
+        for one in (tool, of) if of is not None else (tool,):
+            if not isinstance(one, Tool) or one.spec.effect == "read":
+                what = one.spec.name if isinstance(one, Tool) else repr(one)
+                raise BadDeclaration(what="ctx.on_undo(...)", problem=f"{what} is no tool that writes", remedy="Name a tool that does.")
+        self._desk.say("undo", tool.spec.name, of.spec.name if of is not None else "", encode(json_args(tool, arguments)))
 
     async def sleep(self, seconds: float) -> None:
         """Wait durably: the task may leave memory meanwhile. `asyncio.sleep` and `asyncio.timeout` do the same."""

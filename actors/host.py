@@ -20,6 +20,7 @@ from interlock.actors.agent_context import AgentContext
 from interlock.actors.definitions import AgentDefinition
 from interlock.actors.mailbox import Mailbox
 from interlock.actors.tracing import collected, fail, span
+from interlock.actors.undo import take_back
 from interlock.schemas import spans
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.envelope import Envelope
@@ -42,6 +43,7 @@ from interlock.schemas.frames import (
 from interlock.schemas.ids import derived
 from interlock.schemas.message import Message
 from interlock.schemas.specs import ContractRef, split_ref
+from interlock.schemas.undo import Undo, Undone
 from interlock.schemas.words import told, words_of
 from interlock.tools.context import ToolContext
 from interlock.tools.results import Threads, ToolResult
@@ -198,12 +200,15 @@ class Replica(Mailbox):
             self.emit(LetGo(work.frame.dispatch, work.frame.attempt))
 
     async def _work_on(self, work: Work) -> Replied:
-        request = self._accepts[work.envelope.contract.name].model_validate_json(work.envelope.data)
+        undoes = work.envelope.contract.name == Undo.contract
+        accepted = Undo if undoes else self._accepts[work.envelope.contract.name]
+        request = accepted.model_validate_json(work.envelope.data)
         context = AgentContext(self, work, request, self._definition)
+        doing = take_back(request, context) if isinstance(request, Undo) else self._agent(request, context)
         if not collected():
-            return self._reply(work, await self._agent(request, context))
+            return self._reply(work, await doing)
         with self._span_of(work):
-            reply = await self._agent(request, context)
+            reply = await doing
         return self._reply(work, reply)
 
     def _span_of(self, work: Work) -> AbstractContextManager[Span]:
@@ -218,7 +223,8 @@ class Replica(Mailbox):
         return span(spans.AGENT.format(name=frame.agent), frame.task, own=(frame.attempt,), attributes=attributes)
 
     def _reply(self, work: Work, reply: object) -> Replied:
-        if not isinstance(reply, self._definition.returns):
+        answers: tuple[type[Message], ...] = (*self._definition.returns, Undone)
+        if not isinstance(reply, answers):
             declared = " or ".join(cls.__name__ for cls in self._definition.returns)
             raise InterlockError(detail=f"it returned {type(reply).__name__} where it declares {declared}")
         frame = work.frame

@@ -213,15 +213,17 @@ class AsyncBus:
         everything: bool = False,
         why: str,
         by: str | None = None,
+        undo: bool = True,
     ) -> Wire:
         """Stop more than one task; one of these is named. Returns the receipt, within 60 s at the very most.
 
         `type`, `tenant` and `everything` kill every live task that they name, and no such task is let in until `resume`. An `agent`
         loses all its replicas, what it works on has failed (its workflows hear `Closed`), and it gets nothing until `resume`. A `replica`
-        is replaced, and its work goes on elsewhere. Raises `UnknownAgent`, `UnknownReplica`, `UnknownTaskType`.
+        is replaced, and its work goes on elsewhere. What the killed tasks did is undone as of `AsyncTask.kill`; what is being undone is
+        stopped like all else. Raises `UnknownAgent`, `UnknownReplica`, `UnknownTaskType`.
         """
         selection = selected(agent=agent, replica=replica, type=type, tenant=tenant, everything=everything or None)
-        return await self._backend.stop(fresh("stp"), STOP, selection, clean(by or principal()), clean(why))
+        return await self._backend.stop(fresh("stp"), STOP, selection, clean(by or principal()), clean(why), undo)
 
     async def resume(
         self, *, agent: str | None = None, type: str | None = None, tenant: str | None = None, why: str, by: str | None = None
@@ -229,7 +231,7 @@ class AsyncBus:
         """Open what `kill` has closed: one of these, or all that is closed where none is named. What was killed stays killed."""
         named = (agent, type, tenant) != (None, None, None)
         selection = selected(agent=agent, type=type, tenant=tenant, everything=None if named else True)
-        return await self._backend.stop(fresh("stp"), RESUME, selection, clean(by or principal()), clean(why))
+        return await self._backend.stop(fresh("stp"), RESUME, selection, clean(by or principal()), clean(why), True)
 
     async def drill(self, *, tasks: int = 20, by: str | None = None) -> Wire:
         """Try the switch on so many synthetic tasks of a type of its own (`interlock.drill`), and open that again; the receipt.

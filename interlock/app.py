@@ -184,6 +184,7 @@ class App:
         entry: Callable[[Any], object] | None = None,
         exit: Callable[..., object] | None = None,
         budget: Budget | None = None,
+        undo: Budget | None = None,
         escalate: Escalate | None = None,
         receives: Contracts = (),
         resume_seconds: float = RESUME_SECONDS,
@@ -195,10 +196,10 @@ class App:
         """Declare a task type: decorate `async def f(request: Request, ctx: WorkflowContext) -> Result`.
 
         `entry(request)` must hold for a submit to be accepted, `exit` (over any of result, request, evidence, degraded) for the
-        outcome `success`. `budget` are hard limits (default `Budget()`), `escalate` says who decides what waits for a human.
-        `receives` are the messages that may be sent into its running tasks, for `ctx.receive`. It decides within `resume_seconds`
-        what to ask next, or counts as hanging; `memory` (such as "500MB") bounds its runner (default: a share of the node). Where
-        what it asks and hears has repeated as a whole `repeats` times, its ask that would begin the same round again raises `LoopDetected`.
+        outcome `success`. `budget` are hard limits (default `Budget()`), `undo` those of its undoing (100 steps, that
+        is undos), `escalate` says who decides what waits for a human. `receives` are the messages that may be sent into its running
+        tasks, for `ctx.receive`. It asks within `resume_seconds`, or counts as hanging; `memory` (such as "500MB") bounds its runner
+        (default: a share of the node). Where all it asks and hears has repeated `repeats` times, its next ask raises `LoopDetected`.
         `goal` (default: what the docstring says first) tells models what the task is for, as in "Answer {question}", which cites a field
         of the request; what `exit` says first in its docstring, else its name, tells them when it is done. Where tasks wait, those with a
         higher `priority` (low, normal, high) go first; a submit may name another.
@@ -217,6 +218,7 @@ class App:
                 request=ContractRef(*contract_of(request)),
                 result=ContractRef(*contract_of(result)),
                 limits=(budget or Budget()).limits(),
+                undo=undo.limits() if undo is not None else {},
                 estimate=(budget or Budget()).estimate,
                 escalate=escalate or Escalate(to="operators"),
                 entry=condition_name(entry),

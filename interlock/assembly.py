@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -350,23 +351,23 @@ class Assembly:
         else:
             self._lost(name, "it is not there")
 
-    async def kill(self, task: str, by: str, why: str) -> Receipt:
+    async def kill(self, task: str, by: str, why: str, undo: bool = True) -> Receipt:
         """Stop a task by the whole ladder. Raises `UnknownTask` or `AlreadyEnded`; where the journal is stalled `OrderStands`, or
         `OrderNotKept`."""
-        await check_kill(task, self.ask("record", task))
+        task = await check_kill(task, partial(self.ask, "record"))
         try:
-            return await self.ask_supervisor(lambda supervisor: supervisor.ladder.kill(task, by, why))
+            return await self.ask_supervisor(lambda supervisor: supervisor.ladder.kill(task, by, why, undo))
         except StorePaused as pause:
-            order = Order.made(task, "kill", by, why, self.clock.now())
+            order = Order.made(task, "kill", by, why, self.clock.now(), undo)
             raise OrderStands(task=task, path=await self._keep(order, task, pause)) from None
 
-    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str) -> Receipt:
+    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str, undo: bool = True) -> Receipt:
         """Stop what a selection names, or open it again. Where the journal is stalled: `StopStands`, or `OrderNotKept`."""
         await check_stop(selection, self.ask("check_stop", *selection))
         try:
-            return await self.ask_supervisor(lambda supervisor: supervisor.ladder.stop(id, what, selection, by, why))
+            return await self.ask_supervisor(lambda supervisor: supervisor.ladder.stop(id, what, selection, by, why, undo))
         except StorePaused as pause:
-            order, about = Order.of_selection(id, what, selection, by, why, self.clock.now()), str(selection)
+            order, about = Order.of_selection(id, what, selection, by, why, self.clock.now(), undo), str(selection)
             raise StopStands(what=what, selection=about, path=await self._keep(order, about, pause)) from None
 
     async def _keep(self, order: Order, about: str, pause: StorePaused) -> str:

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from interlock.orchestrator.admission import Submission
 from interlock.schemas.errors import AlreadyEnded, InterlockError, UnknownAgent, UnknownTask, UnknownTaskType
 from interlock.schemas.record import Outcome
 from interlock.schemas.stops import Selection
+from interlock.schemas.undo import undoing_of
 
 Wire = dict[str, Any]
 
@@ -19,18 +21,27 @@ CHECK_SECONDS = 2.0
 _LOG = logging.getLogger("interlock")
 
 
-async def check_kill(task: str, record: Awaitable[Wire]) -> None:
-    """A mistyped task, or one that has ended, is said so at once (`UnknownTask`, `AlreadyEnded`), but for one that was killed: a second
-    kill has the same receipt. Where the orchestrator cannot say, for whatever reason, the kill goes on without it."""
+async def check_kill(task: str, record: Callable[[str], Awaitable[Wire]]) -> str:
+    """The task that is to be killed. A mistyped one, or one that has ended, is said so at once (`UnknownTask`, `AlreadyEnded`), but for one
+    that was killed: a second kill has the same receipt; and while what an ended one did is being undone, that is what is killed. Where the
+    orchestrator cannot say, for whatever reason, the kill goes on without it."""
     try:
-        outcome = (await asyncio.wait_for(record, CHECK_SECONDS))["outcome"]
+        outcome = (await asyncio.wait_for(record(task), CHECK_SECONDS))["outcome"]
     except UnknownTask:
         raise
     except (TimeoutError, InterlockError) as error:
         _LOG.warning("the orchestrator cannot say whether there is such a task; %s is killed without it (%r)", task, error)
     else:
         if outcome not in (None, Outcome.KILLED):
-            raise AlreadyEnded(task=task, outcome=outcome)
+            return await _undoing(task, record, outcome)
+    return task
+
+
+async def _undoing(task: str, record: Callable[[str], Awaitable[Wire]], outcome: str) -> str:
+    with suppress(TimeoutError, InterlockError):
+        if (await asyncio.wait_for(record(undoing_of(task)), CHECK_SECONDS))["outcome"] is None:
+            return undoing_of(task)
+    raise AlreadyEnded(task=task, outcome=outcome)
 
 
 async def check_stop(selection: Selection, check: Awaitable[None]) -> None:
@@ -74,10 +85,13 @@ class Backend(Protocol):
 
     async def contracts(self) -> list[Wire]: ...
 
-    async def kill(self, task: str, by: str, why: str) -> Wire:
-        """Stop a task by the whole ladder; its receipt."""
+    async def kill(self, task: str, by: str, why: str, undo: bool = True) -> Wire:
+        """Stop a task by the whole ladder; its receipt. `undo`: what it did is undone then."""
 
-    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str) -> Wire:
+    async def undos(self, task: str) -> list[Wire]:
+        """How what a task registered to be undone stands: `task`, `undoing`, `n`, `tool`, `of`, `state`."""
+
+    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str, undo: bool = True) -> Wire:
         """Stop what a selection names, or open it again (`resume`), under an id that the client has made; the receipt."""
 
     async def check_stop(self, scope: str, name: str) -> None:

@@ -112,9 +112,13 @@ class Task(Generic[Res]):
         """The same for a driver that has no classes; without a `version` it is the one that the workflow declares."""
         return self._portal.run(self._task.send_json(contract, message, version=version, id=id, by=by))
 
-    def kill(self, why: str, *, by: str | None = None) -> dict[str, Any]:
-        """Stop the task everywhere and return the receipt, with evidence of what was stopped."""
-        return self._portal.run(self._task.kill(why, by=by))
+    def kill(self, why: str, *, by: str | None = None, undo: bool = True) -> dict[str, Any]:
+        """Stop the task everywhere and return the receipt, with evidence of what was stopped; see `AsyncTask.kill`."""
+        return self._portal.run(self._task.kill(why, by=by, undo=undo))
+
+    def undos(self) -> list[dict[str, Any]]:
+        """What the workflow registered to be undone and how that stands; see `AsyncTask.undos`."""
+        return self._portal.run(self._task.undos())
 
     def erase(self, why: str, *, by: str | None = None) -> dict[str, Any]:
         """Destroy what the task said, for good; as of `AsyncTask.erase`."""
@@ -279,10 +283,11 @@ class Bus:
         everything: bool = False,
         why: str,
         by: str | None = None,
+        undo: bool = True,
     ) -> Wire:
         """Stop all that one of these names; the receipt. See `AsyncBus.kill`."""
         return self._portal.run(
-            self._bus.kill(agent=agent, replica=replica, type=type, tenant=tenant, everything=everything, why=why, by=by)
+            self._bus.kill(agent=agent, replica=replica, type=type, tenant=tenant, everything=everything, why=why, by=by, undo=undo)
         )
 
     def resume(

@@ -4,13 +4,12 @@ import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from interlock.actors.drill import DEFINITION
+from interlock.actors import drill, undo
 from interlock.actors.host import Notes, Replica
 from interlock.actors.loop import ModelLoop
 from interlock.actors.mailbox import Mailbox
 from interlock.actors.runner import Board, Runner
 from interlock.app import App
-from interlock.schemas.drill import DRILL
 from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.needs import Needs
 from interlock.schemas.ports import Budgets, Clock
@@ -22,8 +21,9 @@ if TYPE_CHECKING:
 
 
 def runner(app: App, notes: Board | None = None) -> Runner:
-    """A runner of all the app's workflows, and of the drill's."""
-    return Runner({DRILL: DEFINITION, **{name: workflow.definition for name, workflow in app.workflows.items()}}, notes)
+    """A runner of all the app's workflows, and of the bus's own."""
+    own = {one.name: one for one in (drill.DEFINITION, undo.DEFINITION)}
+    return Runner({**own, **{name: workflow.definition for name, workflow in app.workflows.items()}}, notes)
 
 
 def replica(app: App, pool: str, incarnation: str, model: str, secrets: Mapping[str, str], notes: Notes | None = None) -> Mailbox:

@@ -46,11 +46,11 @@ class LocalBackend:
             return {}
         return {name: state._asdict() for name, state in self._assembly.supervisor.pools.states().items()}
 
-    async def kill(self, task: str, by: str, why: str) -> Wire:
-        return asdict(await self._assembly.kill(task, by, why))
+    async def kill(self, task: str, by: str, why: str, undo: bool = True) -> Wire:
+        return asdict(await self._assembly.kill(task, by, why, undo))
 
-    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str) -> Wire:
-        return asdict(await self._assembly.stop(id, what, selection, by, why))
+    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str, undo: bool = True) -> Wire:
+        return asdict(await self._assembly.stop(id, what, selection, by, why, undo))
 
     async def register(self, contract: str, version: str, schema: Wire, by: str) -> bool:
         return await self._assembly.registry.register(contract, version, schema, by)

@@ -10,7 +10,7 @@ from interlock.orchestrator.peers import PeerRef
 from interlock.schemas.budget import Amount, Amounts
 from interlock.schemas.errors import StorePaused
 from interlock.schemas.ids import DEFAULT_TENANT
-from interlock.schemas.ports import Grant, HalfDone, PeerGone, Reservation, TaskOrder
+from interlock.schemas.ports import Grant, Left, PeerGone, Reservation, TaskOrder
 from interlock.schemas.record import Receipt
 from interlock.schemas.stops import StopOrder
 
@@ -82,7 +82,7 @@ class LocalOrders:
     def __init__(self, assembly: "Assembly") -> None:
         self._assembly = assembly
 
-    async def order(self, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+    async def order(self, orders: Sequence[TaskOrder]) -> Left:
         return await self._assembly.ask_engine(lambda: self._assembly.engine.stops.order(orders))
 
     async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
@@ -91,7 +91,7 @@ class LocalOrders:
 
         await self._assembly.ask_engine(tell)
 
-    async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+    async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> Left:
         return await self._assembly.ask_engine(lambda: self._assembly.engine.stops.stop(stop, orders))
 
     async def receipts(self, receipts: Sequence[Receipt]) -> None:

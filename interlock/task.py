@@ -12,7 +12,7 @@ from interlock.backend import Backend
 from interlock.gather import Gather
 from interlock.schemas.canonical import decode, encode
 from interlock.schemas.entries import Entry, Fact
-from interlock.schemas.errors import AlreadyEnded, BadDeclaration, Erased, TaskFailed, UnknownTask
+from interlock.schemas.errors import AlreadyEnded, BadDeclaration, Erased, InterlockError, TaskFailed, UnknownTask
 from interlock.schemas.ids import OWN, fresh
 from interlock.schemas.message import Message, contract_of
 from interlock.schemas.record import Outcome, RunRecord
@@ -23,6 +23,7 @@ Res = TypeVar("Res", bound=Message)
 
 _NOUNS = {"tsk": "task", "msg": "message"}
 
+UNDOS_SECONDS = 2.0
 POLL_SECONDS = 20.0
 """How long one waiting call stands; a longer wait is a row of such calls, so that a lost one is noticed."""
 
@@ -126,9 +127,21 @@ class AsyncTask(Generic[Res]):
         await self._backend.send(self.id, own, clean(contract), clean(version), data, clean(by or principal()))
         return own
 
-    async def kill(self, why: str, *, by: str | None = None) -> dict[str, Any]:
-        """Stop the task, everywhere, and return the receipt: what was stopped, with evidence. Takes 60 s at the very most."""
-        return await self._backend.kill(self.id, by or principal(), why)
+    async def kill(self, why: str, *, by: str | None = None, undo: bool = True) -> dict[str, Any]:
+        """Stop the task, everywhere, and return the receipt: what was stopped, with evidence. Takes 60 s at the very most.
+
+        What it registered with `ctx.on_undo` is undone then, but for `undo=False`; the receipt's `undos` say how that stands now. Killed
+        again while that goes on, it stops.
+        """
+        receipt = await self._backend.kill(self.id, by or principal(), why, undo)
+        if receipt["undos"]:
+            with suppress(TimeoutError, InterlockError):  # the receipt says how it stood then
+                receipt["undos"] = await asyncio.wait_for(self.undos(), UNDOS_SECONDS)
+        return receipt
+
+    async def undos(self) -> list[dict[str, Any]]:
+        """What the workflow registered to be undone and how that stands: `tool`, `of`, `state`, and `undoing`, the task that does it."""
+        return await self._backend.undos(self.id)
 
     async def erase(self, why: str, *, by: str | None = None) -> dict[str, Any]:
         """Destroy what the task said, for good; a live one is killed first, and the receipt of that is `receipt`, else null.

@@ -35,6 +35,7 @@ from interlock.schemas.frames import CheckEntry, EntryChecked
 from interlock.schemas.ids import DEFAULT_TENANT, is_id, is_tenant
 from interlock.schemas.specs import WorkflowSpec
 from interlock.schemas.turns import PRIORITIES
+from interlock.schemas.undo import UNDO, is_undoing
 from interlock.schemas.words import clean, told
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Admission:
         answers: list[InterlockError | None] = [None] * len(submissions)
         left: list[tuple[int, Submission]] = []
         for number, submission in enumerate(submissions):
-            if is_id("tsk", submission.id):
+            if is_id("tsk", submission.id) and not is_undoing(submission.id):
                 left.append((number, submission))
             else:
                 answers[number] = BadTaskId(id=clean(repr(submission.id), 100))
@@ -246,7 +247,7 @@ class Admission:
     def _spec(self, submission: Submission) -> WorkflowSpec:
         workflows = self._engine.router.workflows
         spec = workflows.get(submission.type)
-        if spec is None:
+        if spec is None or spec.name == UNDO:
             raise UnknownTaskType(task_type=submission.type, known=", ".join(self._engine.router.types) or "none")
         return spec
 

@@ -209,7 +209,7 @@ class Deeds:
 
     async def _find_out(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec, holder: Holder) -> None:
         try:
-            quiet = await self._is_quiet(holder)
+            quiet = await self.is_quiet(holder)
         finally:
             self._clearing.discard(effect.id)
         if not self._may_go_on(dispatch, effect) or not self._has_turn(effect):
@@ -221,7 +221,7 @@ class Deeds:
         else:
             self._engine.effects.reserve(dispatch, effect, spec)
 
-    async def _is_quiet(self, holder: Holder) -> bool:
+    async def is_quiet(self, holder: Holder) -> bool:
         """Whether nothing of it runs any more where it was granted: let go of by a replica that lives, or its process seen to be gone."""
         engine = self._engine
         for pause in PAUSES if holder.name else ():

@@ -46,7 +46,7 @@ class Dispatches:
     def ask(self, task: TaskState, command: Command) -> None:
         """Send a workflow's message; raises where the bus refuses it."""
         engine = self._engine
-        pool = engine.router.route(command.name, command.version, command.returns)
+        pool = engine.undos.route(task, command)
         engine.stops.check(pool.agent.name)
         value = decode(command.data)
         engine.catalog.validate(command.name, command.version, value)

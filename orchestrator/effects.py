@@ -25,6 +25,7 @@ from interlock.schemas.frames import Answered, EffectAsked, Granted, Lapsed, Too
 from interlock.schemas.ports import Reservation
 from interlock.schemas.record import Outcome
 from interlock.schemas.specs import ToolSpec
+from interlock.schemas.undo import UNDO
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
@@ -171,6 +172,8 @@ class Effects:
         """No grant. A limit that is reached ends the task, a fence means that an order is about to; everything else is told to the agent
         as the call's failure."""
         task = self._engine.tasks[dispatch.task]
+        if task.type == UNDO and isinstance(error, BudgetExceeded):
+            error = self._engine.undos.refusal(effect.name, error)
         fact = e.EffectRefused(effect.id, dispatch.id, effect.attempt, effect.name, error.to_wire())
         self._engine.record(task, fact, partial(self.answer, dispatch, effect))
         self._engine.deeds.leave(effect)

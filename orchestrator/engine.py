@@ -30,6 +30,7 @@ from interlock.orchestrator.state import TaskState, apply, fold
 from interlock.orchestrator.stops import Stops
 from interlock.orchestrator.suspects import Suspects
 from interlock.orchestrator.timers import Timers
+from interlock.orchestrator.undo import Undos
 from interlock.orchestrator.workflows import Workflows
 from interlock.schemas import entries as e
 from interlock.schemas import frames as f
@@ -88,7 +89,7 @@ class Engine:
         self.workflows, self.suspects, self.dispatches = Workflows(self), Suspects(self), Dispatches(self)
         self.effects, self.inbox, self.admission, self.posts = Effects(self), Inbox(self), Admission(self), Posts(self)
         self.letters, self.parking, self.stops, self.demand = Letters(self), Parking(self), Stops(self), Demands(self)
-        self.limits = Limits(self)
+        self.limits, self.undos = Limits(self), Undos(self)
         self.calls, self.deeds, self.peers = Calls(self), Deeds(self), Peers(self, lost)
         self.detached = False
         self.resumed = False
@@ -147,6 +148,7 @@ class Engine:
         if task.outcome:
             return
         self.workflows.resume(task)
+        self.undos.resume(task)
         for dispatch in list(task.dispatches.values()):
             self.deeds.resume(dispatch)
             self.dispatches.resume(dispatch)
@@ -291,10 +293,14 @@ class Engine:
             return
         self.end(task, Outcome.SUCCESS, "", result=command)
 
-    def end(self, task: TaskState, outcome: Outcome, reason: str, *, result: f.Command | None = None, error: Any = None) -> None:
-        """Give a task its one outcome: everything that works for it lets go, then who waits is told."""
+    def end(
+        self, task: TaskState, outcome: Outcome, reason: str, *, result: f.Command | None = None, error: Any = None, undo: bool = True
+    ) -> None:
+        """Give a task its one outcome: everything that works for it lets go, then who waits is told; and what it did is undone where it
+        did not succeed, but for who does not want it to be."""
         if task.outcome:
             return
+        undoing = self.undos.accept(task, outcome, undo)
         for dispatch in list(task.dispatches.values()):
             self.dispatches.drop(dispatch, f"the task ended: {outcome}")
         for n in task.timers:
@@ -309,6 +315,7 @@ class Engine:
             contract_version=result.version if result is not None else "",
             error=error,
             label=task.label.encode(),
+            undo=undoing,
         )
         at = self.record(task, fact, lambda: self._ended(task, at))
 
@@ -316,6 +323,8 @@ class Engine:
         self.workflows.forget(task)
         self.tasks.pop(task.id, None)
         self.close_budget(task.id)
+        if task.undos:
+            self.undos.ended(task.id)
         assert task.ended is not None
         self._told(task.id, task.type, task.accepted, at, task.ended.outcome)
         for then in self._waiting.pop(task.id, ()):

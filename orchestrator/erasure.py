@@ -14,6 +14,7 @@ from interlock.schemas import entries as e
 from interlock.schemas.bus_entries import RETENTION_AT_LEAST
 from interlock.schemas.errors import RetentionTooShort, TaskLive, UnknownTask
 from interlock.schemas.times import rfc3339
+from interlock.schemas.undo import undoing_of
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
@@ -42,13 +43,17 @@ class Erasure:
         async with self._turn:
             engine.check_ledger()
             await self._known(task)
-            if engine.is_live(task):
-                raise TaskLive(task=task)
+            undoing = undoing_of(task)
+            for one in (task, undoing):
+                if engine.is_live(one):
+                    raise TaskLive(task=one)
             entries = self._reads.entries(task)
             if not entries:
                 raise UnknownTask(task=task)
             if erased_by(entries) is None:
                 with engine.admission.closed_to(task):
+                    if self._reads.entries(undoing):  # it has what was to be undone
+                        engine.record(None, e.TaskErased(by, why), task_id=undoing)
                     engine.record(None, e.TaskErased(by, why), task_id=task)
                     await engine.durable()
                 await self._cleaned()

@@ -42,6 +42,8 @@ def command(fact: e.Fact) -> Command | None:
         return Command(fact.n, "sleep", "", "", encode(fact.seconds), [])
     if isinstance(fact, e.ItemAsked) and fact.n:
         return Command(fact.n, "human", "", "", encode({"text": fact.text, "details": fact.details}), [])
+    if isinstance(fact, e.UndoRegistered):
+        return Command(fact.n, "undo", fact.tool, fact.of, encode(fact.arguments), [])
     if isinstance(fact, e.CommandCancelled):
         return Command(fact.n, "cancel", "", "", b"null", [])
     return None

@@ -66,7 +66,7 @@ class Inbox:
     def _ask_about(self, dispatch: DispatchState, effect: EffectState, kind: str, id: str, text: str, args: Any) -> None:
         engine, task = self._engine, self._engine.tasks[dispatch.task]
         if id not in task.items:
-            escalate = engine.router.escalate(task.type)
+            escalate = engine.undos.escalate(task)
             expires = after(engine.clock.now(), escalate.seconds)
             details = {"tool": effect.name, "agent": dispatch.agent, "arguments": args}
             engine.record(
@@ -93,7 +93,7 @@ class Inbox:
     def question(self, task: TaskState, n: int, asked: dict[str, Any]) -> None:
         """A workflow's question, its command `n`."""
         engine, id = self._engine, derived("itm", task.id, n)
-        escalate = engine.router.escalate(task.type)
+        escalate = engine.undos.escalate(task)
         expires = after(engine.clock.now(), escalate.seconds)
         fact = e.ItemAsked(id, "question", escalate.to, asked["text"], expires, n, details=asked["details"])
         engine.record(task, fact)
@@ -103,7 +103,7 @@ class Inbox:
         """Ask what to do with a task whose workflow does not make the recorded asks: approve replays it, deny ends it as failed. Shown is
         the first command that differs, as recorded and as it would be now."""
         engine, id = self._engine, derived("itm", "diverged", task.id, len(task.items))
-        escalate = engine.router.escalate(task.type)
+        escalate = engine.undos.escalate(task)
         text = f"{task.divergence} Then approve, and it is replayed; deny ends the task as failed."
         expires = after(engine.clock.now(), escalate.seconds)
         engine.record(task, e.ItemAsked(id, "diverged", escalate.to, text, expires, details=task.sides))
@@ -153,7 +153,7 @@ class Inbox:
         """What follows from a decision; done again where an orchestrator died before all of it was durable."""
         engine = self._engine
         if item.decision == "expired":
-            to = engine.router.escalate(task.type).to
+            to = engine.undos.escalate(task).to
             engine.end(task, Outcome.EXPIRED, f"nobody at {to} decided {item.id} in time")
             return
         if item.kind == "approval" and item.decision == "denied":

@@ -37,7 +37,7 @@ class Letters:
     def ask(self, dispatch: DispatchState) -> None:
         """Ask what shall become of it: approve hands it out again, deny lets its ask fail."""
         engine, task = self._engine, self._engine.tasks[dispatch.task]
-        escalate, sent = engine.router.escalate(task.type), Envelope.of(dispatch.head, dispatch.data)
+        escalate, sent = engine.undos.escalate(task), Envelope.of(dispatch.head, dispatch.data)
         text = (
             f"{dispatch.lost} replicas of {dispatch.agent} ended on this {sent.contract.name}; it is a dead letter and nobody works on it. "
             "Find out why and correct it; then retry hands it out again, drop lets the workflow's ask fail."

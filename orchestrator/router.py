@@ -13,12 +13,15 @@ import semver
 
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.state import DispatchState, TaskState
-from interlock.schemas.drill import DRILL
-from interlock.schemas.drill import SPEC as DRILL_SPEC
+from interlock.schemas import drill, undo
+from interlock.schemas.budget import Amounts
 from interlock.schemas.errors import AmbiguousRoute, NoRoute
 from interlock.schemas.goals import filled
 from interlock.schemas.specs import AgentSpec, AppSpec, ContractRef, Escalate, ToolSpec, WorkflowSpec, split_ref
 from interlock.schemas.turns import Turns
+
+_OWN = {spec.name: spec for spec in (drill.SPEC, undo.SPEC)}
+"""The bus's own task types."""
 
 
 @dataclass(slots=True)
@@ -50,7 +53,7 @@ class Router:
     """What is deployed, by name, and who takes which contract."""
 
     def __init__(self) -> None:
-        self.workflows: dict[str, WorkflowSpec] = {DRILL: DRILL_SPEC}
+        self.workflows: dict[str, WorkflowSpec] = dict(_OWN)
         self.tools: dict[tuple[str, str], ToolSpec] = {}
         self.pools: dict[str, Pool] = {}
         self._apps: dict[str, AppSpec] = {}
@@ -58,7 +61,7 @@ class Router:
         self._routes: dict[tuple[str, str, tuple[str, ...]], Pool] = {}
         # Also what is declared no more: work that began before goes on by it.
         self.known_tools: dict[tuple[str, str], ToolSpec] = {}
-        self._known_workflows: dict[str, WorkflowSpec] = {DRILL: DRILL_SPEC}
+        self._known_workflows: dict[str, WorkflowSpec] = dict(_OWN)
         self._known_agents: set[str] = set()
 
     def deploy(self, app: AppSpec) -> list[Pool]:
@@ -68,7 +71,7 @@ class Router:
             self._apps.pop(name, None)
         self._apps[app.name] = app
         agents: dict[str, AgentSpec] = {}
-        self.tools, self.workflows, self._owners = {}, {DRILL: DRILL_SPEC}, {}
+        self.tools, self.workflows, self._owners = {}, dict(_OWN), {}
         for one in self._apps.values():
             tools = {tool.name: tool for tool in one.tools}
             for agent in one.agents:
@@ -96,7 +99,7 @@ class Router:
     @property
     def types(self) -> list[str]:
         """The task types that apps declare."""
-        return sorted(self.workflows.keys() - {DRILL})
+        return sorted(self.workflows.keys() - _OWN.keys())
 
     @property
     def vanished(self) -> list[str]:
@@ -106,6 +109,10 @@ class Router:
     def escalate(self, workflow: str) -> Escalate:
         """Whom a task of this type asks, and how long it waits."""
         return self._known_workflows[workflow].escalate
+
+    def undo_limits(self, workflow: str) -> Amounts:
+        """What undoing a task of this type may use."""
+        return self._known_workflows[workflow].undo or undo.SPEC.limits
 
     def receives(self, workflow: str) -> tuple[ContractRef, ...]:
         """What may be sent into a running task of this type."""

@@ -36,6 +36,7 @@ from interlock.schemas.ports import stall_to_wire
 from interlock.schemas.record import State
 from interlock.schemas.sizes import PAGE_AT_MOST
 from interlock.schemas.specs import OWN_POOLS, AppSpec
+from interlock.schemas.undo import UNDO
 
 Wire = dict[str, Any]
 
@@ -88,6 +89,10 @@ class Service:
         if not any(entry.kind == e.TaskAccepted.KIND for entry in entries):
             raise UnknownTask(task=task)
         return run_record(entries).model_dump(mode="json")
+
+    async def undos(self, task: str) -> list[Wire]:
+        """How what a task registered to be undone stands; see `orchestrator/undo.py`."""
+        return self._engine.undos.standing(task)
 
     async def tasks(self, limit: int, state: str | None) -> list[Wire]:
         """The newest tasks first."""
@@ -242,6 +247,7 @@ class Service:
             "ledger": stall_to_wire(engine.store.health()),
             "live_tasks": len(engine.tasks) + len(engine.parking),
             "parked_tasks": len(engine.parking),
+            "undoing_tasks": sum(task.type == UNDO for task in engine.tasks.values()),
             "waiting_tasks": sum(1 for task in engine.tasks.values() if task.open_items) + engine.parking.waiting,
             "dead_letters": _dead_letters(engine.tasks.values()) + engine.parking.dead,
             "suspects": len(engine.suspects),

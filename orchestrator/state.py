@@ -12,7 +12,7 @@ from typing import Any
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.effect_state import EffectState as EffectState
 from interlock.orchestrator.item_state import Item as Item
-from interlock.orchestrator.working import budget_changed, budget_neared, count_wait
+from interlock.orchestrator.working import COUNTED, count_wait
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import decode, digest, encode
 from interlock.schemas.envelope import parted
@@ -74,7 +74,7 @@ class TaskState:
     Once it has come to rest there it is `cleared`, until the next one.
     `known` is the last event that an orchestrator before this one may have acted on, -1 where none has; `moved` is the time of the last
     fact; `parked` says that this was that it leaves memory. For `messages`, `waited` and `waits_from` (microseconds) see `working.py`;
-    `neared` are the meters whose limits are nearly used up."""
+    `neared` are the meters whose limits are nearly used up; `undos` counts what is registered to be undone."""
 
     id: str
     type: str = ""
@@ -109,6 +109,7 @@ class TaskState:
     moved: int = 0
     parked: bool = False
     messages: int = 0
+    undos: int = 0
     waited: int = 0
     waits_from: int = 0
     neared: tuple[str, ...] = ()
@@ -380,6 +381,5 @@ _STEPS: dict[type[e.Fact], Callable[[TaskState, Any, int], None]] = {
     e.RunnerLost: _runner_lost,
     e.TaskParked: _parked,
     e.TaskEnded: _ended,
-    e.BudgetChanged: budget_changed,
-    e.BudgetNeared: budget_neared,
+    **COUNTED,
 }

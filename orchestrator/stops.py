@@ -5,12 +5,14 @@ Every method may be called again, by any incarnation of the supervisor and to an
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from interlock.orchestrator.ledger.undos import unknown_writes
 from interlock.orchestrator.state import TaskState
 from interlock.schemas import entries as e
 from interlock.schemas.errors import Closed
-from interlock.schemas.ports import HalfDone, TaskOrder
+from interlock.schemas.ports import Left, TaskOrder
 from interlock.schemas.record import Outcome, Receipt
 from interlock.schemas.stops import Closures, StopOrder
 
@@ -36,7 +38,7 @@ class Stops:
         if isinstance(fact, e.StopCarriedOut):
             self._carried_out.add(fact.order)
         else:
-            self._take(StopOrder(fact.order, fact.what, fact.scope, fact.name, fact.by, fact.why, fact.requested))
+            self._take(StopOrder(fact.order, fact.what, fact.scope, fact.name, fact.by, fact.why, fact.requested, fact.undo))
 
     def _take(self, stop: StopOrder) -> None:
         self._known.add(stop.id)
@@ -48,8 +50,8 @@ class Stops:
 
     # --- from the supervisor -----------------------------------------------------------------------------------------------------
 
-    async def order(self, orders: Sequence[TaskOrder]) -> list[HalfDone]:
-        """These tasks have their outcomes, durably, when this returns; and which of their writes may be half done."""
+    async def order(self, orders: Sequence[TaskOrder]) -> Left:
+        """These tasks have their outcomes, durably, when this returns; and what is left of them."""
         engine, gone = self._engine, []
         for number, order in enumerate(orders, 1):
             await engine.admission.settled(order.task)
@@ -63,42 +65,36 @@ class Stops:
         await engine.durable()
         for task in gone:
             engine.close_budget(task)  # the orchestrator that gave it its outcome may have died before
-        return self._half_done([order.task for order in orders])
+        return self._left([order.task for order in orders])
 
     def _end(self, task: TaskState, order: TaskOrder) -> None:
-        self._engine.record(task, e.OrderRecorded(order.id, order.what, order.by, order.why))
+        self._engine.record(task, e.OrderRecorded(order.id, order.what, order.by, order.why, order.undo))
         if order.what == "budget":
             self._engine.end(task, Outcome.BUDGET_EXCEEDED, order.why)
         else:
-            self._engine.end(task, Outcome.KILLED, f"{order.by} killed it: {order.why}")
+            self._engine.end(task, Outcome.KILLED, f"{order.by} killed it: {order.why}", undo=order.undo)
 
-    def _half_done(self, tasks: Sequence[str]) -> list[HalfDone]:
-        """Writes that were granted to these tasks and of which nobody knows the end, as the ledger has it."""
-        found = []
+    def _left(self, tasks: Sequence[str]) -> Left:
+        """What is left of these tasks, as the ledger has it: writes that were granted and of which nobody knows the end, and what is
+        registered to take back what they did."""
+        left = Left([], [])
         for task, entries in self._engine.store.entries_of(tasks).items():
-            unknown: dict[str, e.EffectUnknown] = {}
-            labels: dict[str, str] = {}
-            for entry in entries:
-                if entry.kind not in _ABOUT_WRITES:
-                    continue
-                fact = entry.open()
-                if isinstance(fact, e.EffectUnknown):
-                    unknown[fact.effect] = fact
-                elif isinstance(fact, e.EffectEnded):
-                    unknown.pop(fact.effect, None)
-                elif isinstance(fact, e.MessageSent):
-                    labels[fact.dispatch] = fact.label
-            found += [
-                {"task": task, "effect": one.effect, "tool": one.tool, "label": labels.get(one.dispatch, "")} for one in unknown.values()
-            ]
-        return found
+            facts = [entry.open() for entry in entries if entry.kind in _ABOUT_WRITES]
+            labels = {fact.dispatch: fact.label for fact in facts if isinstance(fact, e.MessageSent)}
+            left.half_done.extend(
+                {"task": task, "effect": one.effect, "tool": one.tool, "label": labels.get(one.dispatch, "")}
+                for one in unknown_writes(facts)
+            )
+            if any(isinstance(fact, e.UndoRegistered) for fact in facts):
+                left.undos.extend(self._engine.undos.standing(task))
+        return left
 
-    async def stop(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+    async def stop(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> Left:
         """Keep a stop or a resume, once; end the tasks that it has orders against, fail what an agent that it names works on."""
         engine = self._engine
         if stop.id not in self._known:
             self._take(stop)
-            engine.record(None, e.StopOrdered(stop.id, stop.what, stop.scope, stop.name, stop.by, stop.why, stop.requested))
+            engine.record(None, e.StopOrdered(stop.id, stop.what, stop.scope, stop.name, stop.by, stop.why, stop.requested, stop.undo))
         if stop.scope == "agent":
             self._fail_all(stop.name)
         return await self.order(orders)
@@ -110,6 +106,10 @@ class Stops:
             for dispatch in [one for one in self._engine.dispatches.live.values() if one.agent == agent]:
                 self._engine.dispatches.release(dispatch, str(error))
                 self._engine.dispatches.fail(dispatch, error)
+
+    def _kept(self, task: str) -> None:
+        self._receipts.discard(task)
+        self._engine.undos.ended(task)
 
     async def receipts(self, receipts: Sequence[Receipt]) -> None:
         """Keep the proof of what was stopped, once."""
@@ -123,10 +123,10 @@ class Stops:
                     engine.record(None, e.StopCarriedOut(receipt.order, receipt))
             elif task not in self._receipts and not any(entry.kind == e.ReceiptRecorded.KIND for entry in kept.get(task, ())):
                 self._receipts.add(task)
-                engine.record(None, e.ReceiptRecorded(receipt), lambda task=task: self._receipts.discard(task), task_id=task)  # type: ignore[misc]
+                engine.record(None, e.ReceiptRecorded(receipt), partial(self._kept, task), task_id=task)
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
         await engine.durable()
 
 
-_ABOUT_WRITES = (e.EffectUnknown.KIND, e.EffectEnded.KIND, e.MessageSent.KIND)
+_ABOUT_WRITES = (e.EffectUnknown.KIND, e.EffectEnded.KIND, e.MessageSent.KIND, e.UndoRegistered.KIND)

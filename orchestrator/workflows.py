@@ -22,6 +22,7 @@ from interlock.schemas.record import Outcome
 from interlock.schemas.specs import RUNNERS
 from interlock.schemas.times import after
 from interlock.schemas.turns import Turns
+from interlock.schemas.undo import UNDO
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
@@ -67,8 +68,9 @@ class Workflows:
 
     def load(self, task: TaskState, runner: Channel | None = None) -> None:
         """Give a task that no runner holds to one (or to `runner`), with all that was recorded so far. A suspect waits for its turn."""
-        if not task.outcome and not task.diverged and not self._engine.suspects.keeps(task):
-            self._engine.attempt(task.id, self._read_and_hand, task, runner)
+        engine = self._engine
+        if not task.outcome and not task.diverged and not engine.undos.keeps(task) and not engine.suspects.keeps(task):
+            engine.attempt(task.id, self._read_and_hand, task, runner)
 
     def _read_and_hand(self, task: TaskState, runner: Channel | None) -> None:
         runner = runner or self._with_room()
@@ -237,6 +239,8 @@ class Workflows:
     def _begin(self, task: TaskState, command: Command) -> None:
         engine = self._engine
         if command.kind == "ask":
+            if task.type == UNDO:
+                engine.undos.begin(task, command)
             if (refusal := one_more_message(task)) is not None:
                 return engine.end(task, Outcome.BUDGET_EXCEEDED, str(refusal), error=refusal.to_wire())
             try:
@@ -247,6 +251,8 @@ class Workflows:
                 engine.dispatches.refuse(task, command, error)
         elif command.kind == "sleep":
             self._sleep(task, command.n, decode(command.data))
+        elif command.kind == "undo":
+            engine.undos.register(task, command)
         else:
             engine.inbox.question(task, command.n, decode(command.data))
 

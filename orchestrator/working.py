@@ -1,18 +1,19 @@
-"""What the orchestrator itself counts of a task: the messages that its workflow sends, and its working seconds.
+"""What the orchestrator itself counts of a task: the messages that its workflow sends, what is to be undone, and its working seconds.
 
 Both are folds of its entries, so they are the same after every crash. The clock of the working seconds stands still while something of the
 task waits for a human and nothing else is at work for it; the wall clock (`seconds`) is the supervisor's, and goes on.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from interlock.schemas import entries as e
 from interlock.schemas.budget import MESSAGES, WORKING
 from interlock.schemas.errors import BudgetExceeded
 from interlock.schemas.times import after
 
 if TYPE_CHECKING:
     from interlock.orchestrator.state import TaskState
-    from interlock.schemas.entries import BudgetChanged, BudgetNeared
 
 _MICRO = 1_000_000
 
@@ -27,14 +28,27 @@ def count_wait(task: "TaskState", at: int) -> None:
         task.waits_from = 0
 
 
-def budget_changed(task: "TaskState", fact: "BudgetChanged", at: int) -> None:
+def _budget_changed(task: "TaskState", fact: e.BudgetChanged, at: int) -> None:
     kept = {meter: amount for meter, amount in task.limits.items() if meter not in fact.limits}
     task.limits = kept | {meter: amount for meter, amount in fact.limits.items() if amount is not None}
     task.deadline = ""
 
 
-def budget_neared(task: "TaskState", fact: "BudgetNeared", at: int) -> None:
+def _undo_registered(task: "TaskState", fact: e.UndoRegistered, at: int) -> None:
+    task.commands = fact.n
+    task.undos += 1
+
+
+def _budget_neared(task: "TaskState", fact: e.BudgetNeared, at: int) -> None:
     task.neared += (fact.meter,)
+
+
+COUNTED: dict[type[e.Fact], Callable[["TaskState", Any, int], None]] = {
+    e.BudgetChanged: _budget_changed,
+    e.BudgetNeared: _budget_neared,
+    e.UndoRegistered: _undo_registered,
+}
+"""Steps of the fold of a task."""
 
 
 def works_until(task: "TaskState") -> int:

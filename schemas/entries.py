@@ -39,6 +39,8 @@ from interlock.schemas.order_entries import StopOrdered as StopOrdered
 from interlock.schemas.talk_entries import ContextFolded as ContextFolded
 from interlock.schemas.talk_entries import SelfChecked as SelfChecked
 from interlock.schemas.turns import NORMAL
+from interlock.schemas.undo_entries import UndoBegun as UndoBegun
+from interlock.schemas.undo_entries import UndoRegistered as UndoRegistered
 
 SEAL = b"\0"
 """Stands in stored data between the head, which is JSON and never has this byte, and what is sealed."""
@@ -155,7 +157,8 @@ class TaskDiverged(Fact):
 
 @dataclass(frozen=True, slots=True)
 class TaskEnded(Fact):
-    """`outcome` is one of `Outcome`; `error` is a wire error or null; `result` the reply's envelope data or null."""
+    """`outcome` is one of `Outcome`; `error` is a wire error or null; `result` the reply's envelope data or null; `undo` the task that
+    undoes what it did, empty where none does."""
 
     KIND: ClassVar[str] = "task.ended"
     CONTENT: ClassVar[tuple[str, ...]] = ("reason", "result", "error")
@@ -166,6 +169,7 @@ class TaskEnded(Fact):
     contract_version: str = ""
     error: Any = None
     label: str = "trusted"
+    undo: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,7 +390,7 @@ KINDS: dict[str, type[Any]] = {
         ItemDecided,
         TaskErased,
         ContentPruned,
-        *(BudgetChanged, BudgetNeared, EstimateExceeded, LimitChanged),
+        *(BudgetChanged, BudgetNeared, EstimateExceeded, LimitChanged, UndoRegistered, UndoBegun),
     )
 }
 

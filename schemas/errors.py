@@ -133,7 +133,7 @@ class LetterOver(Refused):
 
 class BadTaskId(Refused):
     code = "bad_task_id"
-    template = "{id} is no task id: tsk_ and then lower-case letters, digits and hyphens, 64 at the most. Nothing was started; submit it under another id."
+    template = "{id} is no task id: tsk_ and then lower-case letters, digits and hyphens, 64 at the most, undo- not first. Nothing was started; submit it under another id."
 
 
 class BadPriority(Refused):

@@ -207,10 +207,11 @@ class EntryChecked(NamedTuple):
 
 
 class Command(NamedTuple):
-    """One thing that a workflow asked for. `kind`: `ask`, `sleep`, `human`, `cancel`, `done`, `failed`.
+    """One thing that a workflow asked for. `kind`: `ask`, `sleep`, `human`, `undo`, `cancel`, `done`, `failed`.
 
     `name` and `version` are the contract of an ask or a result; `returns` the contracts awaited; `data` JSON: the message, the
-    seconds, the question, the wire error; `n` numbers asks, sleeps and questions of a task from 1 (of a cancel: the command
+    seconds, the question, the wire error; of an undo `name` is its tool, `version` the tool whose effect it takes back, and `data` the
+    arguments; `n` numbers asks, sleeps, questions and undos of a task from 1 (of a cancel: the command
     cancelled). `refused`: the wire error with which this ask has failed already, else empty.
     """
 

@@ -8,11 +8,14 @@ from interlock.schemas.fact import Fact
 
 @dataclass(frozen=True, slots=True)
 class OrderRecorded(Fact):
+    """`undo`: what the task did shall be undone."""
+
     KIND: ClassVar[str] = "order.recorded"
     order: str
     what: str
     by: str
     why: str
+    undo: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class StopOrdered(Fact):
     by: str
     why: str
     requested: int
+    undo: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,29 +230,35 @@ class Budgets(Protocol):
 
 
 class TaskOrder(NamedTuple):
-    """An order against a task as the engine hears of it. `what`: `kill` or `budget`."""
+    """An order against a task as the engine hears of it. `what`: `kill` or `budget`; `undo`: what it did shall be undone."""
 
     id: str
     task: str
     what: str
     by: str
     why: str
+    undo: bool = True
 
 
-HalfDone = dict[str, Any]
-"""A write that was granted to a task and of which nobody knows the end: `task`, `effect`, `tool`, `label`."""
+class Left(NamedTuple):
+    """What is left of tasks that were stopped. `half_done`: writes that were granted and of which nobody knows the end (`task`, `effect`,
+    `tool`, `label`); `undos`: what is registered to take back what they did, and how it stands (`task`, `undoing`, `n`, `tool`, `of`,
+    `state`)."""
+
+    half_done: list[dict[str, Any]]
+    undos: list[dict[str, Any]]
 
 
 class Orders(Protocol):
     """How the supervisor reaches the engine: an order is repeated until it is acknowledged."""
 
-    async def order(self, orders: Sequence[TaskOrder]) -> list[HalfDone]:
-        """Fence these tasks and give them their outcomes. Once that is durable: which of their writes may be half done."""
+    async def order(self, orders: Sequence[TaskOrder]) -> Left:
+        """Fence these tasks and give them their outcomes. Once that is durable: what is left of them."""
 
     async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
         """Four fifths of a task's limit are used; may be said again."""
 
-    async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+    async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> Left:
         """The same for all tasks of a stop, and keep it itself: an agent that it names gets nothing more, and what it works on has failed.
         Also of a resume: then it gets work again."""
 

@@ -69,7 +69,8 @@ class Receipt:
     `processes` says of each process that held the task how it let go (`cancelled`, `killed`, `gone`, `unverified`);
     `verified` is true only if there is evidence for every one of them. `last_grant` and `last_effect`: when something was granted for the
     last time before the fence, and when an effect ended for the last time. `half_done` are writes that were granted and of which nobody
-    knows the end: `effect`, `tool`, `label` (of what it was called with).
+    knows the end: `effect`, `tool`, `label` (of what it was called with); `undos` what takes back what was done, and how that stands:
+    `undoing` (the task that does it), `n`, `tool`, `of`, `state`. `heard`: the engine had said by then what of that there is.
 
     Of a stop `task` is its own id, `selection` what it named, `tasks` how many tasks it has ended; the receipts of these say by `part_of`
     that it was this stop, and it alone lists the processes.
@@ -92,3 +93,5 @@ class Receipt:
     selection: str = ""
     tasks: int = 0
     part_of: str = ""
+    undos: list[dict[str, Any]] = field(default_factory=list)
+    heard: bool = True

@@ -153,7 +153,8 @@ class WorkflowSpec:
     """A task type. `limits` are the budget by meter; `entry` and `exit` name the conditions, empty where there is none; `receives` are the
     contracts that may be sent into its running tasks; `resume_seconds` may pass from an event until it is at rest again; `memory` in bytes
     that a runner may use on its account, 0: a share of its node; `goal` says what its tasks are for (`{field}` is one of the request),
-    `until` when they are done: both go with each dispatch; `priority` is theirs where a submit names no other."""
+    `until` when they are done: both go with each dispatch; `priority` is theirs where a submit names no other; `undo` is the budget for
+    undoing what one of them did, empty: the common one."""
 
     name: str
     version: str
@@ -170,6 +171,7 @@ class WorkflowSpec:
     goal: str = ""
     until: str = ""
     priority: Priority = NORMAL
+    undo: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +237,7 @@ def _workflow(wire: dict[str, Any]) -> WorkflowSpec:
         "request": ContractRef(**wire["request"]),
         "result": ContractRef(**wire["result"]),
         "limits": parse_amounts(wire["limits"]),
+        "undo": parse_amounts(wire.get("undo", {})),
         "escalate": Escalate(**wire["escalate"]),
         "receives": _refs(wire.get("receives", [])),  # not there in ledgers that were written before there was such a thing
     }

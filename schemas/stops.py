@@ -35,7 +35,7 @@ class Selection(NamedTuple):
 
 class StopOrder(NamedTuple):
     """Stop what a selection names, or open it again: `what` is `stop` or `resume`; `requested` in microseconds since the epoch. A replica
-    is replaced, so there is nothing to open."""
+    is replaced, so there is nothing to open. `undo`: what the tasks did that it ends shall be undone."""
 
     id: str
     what: str
@@ -44,6 +44,7 @@ class StopOrder(NamedTuple):
     by: str
     why: str
     requested: int
+    undo: bool = True
 
     @property
     def selection(self) -> Selection:

@@ -19,6 +19,7 @@ from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.limits import asked_limits
 from interlock.schemas.ports import Clock, Grant, Reservation
 from interlock.schemas.stops import Closures
+from interlock.schemas.undo import is_undoing
 from interlock.schemas.words import clean, told
 
 _MICRO = 1_000_000
@@ -184,7 +185,7 @@ class SupervisorBudgets:
             raise Fenced(task=task, why=_why(order_in(order)))
         if not can_be_kept(task):
             raise Refused(detail=f"A task cannot be called {clean(repr(task), 100)}; nothing was opened.")
-        if not self.meters.knows(task):
+        if not self.meters.knows(task) and not is_undoing(task):
             self.closures.check_task(type, tenant)
         changes = self.meters.open(task, limits, accepted, epoch, type, tenant)
         self._journal.stage(*changes)

@@ -38,4 +38,4 @@ class Case:
     def order_against(self, task: str) -> Order:
         """The order that this stop gives to one of the tasks that it names."""
         stop = self.order
-        return Order(task, "kill", stop.by, f"{stop.why} ({self.name} was stopped)", stop.requested, stop=stop.task)
+        return Order(task, "kill", stop.by, f"{stop.why} ({self.name} was stopped)", stop.requested, stop=stop.task, undo=stop.undo)

@@ -60,7 +60,7 @@ class Row(NamedTuple):
 
 class Order(NamedTuple):
     """Stop a task. `what`: `kill` or `budget`; `requested` in microseconds since the epoch. A task has one order for ever; `stop` names
-    the stop that gave it, if one did.
+    the stop that gave it, if one did; `undo`: what the task did shall be undone.
 
     Of a stop (`what` is `stop` or `resume`) `task` is its own id; `scope` and `name` are the selection."""
 
@@ -72,6 +72,7 @@ class Order(NamedTuple):
     scope: str = ""
     name: str = ""
     stop: str = ""
+    undo: bool = True
 
     @property
     def id(self) -> str:
@@ -82,17 +83,17 @@ class Order(NamedTuple):
         """The stop or resume that this is; none where it is against a task."""
         if self.what not in (STOP, RESUME):
             return None
-        return StopOrder(self.id, self.what, self.scope, self.name, self.by, self.why, self.requested)
+        return StopOrder(self.id, self.what, self.scope, self.name, self.by, self.why, self.requested, self.undo)
 
     @classmethod
-    def made(cls, task: str, what: str, by: str, why: str, requested: int) -> "Order":
+    def made(cls, task: str, what: str, by: str, why: str, requested: int, undo: bool = True) -> "Order":
         """An order in words that can be kept, whatever somebody typed."""
-        return cls(task, what, clean(by), clean(why), requested)
+        return cls(task, what, clean(by), clean(why), requested, undo=undo)
 
     @classmethod
-    def of_selection(cls, id: str, what: str, selection: Selection, by: str, why: str, requested: int) -> "Order":
+    def of_selection(cls, id: str, what: str, selection: Selection, by: str, why: str, requested: int, undo: bool = True) -> "Order":
         """A stop or a resume, under an id that its client has made."""
-        return cls.made(id, what, by, why, requested)._replace(scope=selection.scope, name=clean(selection.name))
+        return cls.made(id, what, by, why, requested, undo)._replace(scope=selection.scope, name=clean(selection.name))
 
     def change(self) -> Change:
         return Change("order", self.task, self._asdict())

@@ -19,13 +19,15 @@ from interlock.actors.supervisor.receipt import build, part
 from interlock.actors.supervisor.stops import Stops
 from interlock.actors.supervisor.sweep import Eviction, Pace, Sweep
 from interlock.schemas.errors import StorePaused, SupervisorGone
-from interlock.schemas.ports import Clock, HalfDone, Hosts, Orders, Processes, TaskOrder
+from interlock.schemas.ports import Clock, Hosts, Left, Orders, Processes, TaskOrder
 from interlock.schemas.record import Receipt
 from interlock.schemas.stops import RESUME, Selection
+from interlock.schemas.undo import undoing_of
 
 _LOG = logging.getLogger(__name__)
 _LOOK_FOR_ORDERS = 0.25
 _TRY, _FIRST_PAUSE, _LAST_PAUSE = 5.0, 0.05, 2.0
+_NOTHING = Left([], [])
 
 T = TypeVar("T")
 
@@ -89,17 +91,20 @@ class Ladder:
             self._of_task[order.task] = case
         return case
 
-    async def kill(self, task: str, by: str, why: str) -> Receipt:
-        """Stop a task, whatever hangs; the receipt comes within a minute. Killing twice returns the first one's receipt."""
-        self.give(Order.made(task, "kill", by, why, self._clock.now()))
+    async def kill(self, task: str, by: str, why: str, undo: bool = True) -> Receipt:
+        """Stop a task, whatever hangs; the receipt comes within a minute. Killing twice returns the first one's receipt; but while what it
+        did is being undone, that is stopped."""
+        if self._budgets.meters.grants(undoing := undoing_of(task)):
+            task = undoing
+        self.give(Order.made(task, "kill", by, why, self._clock.now(), undo))
         return await self.receipt(task)
 
-    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str) -> Receipt:
+    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str, undo: bool = True) -> Receipt:
         """Carry out a stop or a resume under its client's id; the same id again is the same one. Raises `UnknownReplica`."""
         if self._journal.find("order", id) is None:
             self._stops.check(what, selection)
         requested = max(self._clock.now(), self._budgets.closures.latest + 1)
-        self.give(Order.of_selection(id, what, selection, by, why, requested))
+        self.give(Order.of_selection(id, what, selection, by, why, requested, undo))
         return await self.receipt(id)
 
     def out_of_time(self, task: str, why: str) -> None:
@@ -184,7 +189,7 @@ class Ladder:
     async def _open_again(self, case: Case) -> None:
         await self._insist(lambda: self._tell(case))
         if not case.receipt.done():
-            self._hand_over(case, self._clock.now(), [], verified=True)
+            self._hand_over(case, self._clock.now(), _NOTHING, verified=True)
         self._acknowledge(case)
 
     async def _carry(self, case: Case, fenced: int) -> None:
@@ -198,7 +203,7 @@ class Ladder:
                 verified = await sweep.run(self._ended(case))
                 # An engine that lives settles what it had under way; what it does not is unknown.
                 await asyncio.wait([telling], timeout=max(0.0, began + self._pace.grace - asyncio.get_running_loop().time()))
-                self._hand_over(case, fenced, telling.result() if telling.done() else [], verified)
+                self._hand_over(case, fenced, telling.result() if telling.done() else None, verified)
             late = not telling.done()
             await telling
         finally:
@@ -228,9 +233,9 @@ class Ladder:
         """What is being carried out now."""
         return [case.name for case in self._open.values()]
 
-    def _hand_over(self, case: Case, fenced: int, half_done: list[HalfDone], verified: bool) -> None:
-        """The receipt: durable, then given to whoever waits for it."""
-        parts = {order.task: self._part(case, order, fenced, half_done, verified) for order in case.orders}
+    def _hand_over(self, case: Case, fenced: int, left: Left | None, verified: bool) -> None:
+        """The receipt: durable, then given to whoever waits for it. `left`: what the engine said, none where it has not yet."""
+        parts = {order.task: self._part(case, order, fenced, left, verified) for order in case.orders}
         whole = build(case, fenced, list(parts.values()), verified)
         changes = [Change("receipt", task, asdict(receipt)) for task, receipt in parts.items() if task != case.order.task]
         self._journal.append(*changes, Change("receipt", case.order.task, asdict(whole)))
@@ -238,11 +243,10 @@ class Ladder:
             self._budgets.release(task)
         case.receipt.set_result(whole)
 
-    def _part(self, case: Case, order: Order, fenced: int, half_done: list[HalfDone], verified: bool) -> Receipt:
+    def _part(self, case: Case, order: Order, fenced: int, left: Left | None, verified: bool) -> Receipt:
         effects = sorted({id.partition("#")[0] for id in self._budgets.under_way(order.task)})
         granted, settled = self._budgets.meters.lasts(order.task)
-        mine = [one for one in half_done if one["task"] == order.task]
-        return part(case, order, fenced, granted, settled, effects, mine, verified)
+        return part(case, order, fenced, granted, settled, effects, left, verified)
 
     def _receipts(self, case: Case) -> list[Receipt]:
         """All that the engine copies: that of the whole, and of a stop those of its tasks."""
@@ -271,8 +275,8 @@ class Ladder:
 
         return ended
 
-    async def _tell(self, case: Case) -> list[HalfDone]:
-        told = [TaskOrder(order.id, order.task, order.what, order.by, order.why) for order in case.orders]
+    async def _tell(self, case: Case) -> Left:
+        told = [TaskOrder(order.id, order.task, order.what, order.by, order.why, order.undo) for order in case.orders]
         if case.stop is not None:
             return await self._orders.stop_all(case.stop, told)
         return await self._orders.order(told)

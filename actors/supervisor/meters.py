@@ -238,6 +238,11 @@ class Meters:
         """Tasks that are open and not fenced."""
         return [name for name, task in self._tasks.items() if not task.fenced and not task.closed]
 
+    def grants(self, task: str) -> bool:
+        """Whether the task is open and not fenced."""
+        known = self._tasks.get(task)
+        return known is not None and not known.fenced and not known.closed
+
     def opened_before(self, epoch: int) -> list[str]:
         """Those of them that an earlier orchestrator has opened."""
         return [task for task in self.granting() if self._tasks[task].epoch < epoch]

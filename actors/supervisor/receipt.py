@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from interlock.actors.supervisor.case import Case
 from interlock.actors.supervisor.journal import Order
-from interlock.schemas.ports import HalfDone
+from interlock.schemas.ports import Left
 from interlock.schemas.record import Receipt
 
 _WORDS = {
@@ -17,11 +18,21 @@ _WORDS = {
 }
 
 
+_UNDO = {
+    "open": "open",
+    "failed": "FAILED, somebody has to decide",
+    "unknown": "NOT KNOWN whether it took place, somebody has to decide",
+    "stopped": "NOT DONE, it was stopped",
+    "not needed": "not needed, it did not happen",
+    "not wanted": "NOT DONE, nobody wanted it",
+}
 _SECOND = 1_000_000
+_SHOWN = 10
+_UNDER_WAY = ("open", "failed", "unknown")
 
 
 def part(
-    case: Case, order: Order, fenced: int, granted: int, settled: int, unknown: list[str], half_done: list[HalfDone], verified: bool
+    case: Case, order: Order, fenced: int, granted: int, settled: int, unknown: list[str], left: Left | None, verified: bool
 ) -> Receipt:
     """What is to be said of one task; times in microseconds, 0: never. Of one that a stop has ended the processes are in the stop's own."""
     return Receipt(
@@ -37,7 +48,9 @@ def part(
         verified=verified,
         last_grant=granted / _SECOND if granted else None,
         last_effect=settled / _SECOND if settled else None,
-        half_done=half_done,
+        half_done=_of(order.task, left.half_done) if left is not None else [],
+        undos=_of(order.task, left.undos) if left is not None else [],
+        heard=left is not None,
         part_of=order.stop,
     )
 
@@ -63,9 +76,15 @@ def build(case: Case, fenced: int, parts: Sequence[Receipt], verified: bool) -> 
         last_grant=max((one.last_grant for one in parts if one.last_grant is not None), default=None),
         last_effect=max((one.last_effect for one in parts if one.last_effect is not None), default=None),
         half_done=[effect for one in parts for effect in one.half_done],
+        undos=[undo for one in parts for undo in one.undos],
+        heard=all(one.heard for one in parts),
         selection=str(case.stop.selection),
         tasks=len(parts),
     )
+
+
+def _of(task: str, left: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for one in left if one["task"] == task]
 
 
 def _last_gone(case: Case) -> float | None:
@@ -96,6 +115,26 @@ def text(receipt: Receipt) -> str:
     elif not receipt.processes:
         lines.append("  no process held it")
     told = {one["effect"] for one in receipt.half_done}
-    lines += [f"  {one['tool']} ({one['effect']}, called with {one['label']} data): may be half done" for one in receipt.half_done]
+    lines += [
+        f"  {one['tool']} ({one['effect']}, called with {one['label']} data): may be half done{_compensated(receipt, one)}"
+        for one in receipt.half_done
+    ]
+    lines += [f"  {line}" for line in undo_lines(receipt.undos)]
+    if not receipt.heard:
+        lines.append("  the orchestrator had not said by then what may be half done and what undoes it; see `interlock show`")
     lines += [f"  effect {effect}: not known whether it took place" for effect in receipt.unknown_effects if effect not in told]
     return "\n".join(lines)
+
+
+def _compensated(receipt: Receipt, effect: dict[str, Any]) -> str:
+    """What takes back a write that may be half done."""
+    mine = [one for one in receipt.undos if one["task"] == effect["task"]]
+    undos = [one for one in mine if one["of"] == effect["tool"]] or [one for one in mine if not one["of"]]
+    return "" if undos else "; nothing is registered that undoes it"
+
+
+def undo_lines(undos: Sequence[dict[str, Any]]) -> list[str]:
+    """How undos stand, and which tasks undo."""
+    lines = [f"undo by {one['tool']}{' of ' + one['of'] if one['of'] else ''}: {_UNDO.get(one['state'], one['state'])}" for one in undos]
+    undoing = dict.fromkeys(one["undoing"] for one in undos if one["state"] in _UNDER_WAY)
+    return lines + [f"{task} undoes it; `interlock kill {task}` stops that" for task in list(undoing)[:_SHOWN]]

@@ -23,10 +23,11 @@ why_option = click.option(
 @click.option("--type", metavar="TYPE", help="All tasks of this type, and let none in.")
 @click.option("--tenant", metavar="TENANT", help="All tasks of this tenant, and let none in.")
 @click.option("--everything", is_flag=True, help="All tasks, and let none in.")
+@click.option("--no-undo", is_flag=True, help="Leave what the tasks did as it is.")
 @why_option
 @output.json_option
 @on_bus
-def kill(bus: "Bus", /, task_id: str | None, everything: bool, why: str, as_json: bool, **named: str | None) -> int:
+def kill(bus: "Bus", /, task_id: str | None, everything: bool, no_undo: bool, why: str, as_json: bool, **named: str | None) -> int:
     """Stop a task for good, everywhere; or all that an option names.
 
     Prints the receipt: what was stopped, when, and how that was verified. It works when agents, tools or the orchestrator hang; what does
@@ -37,6 +38,9 @@ def kill(bus: "Bus", /, task_id: str | None, everything: bool, why: str, as_json
     failed, and its workflows hear so. Both last, also over restarts, until `interlock resume`. A replica is replaced and its work goes on
     elsewhere.
 
+    What the killed tasks did is undone as their workflows registered it, last first, by tasks of their own; the receipt names them.
+    Killed once more meanwhile, a task's undoing stops.
+
     \b
     Examples:
       interlock kill tsk_order-7294 --why "wrong order"
@@ -44,7 +48,10 @@ def kill(bus: "Bus", /, task_id: str | None, everything: bool, why: str, as_json
     """
     if [task_id, *named.values(), everything or None].count(None) != 5:
         raise click.UsageError("Name a task, or give one of --agent, --replica, --type, --tenant and --everything.")
-    wire = bus.task(task_id).kill(why) if task_id is not None else bus.kill(**named, everything=everything, why=why)
+    if task_id is not None:
+        wire = bus.task(task_id).kill(why, undo=not no_undo)
+    else:
+        wire = bus.kill(**named, everything=everything, why=why, undo=not no_undo)
     return _print(wire, as_json)
 
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from interlock.actors.supervisor.receipt import text as receipt_text
+from interlock.actors.supervisor.receipt import undo_lines
 from interlock.cli import output
 from interlock.orchestrator.ledger.folds import limits_in, timeline
 from interlock.schemas import entries as e
@@ -17,8 +18,10 @@ from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.record import Receipt, RunRecord
 
 
-def story(record: RunRecord, entries: Sequence[e.Entry], items: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The lines to print. `items` are the task's open items of the inbox."""
+def story(
+    record: RunRecord, entries: Sequence[e.Entry], items: Sequence[dict[str, Any]], undos: Sequence[dict[str, Any]] = ()
+) -> Iterator[str]:
+    """The lines to print. `items` are the task's open items of the inbox, `undos` what it registered to be undone."""
     facts = [entry.open() for entry in entries]
     began = next(entry.at for entry in entries if entry.kind == e.TaskAccepted.KIND)
     yield f"{record.task_id}  {record.task_type}{_for(record.tenant)}  {_standing(record, facts, items)}"
@@ -36,6 +39,9 @@ def story(record: RunRecord, entries: Sequence[e.Entry], items: Sequence[dict[st
     for item in items:
         yield ""
         yield from item_lines(item)
+    if undos:
+        yield ""
+        yield from undo_lines(undos)
     for fact in facts:
         if isinstance(fact, e.ReceiptRecorded):
             yield ""

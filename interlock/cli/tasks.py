@@ -100,8 +100,8 @@ def tasks(bus: "Bus", state: str | None, limit: int, as_json: bool) -> None:
 def show(bus: "Bus", task_id: str, as_json: bool) -> None:
     """Show a task: how it ended, who did what when, at what cost.
 
-    Also what of it waits for a human, and the receipt if it was killed. --json prints its run record, which satisfies the contract
-    interlock.run_record.
+    Also what of it waits for a human, what it registered to be undone, and the receipt if it was killed. --json prints its run record,
+    which satisfies the contract interlock.run_record.
     """
     from interlock.cli.story import story
 
@@ -110,7 +110,7 @@ def show(bus: "Bus", task_id: str, as_json: bool) -> None:
         output.as_json(task.record().model_dump(mode="json"))
         return
     items = bus.inbox.list(task=task.id)
-    for line in story(task.record(), task.entries(), items):
+    for line in story(task.record(), task.entries(), items, task.undos()):
         output.lines(line)
 
 

@@ -141,22 +141,26 @@ class ClusterBackend:
         rows: list[Wire] = await self._call("contracts")
         return rows
 
-    async def kill(self, task: str, by: str, why: str) -> Wire:
-        await check_kill(task, self.record(task))
-        order = Order.made(task, "kill", by, why, SystemClock().now())
-        return await self._order(order, task, lambda path: OrderStands(task=task, path=path), self._supervisor.kill, task, by, why)
+    async def kill(self, task: str, by: str, why: str, undo: bool = True) -> Wire:
+        task = await check_kill(task, self.record)
+        order = Order.made(task, "kill", by, why, SystemClock().now(), undo)
+        return await self._order(order, task, lambda path: OrderStands(task=task, path=path), self._supervisor.kill, task, by, why, undo)
+
+    async def undos(self, task: str) -> list[Wire]:
+        undos: list[Wire] = await self._call("undos", task)
+        return undos
 
     async def check_stop(self, scope: str, name: str) -> None:
         await self._call("check_stop", scope, name)
 
-    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str) -> Wire:
+    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str, undo: bool = True) -> Wire:
         await check_stop(selection, self.check_stop(*selection))
-        order = Order.of_selection(id, what, selection, by, why, SystemClock().now())
+        order = Order.of_selection(id, what, selection, by, why, SystemClock().now(), undo)
 
         def stands(path: str) -> StopStands:
             return StopStands(what=what, selection=str(selection), path=path)
 
-        return await self._order(order, str(selection), stands, self._supervisor.stop, id, what, selection, by, why)
+        return await self._order(order, str(selection), stands, self._supervisor.stop, id, what, selection, by, why, undo)
 
     async def _order(self, order: Order, about: str, stands: Callable[[str], InterlockError], method: Any, *args: Any) -> Wire:
         """Have an order carried out; the receipt. Where no supervisor answers, what `stands` says, once it is kept all the same."""

@@ -23,7 +23,7 @@ from interlock.orchestrator.ledger.writer import Writer
 from interlock.orchestrator.peers import PeerRef
 from interlock.orchestrator.service import Service
 from interlock.schemas.errors import LedgerUnreachable, StoreAway, StorePaused
-from interlock.schemas.ports import HalfDone, Inquest, Stall, TaskOrder
+from interlock.schemas.ports import Inquest, Left, Stall, TaskOrder
 from interlock.schemas.record import Receipt
 from interlock.schemas.stops import StopOrder
 from interlock.telemetry import task_span
@@ -138,7 +138,7 @@ class OrchestratorActor:
         (await self._running()).peers.left(name)
 
     @answers
-    async def order(self, stop: StopOrder | None, orders: list[TaskOrder]) -> list[HalfDone]:
+    async def order(self, stop: StopOrder | None, orders: list[TaskOrder]) -> Left:
         stops = (await self._running()).stops
         return await (stops.order(orders) if stop is None else stops.stop(stop, orders))
 

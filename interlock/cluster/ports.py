@@ -9,7 +9,7 @@ from interlock.cluster.calls import LAST_PAUSE, Batcher, Unreachable, ask, insis
 from interlock.schemas.budget import Amount, Amounts, wire_amounts
 from interlock.schemas.errors import InterlockError, StorePaused, from_wire
 from interlock.schemas.ids import DEFAULT_TENANT
-from interlock.schemas.ports import Grant, HalfDone, PeerGone, Reservation, TaskOrder
+from interlock.schemas.ports import Grant, Left, PeerGone, Reservation, TaskOrder
 from interlock.schemas.record import Receipt
 from interlock.schemas.stops import StopOrder
 from interlock.schemas.words import told
@@ -145,15 +145,15 @@ class RayOrders:
     def __init__(self, orchestrator: Callable[[], Handle]) -> None:
         self._orchestrator = orchestrator
 
-    async def order(self, orders: Sequence[TaskOrder]) -> list[HalfDone]:
-        done: list[HalfDone] = await ask(self._orchestrator().order, None, list(orders))
+    async def order(self, orders: Sequence[TaskOrder]) -> Left:
+        done: Left = await ask(self._orchestrator().order, None, list(orders))
         return done
 
     async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
         await ask(self._orchestrator().neared, task, meter, used, limit)
 
-    async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> list[HalfDone]:
-        done: list[HalfDone] = await ask(self._orchestrator().order, stop, list(orders))
+    async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> Left:
+        done: Left = await ask(self._orchestrator().order, stop, list(orders))
         return done
 
     async def receipts(self, receipts: Sequence[Receipt]) -> None:

@@ -207,14 +207,14 @@ class SupervisorActor:
         return await budget_calls((await self._here()).budgets.together, calls)
 
     @answers
-    async def kill(self, task: str, by: str, why: str) -> dict[str, Any]:
+    async def kill(self, task: str, by: str, why: str, undo: bool = True) -> dict[str, Any]:
         """Stop a task by the whole ladder; its receipt."""
-        return asdict(await (await self._here()).ladder.kill(task, by, why))
+        return asdict(await (await self._here()).ladder.kill(task, by, why, undo))
 
     @answers
-    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str) -> dict[str, Any]:
+    async def stop(self, id: str, what: str, selection: Selection, by: str, why: str, undo: bool = True) -> dict[str, Any]:
         """Stop what a selection names, or open it again; the receipt."""
-        return asdict(await (await self._here()).ladder.stop(id, what, selection, by, why))
+        return asdict(await (await self._here()).ladder.stop(id, what, selection, by, why, undo))
 
     @answers
     async def lost(self, incarnation: str, why: str) -> None:

@@ -198,7 +198,8 @@ def _said_effect(fact: e.EffectEnded, agent: str) -> Said:
 
 
 def _said_end(fact: e.TaskEnded, _: str) -> Said:
-    return "bus", f"task ended: {fact.outcome}{': ' + fact.reason if fact.reason else ''}{_label(fact.label)}", ""
+    undo = f"; {fact.undo} undoes what it did" if fact.undo else ""
+    return "bus", f"task ended: {fact.outcome}{': ' + fact.reason if fact.reason else ''}{_label(fact.label)}{undo}", ""
 
 
 _STOPPED = {STOP: "stopped", RESUME: "opened"}
@@ -255,4 +256,6 @@ _SAY: dict[type[e.Fact], Callable[[Any, str], Said]] = {
     e.EstimateExceeded: lambda f, _: ("bus", f"model {f.model} was reported to use more than was held for the call: {_over(f.meters)}", ""),
     e.LimitChanged: lambda f, _: (f.by, f"set limits of {f.scope}{f' per {f.per}' if f.per else ''}: {_limits(f.limits)}: {f.why}", ""),
     e.ItemDecided: lambda f, _: (f.by or "bus", f"{f.decision}: {f.item}", ""),
+    e.UndoRegistered: lambda f, _: ("workflow", f"registered {f.tool} to undo {f.of or 'it'}", ""),
+    e.UndoBegun: lambda f, _: ("bus", f"undoes by {f.tool}", ""),
 }

@@ -1,4 +1,4 @@
-"""Interlock's own contracts: the run record, the envelope and what a drill says. Every bus registers them before any other."""
+"""Interlock's own contracts: the run record, the envelope, what a drill and undoing say. Every bus registers them before any other."""
 
 from functools import cache
 from typing import Any
@@ -7,6 +7,7 @@ from interlock.schemas.drill import Drill
 from interlock.schemas.message import contract_of
 from interlock.schemas.record import RunRecord
 from interlock.schemas.registry.catalog import DIALECT
+from interlock.schemas.undo import MESSAGES
 
 _TIME = {"type": "string", "format": "date-time"}
 _WORD = {"type": "string", "minLength": 1}
@@ -54,5 +55,5 @@ ENVELOPE: dict[str, Any] = {
 @cache
 def builtin() -> tuple[tuple[str, str, dict[str, Any]], ...]:
     """Name, version and JSON Schema of each of Interlock's own contracts: the very same objects every time."""
-    own = tuple((*contract_of(cls), cls.json_schema()) for cls in (RunRecord, Drill))
+    own = tuple((*contract_of(cls), cls.json_schema()) for cls in (RunRecord, Drill, *MESSAGES))
     return (*own, ("interlock.envelope", "1.0.0", ENVELOPE))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from interlock.actors.supervisor.autoscale import Demand
 from interlock.actors.supervisor.core import Supervisor, World
 from interlock.actors.supervisor.journal import Journal, MemoryJournal, Row
-from interlock.schemas.ports import HalfDone, PeerGone, TaskOrder
+from interlock.schemas.ports import Left, PeerGone, TaskOrder
 from interlock.schemas.record import Receipt
 from interlock.schemas.stops import StopOrder
 from interlock.testing.virtual_time import VirtualClock, run
@@ -104,13 +104,13 @@ class Stage:
         return own
 
     # Orders
-    async def order(self, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+    async def order(self, orders: Sequence[TaskOrder]) -> Left:
         if asyncio.get_running_loop().time() < self.engine_hangs_until:
             await asyncio.Event().wait()
         self.told += [(one.id, one.task, one.what) for one in orders]
-        return []
+        return Left([], [])
 
-    async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+    async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> Left:
         self.stops.append(stop)
         return await self.order(orders)
 

@@ -75,9 +75,9 @@ def test_every_command_is_in_the_readme(cli: click.Group) -> None:
 
 @pytest.fixture
 def examples() -> list[str]:
-    """The README's Python: the app, its agent as a model, a driver's script, the same on an event loop."""
+    """The README's Python: the app, its agent as a model, an app that undoes, a driver's script, the same on an event loop."""
     found: list[str] = re.findall(r"```python\n(.*?)```", _said(TREE / "README.md"), flags=re.DOTALL)
-    assert len(found) == 4
+    assert len(found) == 5
     return found
 
 
@@ -126,7 +126,7 @@ def test_its_agent_can_be_a_model(examples: list[str], monkeypatch: pytest.Monke
 def test_the_script_runs(examples: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """On a bus in this process instead of the one that it connects to."""
     monkeypatch.setattr(Bus, "connect", lambda: LocalBus(import_module("billing").app))
-    _run(examples[2], "readme")
+    _run(examples[3], "readme")
     said = capsys.readouterr().out
     assert "task.accepted" in said
     assert said.endswith("order_id='7295' number='INV-7295' 0\n")
@@ -134,8 +134,18 @@ def test_the_script_runs(examples: list[str], monkeypatch: pytest.MonkeyPatch, c
 
 @pytest.mark.usefixtures("billing")
 def test_the_script_on_an_event_loop_runs(examples: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    _run(examples[3], "readme")
+    _run(examples[4], "readme")
     assert capsys.readouterr().out.count("INV-729") == 2
+
+
+def test_what_is_undone_is_what_it_says(examples: list[str], tmp_path: Path) -> None:
+    """As a file: what hints name is looked up there."""
+    file = tmp_path / "travel.py"
+    file.write_text(examples[2])
+    done = subprocess.run([sys.executable, file.name], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout.splitlines(), done.returncode) == (["failed", "success ['book rome', 'cancel rome']"], 0), done.stderr
+    readme = (TREE / "README.md").read_text()
+    assert all(f"`{line}`" in readme for line in done.stdout.splitlines())
 
 
 def test_every_call_exists() -> None:

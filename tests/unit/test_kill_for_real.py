@@ -18,7 +18,7 @@ from interlock.actors.supervisor.receipt import text
 from interlock.actors.supervisor.sqlite_journal import SqliteJournal
 from interlock.actors.supervisor.sweep import Pace
 from interlock.actors.warden import Warden
-from interlock.schemas.ports import HalfDone, Processes, TaskOrder
+from interlock.schemas.ports import Left, Processes, TaskOrder
 from interlock.schemas.record import Receipt
 from interlock.schemas.stops import StopOrder
 
@@ -55,14 +55,14 @@ class Everybody:
     async def lost(self, incarnation: str, why: str) -> None:
         self.lost_names.append(incarnation)
 
-    async def order(self, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+    async def order(self, orders: Sequence[TaskOrder]) -> Left:
         await asyncio.Event().wait()
-        return []
+        raise AssertionError
 
     async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
         return
 
-    async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> list[HalfDone]:
+    async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> Left:
         raise AssertionError
 
     async def innocent(self, tasks: Sequence[str], peers: Sequence[str]) -> list[str]:

@@ -26,8 +26,9 @@ check: setup ## lint, format and strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## measure bus hops against plain Ray calls, and how fast a kill is, into benchmarks/*.json
+bench: setup ## measure hops against plain Ray calls, how fast a kill and a check of contracts are, into benchmarks/*.json
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.contracts
 	$(BIN)/python -m benchmarks.kills
 
 crowds: setup ## measure the memory of 100,000 parked tasks and a restart with 10,000 live ones, into benchmarks/*.json

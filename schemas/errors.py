@@ -71,6 +71,11 @@ class InvalidSchema(Refused):
     template = "{contract} {version} is not a valid JSON Schema: at {pointer}: {problem}. It was not registered; correct the schema."
 
 
+class BadSchema(Refused):
+    code = "bad_schema"
+    template = "The {which} schema cannot be compared: at {pointer}: {problem}. Correct it, and compare again."
+
+
 class RemoteReference(Refused):
     code = "remote_reference"
     template = "{contract} {version} refers to {ref}, which lies outside the schema. The bus never fetches a schema; copy the definition under $defs."
@@ -84,6 +89,11 @@ class ContractConflict(Refused):
 class IncompatibleContract(Refused):
     code = "incompatible_contract"
     template = "{contract} {version} is not compatible with {old_version}: {reason}. Nothing was registered; keep accepting what {old_version} accepts, or register it as {next_major}."
+
+
+class DishonestVersion(Refused):
+    code = "dishonest_version"
+    template = "{contract} {version} is a patch of {old_version} by its number, and accepts more: {reason}. Nothing was registered; register it as {next_minor} or higher."
 
 
 class UnknownTaskType(Refused):

@@ -5,6 +5,7 @@ import click
 from interlock.cli.audit import audit
 from interlock.cli.budget import budget
 from interlock.cli.cluster import check, down, scale, status, up
+from interlock.cli.contracts import contracts
 from interlock.cli.dead import dead
 from interlock.cli.deliver import deliver, demo
 from interlock.cli.group import Cli
@@ -52,6 +53,7 @@ for command in (
     scale,
     audit,
     ledger,
+    contracts,
 ):
     main.add_command(command)
 

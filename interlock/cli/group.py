@@ -26,6 +26,7 @@ _QUOTED = 100
 
 BAD_INPUT = (
     errors.BadDeclaration,
+    errors.BadSchema,
     errors.BudgetRaised,
     errors.InvalidMessage,
     errors.NotReceived,

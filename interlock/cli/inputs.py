@@ -37,6 +37,21 @@ def _read(text: str) -> tuple[bytes, str]:
         raise click.BadParameter(f"{text[1:]} cannot be read: {error.strerror}") from None
 
 
+class SchemaFile(click.ParamType[Any]):
+    """A JSON Schema in a file, or on the standard input (`-`)."""
+
+    name = "FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from interlock.schemas.canonical import decode
+
+        data, source = _read(value if value == "-" else f"@{value}")
+        try:
+            return decode(data)
+        except ValueError as error:
+            raise click.BadParameter(f"{source} is not JSON: {error}. Give a file that holds a JSON Schema", ctx, param) from None
+
+
 class Named(click.ParamType[str]):
     """A place by its name. An empty one is none: whoever passed a variable that is not set did not ask for the default."""
 

@@ -1,9 +1,9 @@
 """The catalog of contracts: what is registered, and whether a value satisfies it.
 
-A version is admitted only if it is a valid JSON Schema 2020-12 that refers to nothing outside itself, and if within its major
-every newer version accepts all that every older one accepted. What was admitted never changes. `format` is an annotation.
-The catalog is memory only: whoever owns it writes an entry for each version that `register` calls new, and hands those back
-through `restore`.
+A version is admitted only if it is a valid JSON Schema 2020-12 that refers to nothing outside itself, and if its number is honest: within
+its major every newer version accepts all that every older one accepted, and a patch accepts no more than that either. What was admitted
+never changes. `format` is an annotation. The catalog is memory only: whoever owns it writes an entry for each version that `register`
+calls new, and hands those back through `restore`.
 """
 
 import re
@@ -19,19 +19,22 @@ from interlock.schemas.canonical import decode, encode
 from interlock.schemas.errors import (
     BadDeclaration,
     ContractConflict,
+    DishonestVersion,
     IncompatibleContract,
     InvalidMessage,
     InvalidSchema,
     RemoteReference,
     UnknownContract,
 )
-from interlock.schemas.registry.compare import covers
 from interlock.schemas.registry.explain import Problem, explain, pointer
+from interlock.schemas.registry.proof.inclusion import Pair, Side
 from interlock.schemas.registry.references import outside
-from interlock.schemas.registry.versions import in_order, next_major, next_patch, parse, same_major
+from interlock.schemas.registry.verdict import sentence
+from interlock.schemas.registry.versions import in_order, is_patch, next_major, next_minor, next_patch, parse, same_major
 from interlock.schemas.specs import ContractRef
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+DRAFT = 2020
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*")
 
@@ -59,8 +62,9 @@ class Catalog:
                 return False
             raise ContractConflict(contract=name, version=version, next_version=next_patch(version, taken))
         validator = _compiled(name, version, schema, encoded)
-        self._check_compatible(name, version, schema)
-        self._contracts.setdefault(name, {})[version] = _Admitted(decode(encoded), encoded, validator)
+        admitted = _Admitted(decode(encoded), encoded, validator)
+        self._check_honest(name, version, admitted)
+        self._contracts.setdefault(name, {})[version] = admitted
         return True
 
     def restore(self, name: str, version: str, schema: dict[str, Any]) -> None:
@@ -113,24 +117,38 @@ class Catalog:
         refs = [ContractRef(name, other) for other in self.versions(name)] or self.known()
         return UnknownContract(contract=name, version=version, known=", ".join(map(str, refs)) or "none")
 
-    def _check_compatible(self, name: str, version: str, schema: dict[str, Any]) -> None:
-        """Against every registered version of the same major: the newer of the two accepts what the older accepts."""
-        for other in self.versions(name):
-            if not same_major(version, other):
+    def _check_honest(self, name: str, version: str, admitted: _Admitted) -> None:
+        """Against every registered version of the same major: the newer of the two accepts what the older accepts, a patch nothing else."""
+        taken = self._contracts.get(name, {})
+        near = {other: found for other, found in taken.items() if same_major(version, other)} | {version: admitted}
+        ordered = in_order(near)
+        for other in ordered:
+            if other == version:
                 continue
-            rival = self._contracts[name][other].schema
-            newer = parse(version) > parse(other)
-            verdict = covers(schema, rival) if newer else covers(rival, schema)
-            if verdict.status == "compatible":
-                continue
-            reason = verdict.reason if newer else f"{other} is registered already, and {verdict.reason}"
-            raise IncompatibleContract(
-                contract=name,
-                version=version if newer else other,
-                old_version=other if newer else version,
-                reason=reason,
-                next_major=next_major([version, *self.versions(name)]),
-            )
+            older, newer = in_order([version, other])
+            pair = Pair(_side(older, near[older]), _side(newer, near[newer]))
+            known = f"{other} is registered already, and " if other == newer else ""
+            if not (found := pair.backward()).proved():
+                raise IncompatibleContract(
+                    contract=name,
+                    version=newer,
+                    old_version=older,
+                    reason=known + sentence(found.refusal, found.doubts),
+                    next_major=next_major([version, *taken]),
+                )
+            follows = abs(ordered.index(version) - ordered.index(other)) == 1
+            if follows and is_patch(older, newer) and not (found := pair.forward()).proved():
+                raise DishonestVersion(
+                    contract=name,
+                    version=newer,
+                    old_version=older,
+                    reason=known + sentence(found.refusal, found.doubts),
+                    next_minor=next_minor(version, taken),
+                )
+
+
+def _side(version: str, admitted: _Admitted) -> Side:
+    return Side(version, admitted.schema, admitted.encoded, DRAFT, admitted.validator)
 
 
 def _check_name(name: str, version: str) -> None:

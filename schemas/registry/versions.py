@@ -37,6 +37,18 @@ def next_patch(version: str, taken: Iterable[str]) -> str:
     return str(max([parse(version), *rivals]).finalize_version().bump_patch())
 
 
+def is_patch(older: str, newer: str) -> bool:
+    """It says that it differs from the older one in nothing that anybody could notice."""
+    one, other = parse(older), parse(newer)
+    return (one.major, one.minor) == (other.major, other.minor) and not (one.prerelease or other.prerelease)
+
+
+def next_minor(version: str, taken: Iterable[str]) -> str:
+    """The first minor that is higher than everything taken within `version`'s major."""
+    rivals = [parse(other) for other in taken if same_major(version, other)]
+    return str(max([parse(version), *rivals]).finalize_version().bump_minor())
+
+
 def next_major(taken: Iterable[str]) -> str:
     """The first version of the first major above everything taken."""
     return f"{max(parse(version).major for version in taken) + 1}.0.0"

@@ -11,6 +11,7 @@ from interlock.schemas.envelope import Envelope
 from interlock.schemas.errors import (
     BadDeclaration,
     ContractConflict,
+    DishonestVersion,
     IncompatibleContract,
     InvalidMessage,
     InvalidSchema,
@@ -22,7 +23,6 @@ from interlock.schemas.record import Outcome, RunRecord, ToolCall
 from interlock.schemas.registry import catalog as catalog_module
 from interlock.schemas.registry.builtin import builtin
 from interlock.schemas.registry.catalog import Catalog
-from interlock.schemas.registry.compare import Verdict
 from interlock.schemas.registry.explain import PROBLEM_CHARS, Problem
 from interlock.schemas.registry.versions import in_order, next_major, next_patch, same_major
 from interlock.schemas.specs import ContractRef
@@ -163,16 +163,36 @@ def test_a_version_in_between_must_not_accept_what_a_newer_one_refuses() -> None
 
 def test_a_doubt_is_a_refusal() -> None:
     catalog = Catalog()
+    catalog.register("x", "1.0.0", {"type": "string", "pattern": "^(?!x)a+$"})
+    with pytest.raises(IncompatibleContract, match="could not be proved: pattern"):
+        catalog.register("x", "1.1.0", {"type": "string", "pattern": "^(?!y)a+$"})
+
+
+def test_a_patch_accepts_no_more_than_what_it_follows() -> None:
+    catalog = Catalog()
     catalog.register("x", "1.0.0", {"type": "string", "pattern": "^aa$"})
-    with pytest.raises(IncompatibleContract, match="could not be proved"):
+    with pytest.raises(DishonestVersion, match=r'"a" is accepted by 1\.0\.1 and refused by 1\.0\.0') as refusal:
         catalog.register("x", "1.0.1", {"type": "string", "pattern": "^a+$"})
+    assert refusal.value.next_minor == "1.1.0"
+    assert catalog.register("x", "1.0.1", {"type": "string", "pattern": "^a{2}$", "title": "the same"})
+    assert catalog.register("x", "1.1.0", {"type": "string", "pattern": "^a+$"})
+    assert catalog.register("x", "1.1.1-rc.1", {"type": "string", "pattern": "^a*$"})
+
+
+def test_a_patch_in_between_is_held_against_the_patch_after_it() -> None:
+    catalog = Catalog()
+    catalog.register("x", "1.0.5", {"minimum": 1})
+    with pytest.raises(
+        DishonestVersion, match=r"1\.0\.5 is a patch of 1\.0\.4 by its number, and accepts more: 1\.0\.5 is registered already"
+    ):
+        catalog.register("x", "1.0.4", {"minimum": 2})
 
 
 def test_restoring_needs_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unexpected(new: Any, old: Any) -> Verdict:
+    def unexpected(old: Any, new: Any) -> Any:
         raise AssertionError("compared")
 
-    monkeypatch.setattr(catalog_module, "covers", unexpected)
+    monkeypatch.setattr(catalog_module, "Pair", unexpected)
     catalog = Catalog()
     catalog.restore("x", "1.0.0", {"type": "integer"})
     catalog.restore("x", "1.1.0", STRING)

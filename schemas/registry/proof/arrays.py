@@ -1,0 +1,219 @@
+"""Whether simple claims can hold of an array: how long it can be, and what can stand where.
+
+Each position that some claim speaks of is looked at for itself; all later ones are alike, and the first of them stands for all.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from interlock.schemas.registry.proof.scalars import lengths
+from interlock.schemas.registry.proof.search import MISSING, Answer, Goals, Maybe, Search
+
+_BUILT_AT_MOST = 300
+_PAIRS_AT_MOST = 40
+
+
+@dataclass
+class _Array:
+    search: Search
+    least: int
+    most: int | None
+    items: dict[int, list[int]] = field(default_factory=dict)
+    tails: list[tuple[int, int]] = field(default_factory=list)
+    wanted: list[tuple[int, int]] = field(default_factory=list)
+    """At least so many items of which this holds."""
+    bounded: list[tuple[int, int]] = field(default_factory=list)
+    """At most so many."""
+    unique: bool = False
+    repeats: bool = False
+    demands: list[tuple[int, int]] = field(default_factory=list)
+    """Some item, from this position on, of which this holds."""
+    extra: dict[int, list[int]] = field(default_factory=dict)
+    same: tuple[int, int] | None = None
+
+    def take(self, leaf: Goals) -> None:
+        for literal in sorted(leaf):
+            op, args = self.search.space.node(literal)
+            match op, literal > 0:
+                case "item", True:
+                    self.items.setdefault(args[0], []).append(args[1])
+                case "item", False:
+                    self.extra.setdefault(args[0], []).append(-args[1])
+                    self.least = max(self.least, args[0] + 1)
+                case "tail", True:
+                    self.tails.append((args[0], args[1]))
+                case "tail", False:
+                    self.demands.append((args[0], -args[1]))
+                case "at_least", True:
+                    self.wanted.append((args[0], args[1]))
+                case "at_least", False:
+                    self._at_most(args[0] - 1, args[1])
+                case "at_most", True:
+                    self._at_most(args[0], args[1])
+                case "at_most", False:
+                    self.wanted.append((args[0] + 1, args[1]))
+                case "unique", positive:
+                    self.unique |= positive
+                    self.repeats |= not positive
+
+    def _at_most(self, most: int, literal: int) -> None:
+        if most:
+            self.bounded.append((most, literal))
+        else:
+            self.tails.append((0, -literal))
+
+    @property
+    def alike(self) -> int:
+        """From here on all positions are alike."""
+        starts = [
+            *(at + 1 for at in self.items),
+            *(at + 1 for at in self.extra),
+            *(at for at, _ in self.tails),
+            *(at for at, _ in self.demands),
+        ]
+        return max(starts, default=0)
+
+    def goals(self, at: int, *more: int) -> Goals:
+        rules = (literal for start, literal in self.tails if start <= at)
+        return frozenset((*self.items.get(at, ()), *self.extra.get(at, ()), *rules, *more))
+
+    def solve(self) -> Answer:
+        if not (self._shorten() and self._contradiction_free() and self._meet_demands() and self._meet_wanted()):
+            return None
+        if self.repeats and not self._repeat():
+            return None
+        if self._too_many_forced():
+            return None
+        if self.least > _BUILT_AT_MOST:
+            return Maybe()
+        return self._built()
+
+    def _positions(self) -> range:
+        """One position for each kind there is, as far as the array can be long."""
+        return range(self.alike + 1 if self.most is None else min(self.alike + 1, self.most))
+
+    def _shorten(self) -> bool:
+        """It ends before the first position at which nothing can stand."""
+        for at in self._positions():
+            if self.search.ask(self.goals(at)) is None:
+                self.most = at
+                break
+        return self.most is None or self.least <= self.most
+
+    def _contradiction_free(self) -> bool:
+        """No item that is wanted is one of those of which there are to be fewer."""
+        ask = self.search.ask
+        return not any(most < least and ask(frozenset((one, -other))) is None for least, one in self.wanted for most, other in self.bounded)
+
+    def _meet_demands(self) -> bool:
+        """Give each demand a position; false where no position can meet it."""
+        for start, literal in self.demands:
+            found = None
+            for at in self._positions():
+                if at < start:
+                    continue
+                answer = self.search.ask(self.goals(at, literal))
+                if answer is not None and (found is None or answer.sure()):
+                    found = at
+                if answer is not None and answer.sure():
+                    break
+            if found is None:
+                return False
+            self._pin(found, literal)
+        return True
+
+    def _pin(self, at: int, *literals: int) -> None:
+        self.extra.setdefault(at, []).extend(literals)
+        self.least = max(self.least, at + 1)
+
+    def _meet_wanted(self) -> bool:
+        """Enough items of each wanted kind; false where there cannot be."""
+        for least, literal in self.wanted:
+            possible = [at for at in self._positions() if self.search.ask(self.goals(at, literal)) is not None]
+            alike = self.alike
+            endless = alike in possible and self.most is None
+            more = self.most - alike - 1 if alike in possible and self.most is not None else 0
+            if not possible or (not endless and len(possible) + more < least):
+                return False
+            if least <= _BUILT_AT_MOST:
+                places = [at for at in possible if at < alike]
+                places += range(alike, alike + least - len(places))
+                for at in places[:least]:
+                    self._pin(at, literal)
+        return True
+
+    def _repeat(self) -> bool:
+        """Two equal items; false where no two positions can have the same."""
+        if self.unique or (self.most is not None and self.most < 2):
+            return False
+        places = list(self._positions())
+        if self.most is None or self.most > self.alike + 1:
+            places.append(self.alike + 1)
+        if len(places) > _PAIRS_AT_MOST:
+            places = places[-_PAIRS_AT_MOST:]
+            self.same = places[-2], places[-1]
+            return True
+        for first in places:
+            for second in places:
+                if first < second and self.search.ask(self.goals(first) | self.goals(second)) is not None:
+                    self.same = first, second
+                    self.least = max(self.least, second + 1)
+                    return True
+        return False
+
+    def _too_many_forced(self) -> bool:
+        """More positions that must be taken than may be have no choice but to hold what is bounded."""
+        for most, literal in self.bounded:
+            if self.least > _BUILT_AT_MOST:
+                continue
+            forced = sum(self.search.ask(self._bare(at, -literal)) is None for at in range(self.least))
+            if forced > most:
+                return True
+        return False
+
+    def _bare(self, at: int, *more: int) -> Goals:
+        """What holds at a position whatever was chosen for it."""
+        rules = (literal for start, literal in self.tails if start <= at)
+        return frozenset((*self.items.get(at, ()), *rules, *more))
+
+    def _built(self) -> Answer:
+        value: list[Any] = []
+        doubts: frozenset[Any] = frozenset()
+        for at in range(self.least):
+            if self.same and at == self.same[1] and self.same[0] < len(value):
+                value.append(value[self.same[0]])
+                continue
+            answer = self._item(at, value)
+            if answer is None:
+                # All values of these positions are used up, and there are no others: there is no such array.
+                return None if self._used_up(at) else Maybe()
+            if answer.value is MISSING:
+                return Maybe(doubts=answer.doubts)
+            value.append(answer.value)
+            doubts |= answer.doubts
+        return Maybe(value, doubts)
+
+    def _item(self, at: int, before: list[Any]) -> Answer:
+        constant = self.search.space.constant
+        others = [-constant(value) for value in before] if self.unique else []
+        goals = self.goals(at, *others)
+        if self.same and at == self.same[0]:
+            goals |= self.goals(self.same[1])
+        spared = frozenset(-literal for _, literal in self.bounded)
+        if spared and (answer := self.search.ask(goals | spared)) is not None:
+            return answer
+        return self.search.ask(goals)
+
+    def _used_up(self, at: int) -> bool:
+        if not self.unique or self.same:
+            return False
+        first = self.goals(0)
+        pinned = any(self.extra.get(position) for position in range(at + 1))
+        return not pinned and all(self.goals(position) == first for position in range(at + 1))
+
+
+def solve_array(search: Search, leaf: Goals) -> Answer:
+    least, most = lengths(search, leaf, "items")
+    asked = _Array(search, least, most)
+    asked.take(leaf)
+    return asked.solve()

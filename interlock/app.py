@@ -12,14 +12,15 @@ from decimal import Decimal
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
 from interlock.actors.definitions import AgentDefinition, WorkflowDefinition, condition_name
+from interlock.pool_options import PoolOptions, check_live, pool_fields
 from interlock.schemas.budget import USD, Amount, Budget, writes_meter
 from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.goals import check_goal, first_paragraph, until_of
 from interlock.schemas.limits import ScopeLimits, asked_limits
 from interlock.schemas.message import Message, contract_of
-from interlock.schemas.needs import Needs
 from interlock.schemas.sizes import bytes_in
 from interlock.schemas.specs import (
+    LIVE_TASKS,
     OWN_POOLS,
     REPEATS,
     RESUME_SECONDS,
@@ -61,7 +62,8 @@ class App:
     """Agents, workflows and tools under one name. `App("billing")`, then declare with `tool`, `agent` and `workflow`.
 
     Deploying an app replaces what the app of that name declared before. Of one that is renamed, `formerly` says its earlier names:
-    `App("invoices", formerly=("billing",))` replaces what `billing` declared.
+    `App("invoices", formerly=("billing",))` replaces what `billing` declared. While `live` tasks are live, those that are parked aside, a
+    submit is refused.
     """
 
     name: str
@@ -69,6 +71,7 @@ class App:
     workflows: dict[str, Workflow[Any, Any]] = field(default_factory=dict)
     formerly: tuple[str, ...] = field(default=(), kw_only=True)
     limits: dict[tuple[str, str], dict[str, Amount]] = field(default_factory=dict, kw_only=True)
+    live: int = field(default=LIVE_TASKS, kw_only=True)
 
     # --- tools -----------------------------------------------------------------------------------------------------------------
 
@@ -88,14 +91,11 @@ class App:
         accepts: Contracts,
         returns: Contracts,
         tools: Iterable[Tool[..., Any]] = (),
-        replicas: tuple[int, int] = (1, 8),
-        concurrency: int = 64,
-        memory: str | int = 0,
-        needs: Needs | None = None,
         model: str | None = None,
         fallback: Iterable[str] = (),
         resources: Callable[[], Mapping[str, Any]] | None = None,
         conversation: Conversation | None = None,
+        **pool: Unpack[PoolOptions],
     ) -> AgentDefinition: ...
 
     @overload
@@ -107,11 +107,8 @@ class App:
         accepts: Contracts = (),
         returns: Contracts = (),
         tools: Iterable[Tool[..., Any]] = (),
-        replicas: tuple[int, int] = (1, 8),
-        concurrency: int = 64,
-        memory: str | int = 0,
-        needs: Needs | None = None,
         resources: Callable[[], Mapping[str, Any]] | None = None,
+        **pool: Unpack[PoolOptions],
     ) -> Callable[[Callable[[Req, Any], Awaitable[Res]]], Callable[[Req, Any], Awaitable[Res]]]: ...
 
     def agent(
@@ -123,23 +120,19 @@ class App:
         accepts: Contracts = (),
         returns: Contracts = (),
         tools: Iterable[Tool[..., Any]] = (),
-        replicas: tuple[int, int] = (1, 8),
-        concurrency: int = 64,
-        memory: str | int = 0,
-        needs: Needs | None = None,
         model: str | None = None,
         fallback: Iterable[str] = (),
         resources: Callable[[], Mapping[str, Any]] | None = None,
         conversation: Conversation | None = None,
+        **pool: Unpack[PoolOptions],
     ) -> Any:
         """Declare a specialist. With `instructions` it is a model with these tools; without, decorate `async def f(request, ctx)`,
-        whose hints say which contracts it takes and returns. `replicas` is (at the least, at the most), `concurrency` dispatches at
-        a time in each; `resources` makes, once per replica, what its tools find in `ctx.resources`. A replica that uses more than
-        `memory` (such as "2GB"; default: a share of its node) is ended. `conversation` bounds what a model says and does in one dispatch.
-        Where its `model` gives no answer, those in `fallback` are asked in its place, one after the other.
-        `needs` is what a node must have for a replica, counted by Ray; a bus without Ray has all that is asked.
+        whose hints say which contracts it takes and returns. How its replicas run, and how many of them, `PoolOptions` says for each
+        argument; `resources` makes, once per replica, what its tools find in `ctx.resources`. `conversation` bounds what a model says and
+        does in one dispatch. Where its `model` gives no answer, those in `fallback` are asked in its place, one after the other.
         """
-        self._check_agent(name, replicas)
+        self._check_agent(name)
+        options = pool_fields(name, pool)
         if conversation is not None and not instructions:
             problem = "it has a conversation= and no instructions=, so no model that converses"
             raise BadDeclaration(what=f"agent {name}", problem=problem, remedy="Give it instructions, or leave conversation= out.")
@@ -148,8 +141,7 @@ class App:
         def declare(function: Callable[..., Awaitable[Message]] | None, takes: Contracts, gives: Contracts) -> AgentDefinition:
             accepted, returned, own = _classes(takes), _classes(gives), tuple(tools)
             kind: Literal["model", "code"] = "code" if function is not None else "model"
-            spec = _agent_spec(name, version, kind, accepted, returned, own, replicas, concurrency)
-            spec = replace(spec, memory=bytes_in(f"agent {name}", memory), needs=needs or Needs())
+            spec = replace(_agent_spec(name, version, kind, accepted, returned, own), **options)
             talk = conversation or Conversation()
             texts = (name, version, spec, function, instructions)
             definition = AgentDefinition(*texts, accepted, returned, own, resources, model, talk, others)
@@ -165,10 +157,7 @@ class App:
 
         return declare(None, accepts, returns) if instructions else decorate
 
-    def _check_agent(self, name: str, replicas: tuple[int, int]) -> None:
-        if not 0 <= replicas[0] <= replicas[1]:
-            remedy = "Write replicas=(1, 8): one at the least, eight at the most."
-            raise BadDeclaration(what=f"agent {name}", problem=f"replicas={replicas} are no bounds", remedy=remedy)
+    def _check_agent(self, name: str) -> None:
         if name in OWN_POOLS:
             raise BadDeclaration(what=f"agent {name}", problem="the bus has a pool of its own of this name", remedy="Give it another name.")
         if name in self.agents:
@@ -275,6 +264,7 @@ class App:
             schemas={f"{cls.contract} {cls.contract_version}": cls.json_schema() for cls in self._messages()},
             formerly=tuple(self.formerly),
             limits=tuple(ScopeLimits(scope, per, limits) for (scope, per), limits in self.limits.items()),
+            live=check_live(self.name, self.live),
         )
 
     def _messages(self) -> list[type[Message]]:
@@ -309,8 +299,6 @@ def _agent_spec(
     accepted: tuple[type[Message], ...],
     returned: tuple[type[Message], ...],
     tools: tuple[Tool[..., Any], ...],
-    replicas: tuple[int, int],
-    concurrency: int,
 ) -> AgentSpec:
     if not accepted or not returned:
         remedy = "Give accepts= and returns=, or hints: async def f(request: Request, ctx: AgentContext) -> Reply."
@@ -322,8 +310,6 @@ def _agent_spec(
         returns=tuple(ContractRef(*contract_of(cls)) for cls in returned),
         tools=tuple(tool.spec.name for tool in tools),
         kind=kind,
-        replicas=replicas,
-        concurrency=concurrency,
     )
 
 

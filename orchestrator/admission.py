@@ -25,10 +25,10 @@ from interlock.schemas.errors import (
     InterlockError,
     InvalidMessage,
     JournalStalled,
-    Overloaded,
     Refused,
     StorePaused,
     TaskConflict,
+    TryAgain,
     UnknownTaskType,
 )
 from interlock.schemas.frames import CheckEntry, EntryChecked
@@ -41,10 +41,6 @@ from interlock.schemas.words import clean, told
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
 
-LIVE_AT_MOST = 100_000
-"""Tasks that are in memory."""
-OPEN_AT_MOST = 1_000_000
-"""Those that are parked as well: each takes about four kilobytes in all actors together."""
 RETRY_AFTER_SECONDS = 5
 TOKENS_AT_LEAST = 100
 """No model call with its instructions and an answer is smaller."""
@@ -211,8 +207,10 @@ class Admission:
     def _refused(self, submission: Submission, error: Exception, *, known_type: bool) -> InterlockError:
         """What the driver is told; recorded where it was more than a wrong name."""
         if isinstance(error, StorePaused):
-            # Not recorded: one of them a second and driver must not fill the ledger, whose disk that may be.
-            return JournalStalled(problem=error.problem, retry_after=RETRY_AFTER_SECONDS)
+            error = JournalStalled(problem=error.problem, retry_after=RETRY_AFTER_SECONDS)
+        if isinstance(error, TryAgain):
+            # Not recorded: one of them a second and driver must not fill the ledger, whose disk may be what is short.
+            return error
         try:
             if isinstance(error, Refused) and known_type:
                 fact = e.TaskRefused(submission.id, submission.type, error.to_wire(), submission.by)
@@ -257,10 +255,7 @@ class Admission:
             raise BadTenant(tenant=clean(repr(submission.tenant), 100))
         if submission.priority and submission.priority not in PRIORITIES:
             raise BadPriority(priority=clean(repr(submission.priority), 100))
-        live = len(engine.tasks) + len(self._coming)
-        for held, bound in ((live, LIVE_AT_MOST), (live + len(engine.parking), OPEN_AT_MOST)):
-            if held >= bound:
-                raise Overloaded(live=held, bound=bound, retry_after=RETRY_AFTER_SECONDS)
+        engine.bounds.check(spec.name, submission.tenant, len(self._coming))
         version = submission.version or spec.request.version
         value = self._valid(submission, version, spec)
         limits = lowered(spec.limits, asked_amounts(submission.limits))

@@ -280,6 +280,7 @@ class Dispatches:
             if replica is None:
                 return
             dispatch = pool.queue.take()
+            self._engine.bounds.handed(agent)
             if self._may_place(dispatch):
                 self._hand(replica, dispatch)
 

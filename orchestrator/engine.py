@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeVarTuple
 
 from interlock.orchestrator.admission import Admission
+from interlock.orchestrator.bounds import Bounds
 from interlock.orchestrator.calls import Calls
 from interlock.orchestrator.deeds import Deeds
 from interlock.orchestrator.demand import Demands
@@ -89,7 +90,7 @@ class Engine:
         self.workflows, self.suspects, self.dispatches = Workflows(self), Suspects(self), Dispatches(self)
         self.effects, self.inbox, self.admission, self.posts = Effects(self), Inbox(self), Admission(self), Posts(self)
         self.letters, self.parking, self.stops, self.demand = Letters(self), Parking(self), Stops(self), Demands(self)
-        self.limits, self.undos = Limits(self), Undos(self)
+        self.limits, self.undos, self.bounds = Limits(self), Undos(self), Bounds(self)
         self.calls, self.deeds, self.peers = Calls(self), Deeds(self), Peers(self, lost)
         self.detached = False
         self.resumed = False
@@ -322,6 +323,7 @@ class Engine:
     def _ended(self, task: TaskState, at: int) -> None:
         self.workflows.forget(task)
         self.tasks.pop(task.id, None)
+        self.bounds.ended()
         self.close_budget(task.id)
         if task.undos:
             self.undos.ended(task.id)

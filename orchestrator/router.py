@@ -17,7 +17,7 @@ from interlock.schemas import drill, undo
 from interlock.schemas.budget import Amounts
 from interlock.schemas.errors import AmbiguousRoute, NoRoute
 from interlock.schemas.goals import filled
-from interlock.schemas.specs import AgentSpec, AppSpec, ContractRef, Escalate, ToolSpec, WorkflowSpec, split_ref
+from interlock.schemas.specs import LIVE_TASKS, AgentSpec, AppSpec, ContractRef, Escalate, ToolSpec, WorkflowSpec, split_ref
 from interlock.schemas.turns import Turns
 
 _OWN = {spec.name: spec for spec in (drill.SPEC, undo.SPEC)}
@@ -95,6 +95,11 @@ class Router:
         """Apps that declare something and that a deployment of `app` would leave standing."""
         replaced = {app.name, *app.formerly}
         return sorted(one.name for one in self._apps.values() if one.name not in replaced and (one.agents or one.workflows))
+
+    @property
+    def live(self) -> int:
+        """How many tasks may be live, those that are parked aside."""
+        return min((app.live for app in self._apps.values()), default=LIVE_TASKS)
 
     @property
     def types(self) -> list[str]:

@@ -35,7 +35,7 @@ from interlock.schemas.errors import (
 from interlock.schemas.ports import stall_to_wire
 from interlock.schemas.record import State
 from interlock.schemas.sizes import PAGE_AT_MOST
-from interlock.schemas.specs import OWN_POOLS, AppSpec
+from interlock.schemas.specs import OWN_POOLS, RUNNERS, AppSpec
 from interlock.schemas.undo import UNDO
 
 Wire = dict[str, Any]
@@ -253,7 +253,8 @@ class Service:
             "suspects": len(engine.suspects),
             "breakers": engine.effects.breakers.shown() + engine.calls.breakers.shown(),
             "live_dispatches": len(engine.dispatches.live),
-            "queues": {name: len(pool.queue) for name, pool in engine.router.pools.items()},
+            "queues": {name: len(pool.queue) for name, pool in engine.router.pools.items()} | {RUNNERS: engine.workflows.waiting},
+            "bounds": {"live": engine.router.live, "queues": {name: pool.agent.queue for name, pool in engine.router.pools.items()}},
             "checkpoints": self._keeper.status() if self._keeper is not None else None,
             "peers": [{"name": channel.name, "pool": channel.pool, "load": channel.load} for channel in engine.peers.channels.values()],
         }

@@ -230,7 +230,7 @@ class TryAgain(Refused):
 
 class Overloaded(TryAgain):
     code = "overloaded"
-    template = "{live} tasks are live and the bound is {bound}. Nothing was accepted; submit again in {retry_after} s."
+    template = "{what}, and the bound is {bound}. Nothing was accepted; submit again in {retry_after} s."
 
 
 class LedgerStalled(TryAgain):

@@ -27,6 +27,9 @@ RUNNERS, MODELS = OWN_POOLS = ("runners", "models")
 OWN_BOUNDS = (1, 4)
 """How many members they have, by their load."""
 
+LIVE_TASKS, QUEUED_MESSAGES = 100_000, 100_000
+"""How many tasks a bus has in memory, and how many messages wait for an agent, before submits are refused."""
+
 RESUME_SECONDS = 10.0
 """How long a workflow may take from an event until it is at rest again, where it declares nothing else: it only decides what to ask."""
 
@@ -82,7 +85,8 @@ class ToolSpec:
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
     """A specialist: the contracts that it takes and answers with, its own tools, its pool's size. `memory` in bytes that a replica may use,
-    0: a share of its node; `needs` is what its node must have for it."""
+    0: a share of its node; `needs` is what its node must have for it; where `queue` messages wait for it, submits are refused whose tasks
+    would have it wait for more."""
 
     name: str
     version: str
@@ -94,6 +98,7 @@ class AgentSpec:
     concurrency: int = 64
     memory: int = 0
     needs: Needs = field(default_factory=Needs)
+    queue: int = QUEUED_MESSAGES
 
 
 def check_repeats(what: str, repeats: int | None) -> None:
@@ -177,7 +182,7 @@ class WorkflowSpec:
 @dataclass(frozen=True, slots=True)
 class AppSpec:
     """A whole app as data. `schemas` maps `name version` to the contract's JSON Schema, `formerly` are names that the app had before,
-    `limits` are on what its tasks share."""
+    `limits` are on what its tasks share, `live` of them may be in memory."""
 
     name: str
     agents: tuple[AgentSpec, ...]
@@ -186,6 +191,7 @@ class AppSpec:
     schemas: dict[str, dict[str, Any]]
     formerly: tuple[str, ...] = ()
     limits: tuple[ScopeLimits, ...] = ()
+    live: int = LIVE_TASKS
 
     @property
     def version(self) -> str:
@@ -207,6 +213,7 @@ class AppSpec:
             # Not there in ledgers that were written before there was such a thing.
             formerly=tuple(wire.get("formerly", ())),
             limits=tuple(ScopeLimits(**{**one, "limits": parse_amounts(one["limits"])}) for one in wire.get("limits", ())),
+            live=wire.get("live", LIVE_TASKS),
         )
 
 

@@ -93,7 +93,8 @@ def status(bus: "Bus", as_json: bool) -> None:
     """Show who runs and what is in flight.
 
     Live tasks, messages at work, and per pool its members, how many it should have (pinned, or by its load within bounds), what they work
-    on and what waits for one of them. A pool that is kept from its size says by what.
+    on and what waits for one of them. A pool that is kept from its size says by what. Where more is live or waits than may, submits are
+    refused.
     """
     found = bus.status()
     if as_json:
@@ -103,7 +104,7 @@ def status(bus: "Bus", as_json: bool) -> None:
         f"Epoch {found['epoch']}: {found['live_tasks']} live tasks, {found['waiting_tasks']} of them waiting for a human, "
         f"{found['parked_tasks']} parked; {found['live_dispatches']} messages at work."
     )
-    for line in closed(found["stops"]):
+    for line in (*_over(found), *closed(found["stops"])):
         output.lines(line)
     if found["orders"]:
         output.lines(f"Being stopped now: {', '.join(found['orders'][:10])}{' and others' if len(found['orders']) > 10 else ''}.")
@@ -127,6 +128,18 @@ def status(bus: "Bus", as_json: bool) -> None:
     for name, one in _troubled(found):
         output.lines(f"pool {name}: {one['ready']} of {one['wanted']} are there; {one['trouble']}")
     output.table(("pool", "members", "wanted", "load", "queue"), _pools(found))
+
+
+def _over(found: dict[str, Any]) -> list[str]:
+    """What submits are refused for now."""
+    live, bounds = found["live_tasks"] - found["parked_tasks"], found["bounds"]
+    over = [f"{live} tasks are live, parked ones aside, and the bound is {bounds['live']}"] if live >= bounds["live"] else []
+    over += [
+        f"{found['queues'][agent]} messages wait for agent {agent}, and the bound is {bound}"
+        for agent, bound in bounds["queues"].items()
+        if found["queues"][agent] >= bound
+    ]
+    return [f"{one}: submits that would add to it are refused." for one in over]
 
 
 def _rate(rate: dict[str, Any]) -> str:

@@ -13,7 +13,9 @@ from interlock.schemas.errors import LedgerStalled, Overloaded, StoreAway
 from interlock.testing.virtual_time import run
 
 
-@pytest.mark.parametrize("error", [RuntimeError("the cluster"), NeverCame("creation task"), Overloaded(live=1, bound=1, retry_after=1)])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("the cluster"), NeverCame("creation task"), Overloaded(what="1 task is live", bound=1, retry_after=1)]
+)
 def test_a_batch_that_fails_fails_alone(error: Exception) -> None:
     async def main() -> None:
         answers: list[Any] = [error, [(True, 1)], [(True, 1), (True, 2)], [(True, 3)]]

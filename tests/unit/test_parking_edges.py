@@ -8,7 +8,7 @@ import test_dead_letters as dead_letters
 from test_parking import Go, Gone, Note, kinds, parked, play, submit
 
 from interlock import AgentContext, App, Escalate, Never, WorkflowContext
-from interlock.orchestrator import admission, parking
+from interlock.orchestrator import bounds, parking
 from interlock.orchestrator.parking import ParkingPace
 from interlock.schemas import entries as e
 from interlock.schemas.alarms import LOOK_SECONDS
@@ -171,8 +171,7 @@ def test_a_model_call_that_ends_for_a_parked_task_is_part_of_it() -> None:
 
 
 def test_tasks_that_are_parked_count_against_a_bound_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "LIVE_AT_MOST", 1)
-    monkeypatch.setattr(admission, "OPEN_AT_MOST", 2)
+    monkeypatch.setattr(bounds, "OPEN_AT_MOST", 2)
 
     async def main(sim: Simulation) -> None:
         await parked(sim, "human", "a")

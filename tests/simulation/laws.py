@@ -10,6 +10,7 @@ from interlock.actors.supervisor.meters import Meters
 from interlock.schemas import entries as e
 from interlock.schemas.entries import Entry
 from interlock.schemas.errors import LedgerDamaged
+from interlock.schemas.undo import UNDO, undoing_of
 
 F = TypeVar("F")
 
@@ -42,10 +43,11 @@ def facts_of(run: Run, kind: type[F]) -> list[tuple[Entry, F]]:
 
 def each_task_has_one_outcome(run: Run) -> None:
     """Every accepted task is there and has exactly one outcome, the one that its driver was told, for a reason that there was."""
-    ends = facts_of(run, e.TaskEnded)
-    assert Counter(entry.task for entry, _ in facts_of(run, e.TaskAccepted)) == Counter(list(run.accepted))
-    assert Counter(entry.task for entry, _ in ends) == Counter(list(run.accepted))
-    assert {entry.task: fact.outcome for entry, fact in ends} == run.outcomes
+    accepted, ends = facts_of(run, e.TaskAccepted), facts_of(run, e.TaskEnded)
+    assert {entry.task for entry, fact in accepted if fact.type != UNDO} == run.accepted.keys()
+    assert max(Counter(entry.task for entry, _ in accepted).values()) == 1
+    assert Counter(entry.task for entry, _ in ends) == Counter(entry.task for entry, _ in accepted)
+    assert {entry.task: fact.outcome for entry, fact in ends if entry.task in run.accepted} == run.outcomes
     for _, fact in ends:
         assert any(fact.reason.startswith(words) for words in WHY[fact.outcome]), (fact.outcome, fact.reason)
 
@@ -75,8 +77,9 @@ def what_was_acknowledged_is_there(run: Run) -> None:
     assert set(run.killed) <= orders
     assert orders == receipts
     assert Counter(entry.task for entry, _ in facts_of(run, e.ReceiptRecorded)) == Counter(list(receipts))
+    outcomes = {entry.task: fact.outcome for entry, fact in facts_of(run, e.TaskEnded)}
     for entry, fact in facts_of(run, e.OrderRecorded):
-        assert run.outcomes[entry.task] == ("killed" if fact.what == "kill" else "budget_exceeded")
+        assert outcomes[entry.task] == ("killed" if fact.what == "kill" else "budget_exceeded")
 
 
 def nothing_is_told_before_it_is_durable(run: Run) -> None:
@@ -145,7 +148,8 @@ def no_limit_is_exceeded(run: Run) -> None:
 def what_was_erased_is_gone_and_nothing_else(run: Run) -> None:
     """What was acknowledged as erased says nothing any more, and answers so. What model calls said is pruned in the end; all else stays."""
     erased = {entry.task for entry, _ in facts_of(run, e.TaskErased)}
-    assert erased == set(run.erased)
+    undone = {entry.task for entry, fact in facts_of(run, e.TaskAccepted) if fact.type == UNDO}
+    assert erased == set(run.erased) | (undone & set(map(undoing_of, run.erased)))
     for task, heard in run.erased.items():
         assert heard == ["erased" if run.outcomes[task] == "success" else "task_failed", "erased"], heard
     pruned = {entry.task for entry, _ in facts_of(run, e.ContentPruned)}
@@ -160,6 +164,28 @@ def what_was_erased_is_gone_and_nothing_else(run: Run) -> None:
             assert now.gone == e.PRUNED, said
         else:
             assert now.open() == said, said
+
+
+def what_did_not_succeed_is_undone(run: Run) -> None:
+    """What was registered to be undone and happened is, once, the last first; nothing else is, and nothing of who succeeded."""
+    for task, name in run.accepted.items():
+        facts = [fact for entry, fact in run.facts if entry.task == task]
+        undoing = [fact for entry, fact in run.facts if entry.task == undoing_of(task)]
+        registered = [fact for fact in facts if isinstance(fact, e.UndoRegistered)]
+        intended = {fact.tool for fact in facts if isinstance(fact, e.EffectIntended)}
+        happened = {fact.tool for fact in facts if isinstance(fact, e.EffectEnded) and fact.ok}
+        begun = {fact.dispatch: fact.n for fact in undoing if isinstance(fact, e.UndoBegun)}
+        done = [begun[fact.dispatch] for fact in undoing if isinstance(fact, e.MessageReceived)]
+        wanted = bool(registered) and run.outcomes[task] != "success"
+        assert bool(undoing) == wanted, (task, run.outcomes[task], len(registered))
+        assert done == sorted(set(done), reverse=True), done
+        assert {fact.tool for fact in registered if fact.n in begun.values()} <= {one.tool for one in registered if one.of in intended}
+        whole = any(isinstance(fact, e.TaskEnded) and fact.outcome == "success" for fact in undoing)
+        if whole:
+            assert {fact.n for fact in registered if fact.of in happened} <= set(done), (task, done)
+        for fact in registered:
+            assert not whole or run.world.happened(fact.tool, name) == (fact.n in done), (task, fact.tool)
+        assert wanted or not any(run.world.happened(tool, name) for tool in ("unmark", "unfile")), task
 
 
 def the_ledger_verifies(run: Run) -> None:
@@ -184,6 +210,7 @@ LAWS: tuple[Callable[[Run], None], ...] = (
     what_a_calm_task_held_is_settled,
     no_limit_is_exceeded,
     what_was_erased_is_gone_and_nothing_else,
+    what_did_not_succeed_is_undone,
     the_ledger_verifies,
 )
 

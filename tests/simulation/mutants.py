@@ -10,6 +10,7 @@ import pytest
 
 from interlock.actors.supervisor import meters
 from interlock.actors.supervisor.budgets import SupervisorBudgets
+from interlock.orchestrator import undo
 from interlock.orchestrator.admission import Admission
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.dispatches import Dispatches
@@ -19,8 +20,10 @@ from interlock.orchestrator.erasure import Erasure
 from interlock.orchestrator.ledger.memory import Disk, MemoryLedger
 from interlock.orchestrator.ledger.projections import Tables
 from interlock.orchestrator.ledger.sealer import Sealed
+from interlock.orchestrator.ledger.undos import due
 from interlock.orchestrator.parking import Parking
 from interlock.orchestrator.service import Service
+from interlock.orchestrator.undo import Undos
 from interlock.orchestrator.workflows import Workflows
 from interlock.schemas import entries as e
 from interlock.schemas.frames import Dispatch
@@ -260,6 +263,16 @@ def erased_before_durable(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Erasure, "erase", hasty)
 
 
+def undo_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """Nothing is undone."""
+    patch.setattr(Undos, "accept", lambda self, task, outcome, wanted: "")
+
+
+def undone_in_order(patch: pytest.MonkeyPatch) -> None:
+    """What was done first is undone first."""
+    patch.setattr(undo, "due", lambda facts: due(facts)[::-1])
+
+
 MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     mutant.__name__: (mutant, law.__name__)
     for mutant, law in (
@@ -286,6 +299,8 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
         (entry_changed, laws.the_ledger_verifies),
         (erased_key_kept, laws.what_was_erased_is_gone_and_nothing_else),
         (erased_before_durable, laws.what_was_erased_is_gone_and_nothing_else),
+        (undo_forgotten, laws.what_did_not_succeed_is_undone),
+        (undone_in_order, laws.what_did_not_succeed_is_undone),
     )
 }
 """Each with the law that must be broken by it."""

@@ -122,8 +122,9 @@ PLAYBOOK = {
 def make_shop(world: World, budget: Budget | None = None) -> App:
     """The shop on a world."""
     app = App("shop")
-    declare_agents(app, declare_tools(app, world))
-    declare_sale(app, budget)
+    tools = declare_tools(app, world)
+    declare_agents(app, tools)
+    declare_sale(app, tools, budget)
     return app
 
 
@@ -196,7 +197,34 @@ def declare_tools(app: App, world: World) -> SimpleNamespace:
         await asyncio.sleep(MOMENT)
         return f"paid {amount}"
 
-    return SimpleNamespace(look_up=look_up, file_note=file_note, mark=mark, stamp=stamp, pay=pay)
+    @app.tool(effect="write", system="files", repeat=Keyed("order"))
+    async def unfile(order: str, ctx: ToolContext) -> bool:
+        """Take a note out of the files.
+
+        Args:
+            order: The order.
+        """
+        world.called("unfile", order)
+        await asyncio.sleep(MOMENT)
+        world.keyed(ctx.idempotency_key, "unfile", order)
+        await asyncio.sleep(MOMENT)
+        return True
+
+    @app.tool(effect="write", system="shelf", repeat=Natural("order"))
+    async def unmark(order: str) -> bool:
+        """An order has no state any more.
+
+        Args:
+            order: The order.
+        """
+        world.called("unmark", order)
+        await asyncio.sleep(MOMENT)
+        if not world.happened("unmark", order):
+            world.rows.append(("unmark", order))
+        await asyncio.sleep(MOMENT)
+        return True
+
+    return SimpleNamespace(look_up=look_up, file_note=file_note, unfile=unfile, mark=mark, unmark=unmark, stamp=stamp, pay=pay)
 
 
 def declare_agents(app: App, tools: SimpleNamespace) -> None:
@@ -213,11 +241,10 @@ def declare_agents(app: App, tools: SimpleNamespace) -> None:
     async def broken(request: Break, ctx: AgentContext) -> Note:
         raise RuntimeError("as always")
 
-    app.agent(
-        "clerk", version="1.0.0", accepts=WriteNote, returns=Note, instructions="You are the clerk: file a note.", tools=[tools.file_note]
-    )
+    own = [tools.file_note, tools.unfile]
+    app.agent("clerk", version="1.0.0", accepts=WriteNote, returns=Note, instructions="You are the clerk: file a note.", tools=own)
 
-    @app.agent("cashier", version="1.0.0", tools=[tools.mark, tools.stamp, tools.pay], replicas=(2, 4))
+    @app.agent("cashier", version="1.0.0", tools=[tools.mark, tools.unmark, tools.stamp, tools.pay], replicas=(2, 4))
     async def cashier(request: Settle, ctx: AgentContext) -> Receipt:
         await ctx.call(tools.mark, order=request.order, state="open")
         stamping, paying = ctx.call(tools.stamp, order=request.order), ctx.call(tools.pay, order=request.order, amount=request.total)
@@ -226,7 +253,7 @@ def declare_agents(app: App, tools: SimpleNamespace) -> None:
         return Receipt(receipt=paid if isinstance(paid, str) else "confirmed")
 
 
-def declare_sale(app: App, budget: Budget | None) -> None:
+def declare_sale(app: App, tools: SimpleNamespace, budget: Budget | None) -> None:
     @app.workflow("sale", version="1.0.0", budget=budget or Budget(seconds=3000), escalate=Escalate(to="boss", seconds=2000))
     async def sale(request: OrderPlaced, ctx: WorkflowContext) -> Done:
         asks = [ctx.ask(PriceOf(order=request.order, line=line), returns=PriceIs) for line in range(request.lines)]
@@ -243,6 +270,8 @@ def declare_sale(app: App, budget: Budget | None) -> None:
             broken = True
         await ctx.sleep(5)
         answer = await ctx.ask_human("Shall we?", order=request.order)
+        ctx.on_undo(tools.unmark, tools.mark, order=request.order)
+        ctx.on_undo(tools.unfile, tools.file_note, order=request.order)
         note, receipt = await asyncio.gather(
             ctx.ask(WriteNote(order=request.order), returns=Note), ctx.ask(Settle(order=request.order, total=total), returns=Receipt)
         )
@@ -263,7 +292,7 @@ async def boss(sim: Simulation, world: World, told: Callable[[str, str], None] |
             if item["kind"] == "unknown":
                 details: dict[str, Any] = _decoded(item["details"])
                 yes = world.happened(details["tool"], details["arguments"]["order"])
-                note = {"stamp": "true", "pay": '"paid 30"'}[details["tool"]]
+                note = '"paid 30"' if details["tool"] == "pay" else "true"
             try:
                 await (sim.bus.inbox.approve if yes else sim.bus.inbox.deny)(item["item"], note, by="boss")
             except (UnknownItem, AlreadyDecided):

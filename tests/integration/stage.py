@@ -6,16 +6,19 @@ Each test that kills an actor leaves a whole bus behind, for whoever is killed i
 import asyncio
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 
-from interlock import AgentContext, App, Budget, Bus, Message, Never, ToolContext, WorkflowContext
+from interlock import AgentContext, App, Budget, Bus, Message, Natural, Never, ToolContext, WorkflowContext
 from interlock.actors import board as boards
 from interlock.launch import run_dir
+from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.settings import ModelSettings
 
 
@@ -57,10 +60,10 @@ def on_stage(app: App, folder: Path, model: ModelSettings | None = None) -> Iter
         yield Stage(bus, app.name, folder, bus.status()["pools"])
 
 
-def start(stage: Stage, how: str, folder: Path, **limits: Any) -> Any:
+def start(stage: Stage, how: str, folder: Path, tenant: str = DEFAULT_TENANT, **limits: Any) -> Any:
     """A task whose agent notes in the folder that it has started."""
     folder.mkdir(exist_ok=True)
-    return stage.bus.submit_json("job", {"how": how, "folder": str(folder)}, limits=limits)
+    return stage.bus.submit_json("job", {"how": how, "folder": str(folder)}, limits=limits, tenant=tenant)
 
 
 def until(holds: Callable[[], Any], seconds: float = 60.0) -> Any:
@@ -87,6 +90,7 @@ class Stubborn(Message, contract="stage.stubborn", version="1.0.0"):
 
 class Waiting(Message, contract="stage.waiting", version="1.0.0"):
     folder: str
+    how: str = ""
 
 
 class Child(Message, contract="stage.child", version="1.0.0"):
@@ -117,23 +121,58 @@ async def listener(request: Guarded, ctx: WorkflowContext) -> News:
     return News(text=f"{(await ctx.receive(News)).text} {(await ctx.receive(News)).text}")
 
 
+def note(folder: str, name: str) -> None:
+    (Path(folder) / name).write_text(str(os.getpid()))
+
+
+def declare_waiting(app: App) -> tuple[Any, Any]:
+    """An agent that waits until it is told to go; it may leave something before, and may not let go when it is asked to. The tools by which
+    that is left and taken away."""
+
+    @app.tool(effect="write", system="host", repeat=Natural("folder"))
+    async def leave(folder: str) -> bool:
+        """Leave something in the folder.
+
+        Args:
+            folder: The folder.
+        """
+        note(folder, "left")
+        return True
+
+    @app.tool(effect="write", system="host", repeat=Natural("folder"))
+    async def take(folder: str) -> bool:
+        """Take it away again.
+
+        Args:
+            folder: The folder.
+        """
+        (Path(folder) / "left").unlink()
+        return True
+
+    @app.agent("waiting", version="1.0.0", tools=[leave, take])
+    async def waiting(request: Waiting, ctx: AgentContext) -> Done:
+        if request.how == "leave":
+            await ctx.call(leave, folder=request.folder)
+        note(request.folder, "started")
+        while request.how == "swallow":
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(600)
+        await told_to_go(Path(request.folder))
+        return Done(pid=os.getpid())
+
+    return leave, take
+
+
 def make_app() -> App:
     app = App("stage")
-
-    def note(folder: str, name: str) -> None:
-        (Path(folder) / name).write_text(str(os.getpid()))
 
     @app.agent("stubborn", version="1.0.0")
     async def stubborn(request: Stubborn, ctx: AgentContext) -> Done:
         note(request.folder, "started")
-        while True:
-            pass
+        deque(repeat(0), maxlen=0)  # for ever, and nobody else in the process gets a turn
+        raise AssertionError
 
-    @app.agent("waiting", version="1.0.0")
-    async def waiting(request: Waiting, ctx: AgentContext) -> Done:
-        note(request.folder, "started")
-        await told_to_go(Path(request.folder))
-        return Done(pid=os.getpid())
+    leave, take = declare_waiting(app)
 
     @app.tool(effect="write", system="host", repeat=Never(), timeout=600)
     async def spawn(folder: str, ctx: ToolContext) -> int:
@@ -154,9 +193,11 @@ def make_app() -> App:
     async def job(request: Job, ctx: WorkflowContext) -> Done:
         asks: dict[str, Message] = {
             "stubborn": Stubborn(folder=request.folder),
-            "waiting": Waiting(folder=request.folder),
+            **{how: Waiting(folder=request.folder, how=how) for how in ("waiting", "swallow", "leave")},
             "child": Child(folder=request.folder),
         }
+        if request.how == "leave":
+            ctx.on_undo(take, leave, folder=request.folder)
         return await ctx.ask(asks[request.how], returns=Done)
 
     app.workflow("listener", version="1.0.0", receives=(News,))(listener)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -9,7 +10,8 @@ import pytest
 from stage import Stage, read, start, until
 
 from interlock import Outcome, TaskFailed
-from interlock.cluster.config import ORCHESTRATOR
+from interlock.cluster.config import ORCHESTRATOR, SUPERVISOR
+from interlock.schemas.errors import OrderStands
 
 pytestmark = pytest.mark.ray
 
@@ -28,7 +30,16 @@ def test_a_cooperative_task_lets_go_and_its_replica_lives_on(stage: Stage, tmp_p
     assert innocent.result(timeout=30)["pid"] == pid
 
 
-def test_a_busy_loop_is_ended_and_nothing_else(stage: Stage, tmp_path: Path) -> None:
+def test_who_swallows_its_cancellation_is_ended(stage: Stage, tmp_path: Path) -> None:
+    task = start(stage, "swallow", tmp_path / "swallows")
+    pid = read(tmp_path / "swallows" / "started")
+    receipt = task.kill("it goes on", by="ada")
+    assert receipt["verified"]
+    assert "killed" in {one["how"] for one in receipt["processes"]}
+    until(lambda: not psutil.pid_exists(pid))
+
+
+def test_a_busy_loop_that_gives_nobody_a_turn_is_ended_and_nothing_else(stage: Stage, tmp_path: Path) -> None:
     task = start(stage, "stubborn", tmp_path / "busy")
     pid = read(tmp_path / "busy" / "started")
     receipt = task.kill("it spins", by="ada")
@@ -72,18 +83,31 @@ def test_the_clock_is_a_limit_like_any_other(stage: Stage, tmp_path: Path) -> No
     assert "seconds" in str(task.record().error)
 
 
-def test_a_kill_needs_no_orchestrator(stage: Stage, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_kill_needs_no_orchestrator(stage: Stage, tmp_path: Path, how: signal.Signals) -> None:
     task = start(stage, "stubborn", tmp_path / "alone")
     pid = read(tmp_path / "alone" / "started")
-    orchestrator = stage.process(ORCHESTRATOR)
-    os.kill(orchestrator, signal.SIGSTOP)
+    orchestrator = psutil.Process(stage.process(ORCHESTRATOR))
+    orchestrator.send_signal(how)
     try:
-        receipt = task.kill("while it hangs", by="ada")
+        receipt = task.kill("while it is away", by="ada")
         assert receipt["verified"]
         until(lambda: not psutil.pid_exists(pid))
     finally:
-        os.kill(orchestrator, signal.SIGCONT)
+        if how == signal.SIGSTOP:
+            orchestrator.resume()
     assert task.outcome(timeout=30) is Outcome.KILLED
+
+
+def test_a_kill_needs_no_supervisor_that_lives_when_it_comes(stage: Stage, tmp_path: Path) -> None:
+    """It is in his journal, or a file beside it, before there is another one."""
+    task = start(stage, "stubborn", tmp_path / "bereft")
+    pid = read(tmp_path / "bereft" / "started")
+    os.kill(stage.process(SUPERVISOR), signal.SIGKILL)
+    with suppress(OrderStands):
+        assert task.kill("while it is dead", by="ada")["verified"]
+    assert task.outcome(timeout=45) is Outcome.KILLED
+    until(lambda: not psutil.pid_exists(pid))
 
 
 def test_the_ledger_of_all_this_is_whole(stage: Stage) -> None:

@@ -26,6 +26,7 @@ from interlock.schemas.canonical import decode, encode
 from interlock.schemas.envelope import Envelope
 from interlock.schemas.errors import AgentFailed, Fenced, InterlockError, from_wire
 from interlock.schemas.frames import (
+    SPENT,
     Answered,
     Dispatch,
     DispatchFailure,
@@ -112,6 +113,7 @@ class Replica(Mailbox):
         self._work: dict[str, Work] = {}  # by attempt
         self._answered: set[Work] = set()  # a tool of theirs that was given up on has not ended
         self._killed: set[str] = set()  # tasks that nothing is begun for any more
+        self._spent = False  # it has had the one dispatch that it is for
 
     # --- the mailbox -----------------------------------------------------------------------------------------------------------
 
@@ -130,7 +132,8 @@ class Replica(Mailbox):
                 self.emit(frame)
 
     def holds(self) -> list[str]:
-        return [f"{work.frame.dispatch} {attempt}" for attempt, work in self._work.items()]
+        held = [f"{work.frame.dispatch} {attempt}" for attempt, work in self._work.items()]
+        return [*held, SPENT] if self._spent else held
 
     def busy(self) -> bool:
         return bool(self._work)
@@ -143,6 +146,7 @@ class Replica(Mailbox):
         if frame.task in self._killed:
             self.emit(LetGo(frame.dispatch, frame.attempt))
             return
+        self._spent = self._definition.spec.exclusive
         work = self._work[frame.attempt] = Work(frame, Envelope.of(frame.head, frame.data))
         for effect, ok, value, differs in frame.records:
             work.records[effect] = Answered(frame.dispatch, effect, ok, value, differs)

@@ -26,7 +26,7 @@ from interlock.app import App
 from interlock.backend import check_kill, check_stop
 from interlock.cell import Cell, LocalPeer
 from interlock.local_places import Places
-from interlock.local_ports import RESTART_SECONDS, LocalBudgets, LocalHosts, LocalLoads, LocalOrders, LocalSpawner
+from interlock.local_ports import RESTART_SECONDS, LocalBudgets, LocalHosts, LocalLoads, LocalOrders, LocalSpawner, tell_spent
 from interlock.orchestrator.engine import Engine, ledger_stalled
 from interlock.orchestrator.ledger.memory import MemoryLedger
 from interlock.orchestrator.ledger.writer import Writer
@@ -153,6 +153,7 @@ class Assembly:
             self.store, self.clock, LocalBudgets(self), self._lost, self._gone, self._engine_failed, task_span, self.inquire
         )
         self.engine.parking.pace = self.parking
+        self.engine.dispatches.spent = lambda name: tell_spent(self, name)
         self.engine.demand.tell = lambda: self.supervisor_cell.post(self.supervisor.pools.pressed)
         self.service = Service(self.engine, self.store.reader, self.store.keeper)
         self._engaged.set()

@@ -40,6 +40,7 @@ class LocalSpawner:
         found = self._assembly.peers.get(incarnation)
         if found is not None:
             found[1].end()
+            self._assembly.announce_end(incarnation, found[1])
 
 
 class LocalHosts:
@@ -64,6 +65,15 @@ class LocalHosts:
             self._assembly.supervisor.pools.lost(incarnation, why)
         if found is not None:
             self._assembly.announce_end(incarnation, found[1])
+
+
+def tell_spent(assembly: "Assembly", name: str) -> None:
+    """Tell the supervisor, also one that comes later, that a replica has had the one dispatch that it is for."""
+
+    async def tell(supervisor: Supervisor) -> None:
+        supervisor.pools.spent(name)
+
+    assembly.engine.background(LocalBudgets(assembly).insist(tell))
 
 
 class LocalLoads:
@@ -107,7 +117,7 @@ class LocalBudgets:
     def __init__(self, assembly: "Assembly") -> None:
         self._ask_now = assembly.ask_supervisor
 
-    async def _ask(self, work: Callable[[Supervisor], Coroutine[Any, Any, T]]) -> T:
+    async def insist(self, work: Callable[[Supervisor], Coroutine[Any, Any, T]]) -> T:
         while True:
             try:
                 return await self._ask_now(work)
@@ -118,52 +128,52 @@ class LocalBudgets:
         await self._ask_now(lambda supervisor: supervisor.budgets.open(task, limits, accepted, epoch, type, tenant))
 
     async def reserve(self, reservations: Sequence[Reservation]) -> list[Grant]:
-        return await self._ask(lambda supervisor: supervisor.budgets.reserve(reservations))
+        return await self.insist(lambda supervisor: supervisor.budgets.reserve(reservations))
 
     async def settle(self, id: str, actual: Amounts) -> None:
-        await self._ask(lambda supervisor: supervisor.budgets.settle(id, actual))
+        await self.insist(lambda supervisor: supervisor.budgets.settle(id, actual))
 
     async def forfeit(self, task: str, id: str) -> Amounts:
-        return await self._ask(lambda supervisor: supervisor.budgets.forfeit(task, id))
+        return await self.insist(lambda supervisor: supervisor.budgets.forfeit(task, id))
 
     async def close(self, tasks: list[str], epoch: int) -> None:
-        await self._ask(lambda supervisor: supervisor.budgets.close(tasks, epoch))
+        await self.insist(lambda supervisor: supervisor.budgets.close(tasks, epoch))
 
     async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
-        await self._ask(lambda supervisor: supervisor.budgets.overran(endpoint, model, answered, allowed))
+        await self.insist(lambda supervisor: supervisor.budgets.overran(endpoint, model, answered, allowed))
 
     async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
-        return await self._ask(lambda supervisor: supervisor.budgets.overrun(endpoint, model))
+        return await self.insist(lambda supervisor: supervisor.budgets.overrun(endpoint, model))
 
     async def turn(self, lane: str, id: str, task: str, tokens: int, limits: tuple[int | None, int | None]) -> float:
-        return await self._ask(lambda supervisor: supervisor.budgets.turn(lane, id, task, tokens, limits))
+        return await self.insist(lambda supervisor: supervisor.budgets.turn(lane, id, task, tokens, limits))
 
     async def came_to(self, lane: str, id: str, tokens: int) -> None:
-        await self._ask(lambda supervisor: supervisor.budgets.came_to(lane, id, tokens))
+        await self.insist(lambda supervisor: supervisor.budgets.came_to(lane, id, tokens))
 
     async def shut(self, lane: str, seconds: float) -> None:
-        await self._ask(lambda supervisor: supervisor.budgets.shut(lane, seconds))
+        await self.insist(lambda supervisor: supervisor.budgets.shut(lane, seconds))
 
     async def called_at(self, task: str, call: str) -> list[str]:
-        return await self._ask(lambda supervisor: supervisor.budgets.called_at(task, call))
+        return await self.insist(lambda supervisor: supervisor.budgets.called_at(task, call))
 
     async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
-        await self._ask(lambda supervisor: supervisor.budgets.close_forgotten(epoch, kept))
+        await self.insist(lambda supervisor: supervisor.budgets.close_forgotten(epoch, kept))
 
     async def limited(self, task: str) -> Sequence[str]:
-        return await self._ask(lambda supervisor: supervisor.budgets.limited(task))
+        return await self.insist(lambda supervisor: supervisor.budgets.limited(task))
 
     async def declare(self, limits: Sequence[Sequence[Any]]) -> None:
-        await self._ask(lambda supervisor: supervisor.budgets.declare(limits))
+        await self.insist(lambda supervisor: supervisor.budgets.declare(limits))
 
     async def limit(self, scope: str, per: str, limits: Mapping[str, Any], by: str, why: str) -> None:
-        await self._ask(lambda supervisor: supervisor.budgets.limit(scope, per, limits, by, why))
+        await self.insist(lambda supervisor: supervisor.budgets.limit(scope, per, limits, by, why))
 
     async def change(self, task: str, limits: Mapping[str, Any], by: str, why: str) -> None:
-        await self._ask(lambda supervisor: supervisor.budgets.change(task, limits, by, why))
+        await self.insist(lambda supervisor: supervisor.budgets.change(task, limits, by, why))
 
     async def scopes(self) -> list[dict[str, Any]]:
-        return await self._ask(lambda supervisor: supervisor.budgets.scopes())
+        return await self.insist(lambda supervisor: supervisor.budgets.scopes())
 
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
-        return await self._ask(lambda supervisor: supervisor.budgets.used(task))
+        return await self.insist(lambda supervisor: supervisor.budgets.used(task))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from interlock.orchestrator.channel import Channel
+from interlock.orchestrator.router import Pool
 from interlock.schemas.specs import MODELS, RUNNERS
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ class Demands:
         if member.load > ROOM[pool]:
             self.pressed()
 
+    def handed(self, agent: str) -> None:
+        """A replica of this agent has got a dispatch. Where it ends with it, another shall be ready for the next one."""
+        pool = self._engine.router.pools.get(agent)
+        if pool is not None and pool.agent.exclusive:
+            self.pressed()
+
     def loads(self) -> Needs:
         """Per pool: at work, waiting, for how many seconds without a break as far as anybody looked, and the room of one member."""
         now = asyncio.get_running_loop().time()
@@ -54,7 +61,7 @@ class Demands:
 
     def _counted(self) -> list[tuple[str, int, int, int]]:
         pools = self._engine.router.pools.values()
-        counted = [(pool.agent.name, _load(pool.channels), len(pool.queue) + len(pool.suspects), pool.agent.concurrency) for pool in pools]
+        counted = [(pool.agent.name, busy := _load(pool.channels), _waiting(pool, busy), pool.agent.concurrency) for pool in pools]
         for name, members in ((RUNNERS, self._engine.workflows.runners), (MODELS, self._engine.calls.gateways)):
             load = _load(members)
             taken = min(load, ROOM[name] * len(members))
@@ -66,6 +73,12 @@ class Demands:
         if not self._engine.detached and any(waiting for _, waiting, _, _ in self.loads().values()):
             self.tell()
             self.pressed()
+
+
+def _waiting(pool: Pool, busy: int) -> int:
+    """What waits for a replica; where each ends with its dispatch, the next message counts before it comes: one process is kept for it."""
+    waiting = len(pool.queue) + len(pool.suspects)
+    return waiting + (pool.agent.exclusive and waiting + busy > 0)
 
 
 def _load(members: Collection[Channel]) -> int:

@@ -4,7 +4,7 @@ ask: resolve → validate → label → record → hand to the least loaded repl
 reply: current? → validate → label → record → hand to the runner.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from interlock.schemas import entries as e
 from interlock.schemas.canonical import Fragment, decode, encode
 from interlock.schemas.envelope import Envelope, head_of, joined
 from interlock.schemas.errors import AgentFailed, Closed, InterlockError, Refused, StaleAttempt
-from interlock.schemas.frames import Command, Dispatch, DispatchFailure, Drop, LetGo, Replied
+from interlock.schemas.frames import SPENT, Command, Dispatch, DispatchFailure, Drop, LetGo, Replied
 from interlock.schemas.ids import derived, traceparent
 from interlock.schemas.labels import Label
 from interlock.schemas.specs import ContractRef, split_ref
@@ -39,6 +39,8 @@ class Dispatches:
         self._engine = engine
         self.live: dict[str, DispatchState] = {}
         self._released: dict[tuple[str, str], Channel] = {}  # dropped, not yet let go
+        self.spent: Callable[[str], None] = lambda replica: None
+        """Told of a replica whose process shall end; set it to whoever ends processes."""
         self._unclear: list[DispatchState] = []  # perhaps still written for by a replica that has not answered yet
 
     # --- out: a workflow's ask ---------------------------------------------------------------------------------------
@@ -115,6 +117,7 @@ class Dispatches:
         records = [[one.id, one.ok, one.value, one.differs] for one in dispatch.effects.values() if one.status == "ended"]
         dispatch.replica = replica
         replica.load += 1
+        self._engine.demand.handed(replica.pool)
         aim = self._engine.router.aim(self._engine.tasks[dispatch.task])
         parts = (dispatch.id, dispatch.task, dispatch.attempt, dispatch.agent, dispatch.head, dispatch.data, dispatch.returns, records)
         replica.send(Dispatch(*parts, *aim))
@@ -266,7 +269,17 @@ class Dispatches:
 
     def _free(self, replica: Channel) -> None:
         replica.load -= 1
+        pool = self._engine.router.pools.get(replica.pool)
+        if pool is not None and pool.agent.exclusive and not replica.load:
+            self._spend(replica)
         self.refill(replica.pool)
+
+    def _spend(self, replica: Channel) -> None:
+        """It gets nothing more: its process was for one dispatch. It ends once what it has said is durable."""
+        pool = self._engine.router.pools.get(replica.pool)
+        if pool is not None and replica in pool.channels:
+            pool.channels.remove(replica)
+        self._engine.store.barrier(partial(self.spent, replica.name))
 
     def refill(self, agent: str) -> None:
         """Hand what waits in a pool's queue to replicas with room."""
@@ -306,7 +319,8 @@ class Dispatches:
 
     def opened(self, replica: Channel, holds: list[str]) -> None:
         """A replica is there. What it runs that is current stays there; it lets go of everything else."""
-        for held in holds:
+        works = [held for held in holds if held != SPENT]
+        for held in works:
             id, attempt = held.split()
             dispatch = self.live.get(id)
             if dispatch is None or dispatch.attempt != attempt or dispatch.suspended or dispatch.replica is not None:
@@ -317,7 +331,9 @@ class Dispatches:
                 dispatch.replica = replica
                 replica.load += 1
         pool = self._engine.router.pools.get(replica.pool)
-        if pool is not None:
+        if SPENT in holds and not works:
+            self._spend(replica)
+        elif pool is not None:
             pool.channels.append(replica)
             self.refill(replica.pool)
 

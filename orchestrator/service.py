@@ -254,6 +254,7 @@ class Service:
             "breakers": engine.effects.breakers.shown() + engine.calls.breakers.shown(),
             "live_dispatches": len(engine.dispatches.live),
             "queues": {name: len(pool.queue) for name, pool in engine.router.pools.items()} | {RUNNERS: engine.workflows.waiting},
+            "exclusive": [name for name, pool in engine.router.pools.items() if pool.agent.exclusive],
             "bounds": {"live": engine.router.live, "queues": {name: pool.agent.queue for name, pool in engine.router.pools.items()}},
             "checkpoints": self._keeper.status() if self._keeper is not None else None,
             "peers": [{"name": channel.name, "pool": channel.pool, "load": channel.load} for channel in engine.peers.channels.values()],

@@ -12,6 +12,9 @@ import msgpack
 
 from interlock.schemas.budget import BOUND
 
+SPENT = "spent"
+"""Among what a peer holds: it has had the one dispatch that it is for, and takes no other."""
+
 # --- orchestrator → replica -----------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from interlock.schemas.times import LONGEST_SECONDS
 from interlock.schemas.turns import NORMAL, Priority
 
 Effect = Literal["read", "write", "irreversible"]
+Isolation = Literal["shared", "exclusive"]
 RepeatKind = Literal["keyed", "natural", "never"]
 Scope = Literal["task", "bus"]
 
@@ -99,6 +100,12 @@ class AgentSpec:
     memory: int = 0
     needs: Needs = field(default_factory=Needs)
     queue: int = QUEUED_MESSAGES
+    isolation: Isolation = "shared"
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether each dispatch has a process to itself, which ends after it."""
+        return self.isolation == "exclusive"
 
 
 def check_repeats(what: str, repeats: int | None) -> None:

@@ -180,6 +180,18 @@ class Pools:
             now = asyncio.get_running_loop().time()
             self._failed(member.pool, young=member.state == "starting" or now - member.since < self._pace.young)
 
+    def spent(self, incarnation: str) -> None:
+        """It has done the one thing that it was for: it ends, which is no failure, and its pool gets another at once. May be said twice."""
+        member = self._members.get(incarnation)
+        if member is None or member.state != "ready":
+            return
+        self._mark(incarnation, "leaving")
+        pool = self._pools[member.pool]
+        pool.failures = 0
+        pool.changed.set()
+        if self._group is not None:  # else it is cleared up when they run
+            self._group.create_task(self._retire(incarnation, drain=True))
+
     async def run(self) -> None:
         """Keep every pool at its size until cancelled. What an earlier supervisor left half done is cleared up first."""
         now = asyncio.get_running_loop().time()

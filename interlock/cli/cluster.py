@@ -92,9 +92,9 @@ def down(name: str | None, as_json: bool) -> None:
 def status(bus: "Bus", as_json: bool) -> None:
     """Show who runs and what is in flight.
 
-    Live tasks, messages at work, and per pool its members, how many it should have (pinned, or by its load within bounds), what they work
-    on and what waits for one of them. A pool that is kept from its size says by what. Where more is live or waits than may, submits are
-    refused.
+    Live tasks, messages at work, and per pool its members, how many it should have (pinned, or by its load within bounds; "one each": each
+    dispatch has a process to itself), what they work on and what waits for one of them. A pool that is kept from its size says by what.
+    Where more is live or waits than may, submits are refused.
     """
     found = bus.status()
     if as_json:
@@ -175,7 +175,16 @@ def _pools(found: dict[str, Any]) -> list[tuple[str, int, str, int, int]]:
     loads: dict[str, list[int]] = {name: [] for name in found["queues"]}
     for peer in found["peers"]:
         loads.setdefault(peer["pool"], []).append(peer["load"])
-    return [(name, len(load), _wanted(found["keeping"].get(name)), sum(load), found["queues"].get(name, 0)) for name, load in loads.items()]
+    return [
+        (
+            name,
+            len(load),
+            _wanted(found["keeping"].get(name)) + (", one each" if name in found["exclusive"] else ""),
+            sum(load),
+            found["queues"].get(name, 0),
+        )
+        for name, load in loads.items()
+    ]
 
 
 def _wanted(pool: dict[str, Any] | None) -> str:

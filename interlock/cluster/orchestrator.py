@@ -71,6 +71,9 @@ class OrchestratorActor:
             def lost(name: str, why: str) -> None:
                 asyncio.get_running_loop().create_task(outlast(supervisor.lost, name, why))
 
+            def spent(name: str) -> None:
+                asyncio.get_running_loop().create_task(outlast(supervisor.spent, name))
+
             async def gone(name: str) -> bool:
                 seen: bool = await outlast(supervisor.gone, name)
                 return seen
@@ -79,6 +82,7 @@ class OrchestratorActor:
                 return Inquest(*await ask(supervisor.inquire, name, list(tasks)))
 
             self._engine = engine = Engine(store, clock, RayBudgets(supervisor), lost, gone, self._failed, task_span, inquire)
+            engine.dispatches.spent = spent
             # A word that is lost is said again a second later.
             engine.demand.tell = lambda: supervisor.pressed.remote()
             found = await outlast(supervisor.peers)

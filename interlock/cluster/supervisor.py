@@ -224,6 +224,11 @@ class SupervisorActor:
         self._background(self._bury(incarnation))
 
     @answers
+    async def spent(self, incarnation: str) -> None:
+        """It has done the one thing that it was for, and is replaced."""
+        (await self._here()).pools.spent(incarnation)
+
+    @answers
     async def inquire(self, incarnation: str, tasks: list[str]) -> tuple[dict[str, float], str]:
         """What a peer is doing, or was doing when it ended, by its board; see `Inquest`."""
         return await RayProcesses(self._wardens).inquire(incarnation, tasks)

@@ -281,9 +281,21 @@ def _circular(width: int, least: int) -> Any:
     return {"$ref": "#/$defs/d0", "$defs": {f"d{at}": deepcopy(node) for at in range(width)}}
 
 
+def _many_choices(count: int, least: int) -> Any:
+    def kind(at: int) -> Any:
+        return {"type": "object", "properties": {"kind": {"const": f"k{at}"}, "v": {"minimum": least}}, "required": ["kind"]}
+
+    return {
+        "anyOf": [kind(at) for at in range(count)],
+        "allOf": [{"anyOf": [kind(at), {"required": [f"a{at}"]}]} for at in range(count // 3)],
+    }
+
+
 @alone
 @pytest.mark.parametrize(
-    ("narrow", "wide"), [(_wide(12, 5, 1), _wide(12, 5, 0)), (_circular(12, 1), _circular(12, 0))], ids=["twelve by five", "circular"]
+    ("narrow", "wide"),
+    [(_many_choices(30, 1), _many_choices(30, 0)), (_wide(12, 5, 1), _wide(12, 5, 0)), (_circular(12, 1), _circular(12, 0))],
+    ids=["choices", "twelve by five", "circular"],
 )
 def test_what_keeps_others_busy_for_hours_is_decided(narrow: Any, wide: Any) -> None:
     assert check(narrow, wide).verdict == "compatible"
@@ -310,8 +322,9 @@ def test_what_is_nested_too_deeply_is_unknown() -> None:
     assert check(schema, {"items": schema}).doubts == (inclusion.TOO_DEEP,)
 
 
-def test_what_is_too_large_is_unknown() -> None:
-    one, two = ({"properties": {f"p{at}": {"minimum": least} for at in range(5_000)}} for least in (1, 2))
+def test_what_is_too_large_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inclusion, "_SCHEMAS_AT_MOST", 100)
+    one, two = ({"properties": {f"p{at}": {"minimum": least} for at in range(100)}} for least in (1, 2))
     assert check(one, two).doubts == (inclusion.TOO_LARGE,)
 
 

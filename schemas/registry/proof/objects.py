@@ -48,27 +48,36 @@ class _Object:
     def take(self, leaf: Goals) -> None:
         for literal in sorted(leaf):
             op, args = self.search.space.node(literal)
-            match op, literal > 0:
-                case "property", True:
-                    self.properties.setdefault(args[0], []).append(args[1])
-                case "property", False:
-                    self.present.setdefault(args[0], []).append(-args[1])
-                case "matching", True:
-                    self.matching.append((args[0], args[1]))
-                case "matching", False:
-                    self.demands.append(_Demand(-args[1], pattern=args[0]))
-                case "rest", True:
-                    self.rests.append((args[0], args[1], args[2]))
-                case "rest", False:
-                    self.demands.append(_Demand(-args[2], not_named=args[0], not_matching=args[1]))
-                case "has", True:
-                    self.present.setdefault(args[0], [])
-                case "has", False:
-                    self.absent.add(args[0])
-                case "names", True:
-                    self.names.append(args[0])
-                case "names", False:
-                    self.demands.append(_Demand(name=-args[0]))
+            if literal > 0:
+                self._allowed(op, args)
+            else:
+                self._demanded(op, args)
+
+    def _allowed(self, op: str, args: tuple[Any, ...]) -> None:
+        match op:
+            case "property":
+                self.properties.setdefault(args[0], []).append(args[1])
+            case "has":
+                self.present.setdefault(args[0], [])
+            case "matching":
+                self.matching.append((args[0], args[1]))
+            case "rest":
+                self.rests.append((args[0], args[1], args[2]))
+            case "names":
+                self.names.append(args[0])
+
+    def _demanded(self, op: str, args: tuple[Any, ...]) -> None:
+        match op:
+            case "property":
+                self.present.setdefault(args[0], []).append(-args[1])
+            case "has":
+                self.absent.add(args[0])
+            case "matching":
+                self.demands.append(_Demand(-args[1], pattern=args[0]))
+            case "rest":
+                self.demands.append(_Demand(-args[2], not_named=args[0], not_matching=args[1]))
+            case "names":
+                self.demands.append(_Demand(name=-args[0]))
 
     def solve(self) -> Answer:
         if self.absent & self.present.keys() or (self.most is not None and self.least > self.most):

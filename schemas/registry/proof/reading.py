@@ -70,7 +70,7 @@ class Reader:
         content = encode(schema)
         if _REFERRING in content:
             return self._once(schema, place)
-        own = (self.document.draft, self._formats, self._closed, content)
+        own = self._key(content)
         found = self.space.contents.get(own)
         if found is None:
             found = self.space.contents[own] = self.space.both(self._claims(schema, place))
@@ -284,7 +284,14 @@ class Reader:
         return self.read(self.document.below(place, *path))
 
     def _within(self, place: Place, *path: str | int) -> int:
-        return self.inside(self.document.below(place, *path))
+        inner = place.schema
+        for part in path:
+            inner = inner[part]
+        known = None if isinstance(inner, bool) or self._closed else self.space.contents.get(self._key(encode(inner)))
+        return self.inside(self.document.below(place, *path)) if known is None else known
+
+    def _key(self, content: bytes) -> tuple[int, bool, bool, bytes]:
+        return self.document.draft, self._formats, self._closed, content
 
     def opaque(self, keyword: str, place: Place, reason: str, what: Any) -> int:
         return self.space.opaque(what, Doubt(keyword, place.pointer or "/", reason, _SIMPLE))

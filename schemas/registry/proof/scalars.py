@@ -99,11 +99,12 @@ def _any_text(least: int, most: int | None, gone: set[str]) -> Answer:
 def lengths(search: Search, leaf: Goals, what: str) -> tuple[int, int | None]:
     """The least and the most that claims about this count allow."""
     least, most = 0, None
+    low, high = f"min_{what}", f"max_{what}"
     for literal in leaf:
         op, args = search.space.node(literal)
-        if op not in (f"min_{what}", f"max_{what}"):
+        if op != low and op != high:
             continue
-        if op.startswith("min") is (literal > 0):
+        if (op == low) is (literal > 0):
             least = max(least, args[0] if literal > 0 else args[0] + 1)
         else:
             bound = args[0] if literal > 0 else args[0] - 1

@@ -20,8 +20,8 @@ from interlock.schemas.registry.proof.space import ARRAY, BOOLEAN, FALSE, NULL, 
 MISSING: Final = object()
 """In the place of a value: one may exist, and none is at hand."""
 
-WORK = 20_000
-"""Steps after which a search is given up: about a second."""
+WORK = 150_000
+"""Steps after which a search is given up: about two seconds."""
 
 Goals = frozenset[int]
 
@@ -99,7 +99,8 @@ class Search:
                 continue
             for leaf in self._leaves(list(goals), kind, set(), []):
                 self.spend(1 + len(leaf) // 16)
-                doubts = frozenset(self.space.doubts[abs(claim)] for claim in leaf if abs(claim) in self.space.doubts)
+                known = self.space.doubts
+                doubts = frozenset(known[abs(claim)] for claim in leaf if abs(claim) in known) if known else frozenset()
                 answer = self.solvers[kind](self, leaf)
                 if answer is not None:
                     yield Maybe(answer.value, answer.doubts | doubts) if doubts else answer
@@ -128,10 +129,14 @@ class Search:
                 return
             if not todo:
                 break
+        leaf = frozenset(literal for literal in taken if self._simple(literal))
         if not choices:
-            yield frozenset(literal for literal in taken if self._simple(literal))
+            yield leaf
             return
-        chosen = min(choices, key=len)
+        # Where what is certain is impossible already, no choice helps.
+        if len(choices) > 1 and self.solvers[kind](self, leaf) is None:
+            return
+        chosen = max(choices, key=len)
         others = [choice for choice in choices if choice is not chosen]
         for way in chosen:
             self.spend(1 + len(taken) // 16)

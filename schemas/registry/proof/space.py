@@ -182,6 +182,9 @@ class Space:
     def _kinds_of(self, literal: int) -> int:
         op, args = self.nodes[abs(literal)]
         positive = literal > 0
+        about = ABOUT.get(op)
+        if about is not None:
+            return EVERY if positive else about
         match op:
             case "true":
                 return EVERY if positive else 0
@@ -203,9 +206,7 @@ class Space:
                 return _union(self.kinds(-inner) for inner in args)
             case "one" if positive:
                 return _union(self.kinds(inner) for inner in args)
-            case "one" | "reference" | "opaque":
-                return EVERY
-        return EVERY if positive else ABOUT[op]
+        return EVERY
 
 
 def _union(kinds: Iterable[int]) -> int:

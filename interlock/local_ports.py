@@ -95,9 +95,9 @@ class LocalOrders:
     async def order(self, orders: Sequence[TaskOrder]) -> Left:
         return await self._assembly.ask_engine(lambda: self._assembly.engine.stops.order(orders))
 
-    async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
+    async def neared(self, about: str, meter: str, used: str, limit: str) -> None:
         async def tell() -> None:
-            self._assembly.engine.limits.neared(task, meter, used, limit)
+            self._assembly.engine.limits.neared(about, meter, used, limit)
 
         await self._assembly.ask_engine(tell)
 

@@ -121,6 +121,8 @@ class Engine:
                 self.router.deploy(AppSpec.from_wire(fact.spec))
             elif isinstance(fact, e.StopOrdered | e.StopCarriedOut):
                 self.stops.restore(fact)
+            elif isinstance(fact, e.LimitNeared):
+                self.limits.know(fact)
         self.parking.restore(self.store.parked())
         awake = [id for id in self.store.live_tasks() if id not in self.parking]
         entries = self.store.entries_of(awake)

@@ -13,7 +13,7 @@ from interlock.orchestrator.working import out_of_time, worked, works_until
 from interlock.schemas import entries as e
 from interlock.schemas.budget import MESSAGES, WORKING, Amount, asked_amounts, wire_amounts
 from interlock.schemas.errors import AlreadyEnded, UnknownTask
-from interlock.schemas.limits import asked_limits
+from interlock.schemas.limits import asked_limits, is_scope
 from interlock.schemas.record import Outcome
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Limits:
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
+        self._said: dict[tuple[str, str, str], str] = {}  # of a scope's limit: in which window it was said last that it is nearly used up
 
     # --- what an operator says -------------------------------------------------------------------------------------------
 
@@ -75,11 +76,23 @@ class Limits:
             used[meter] = (amount, 0, None if limit is None else asked_amounts({meter: limit})[meter])
         return used
 
-    def neared(self, id: str, meter: str, used: str, limit: str) -> None:
-        """The supervisor says that four fifths of a limit are used; he may say so again."""
-        task = self._engine.tasks.get(id)
+    def neared(self, about: str, meter: str, used: str, limit: str) -> None:
+        """The supervisor says that four fifths of a limit are used, of a task or of a scope in a window; he may say so again."""
+        if is_scope(about):
+            scope, per, window = about.rsplit("/", 2)
+            fact = e.LimitNeared(scope, per, window, meter, used, limit)
+            if self.know(fact):
+                self._engine.record(None, fact)
+            return
+        task = self._engine.tasks.get(about)
         if task is not None and not task.outcome and meter not in task.neared:
             self._engine.record(task, e.BudgetNeared(meter, used, limit))
+
+    def know(self, fact: e.LimitNeared) -> bool:
+        """Take up that it was said; false where it was before."""
+        said = (fact.scope, fact.per, fact.meter), fact.window
+        known, self._said[said[0]] = self._said.get(said[0]) == said[1], said[1]
+        return not known
 
     # --- working seconds -----------------------------------------------------------------------------------------------------
 

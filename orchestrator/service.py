@@ -36,7 +36,7 @@ from interlock.schemas.ports import stall_to_wire
 from interlock.schemas.record import State
 from interlock.schemas.sizes import PAGE_AT_MOST
 from interlock.schemas.specs import OWN_POOLS, RUNNERS, AppSpec
-from interlock.schemas.undo import UNDO
+from interlock.schemas.undo import is_undoing
 
 Wire = dict[str, Any]
 
@@ -247,7 +247,7 @@ class Service:
             "ledger": stall_to_wire(engine.store.health()),
             "live_tasks": len(engine.tasks) + len(engine.parking),
             "parked_tasks": len(engine.parking),
-            "undoing_tasks": sum(task.type == UNDO for task in engine.tasks.values()),
+            "undoing_tasks": sum(map(is_undoing, (*engine.tasks, *engine.parking))),
             "waiting_tasks": sum(1 for task in engine.tasks.values() if task.open_items) + engine.parking.waiting,
             "dead_letters": _dead_letters(engine.tasks.values()) + engine.parking.dead,
             "suspects": len(engine.suspects),

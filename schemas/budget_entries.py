@@ -30,6 +30,19 @@ class BudgetNeared(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class LimitNeared(Fact):
+    """Four fifths of what a scope may use in a window are used (of the bus: its task is ""); said once per window and meter."""
+
+    KIND: ClassVar[str] = "limit.neared"
+    scope: str
+    per: str
+    window: str
+    meter: str
+    used: str
+    limit: str
+
+
+@dataclass(frozen=True, slots=True)
 class EstimateExceeded(Fact):
     """An endpoint reports more than was held for the call: per meter what was `reserved` and what is `reported`, and charged."""
 

@@ -12,6 +12,7 @@ from interlock.schemas.budget_entries import BudgetChanged as BudgetChanged
 from interlock.schemas.budget_entries import BudgetNeared as BudgetNeared
 from interlock.schemas.budget_entries import EstimateExceeded as EstimateExceeded
 from interlock.schemas.budget_entries import LimitChanged as LimitChanged
+from interlock.schemas.budget_entries import LimitNeared as LimitNeared
 from interlock.schemas.bus_entries import AppDeployed as AppDeployed
 from interlock.schemas.bus_entries import ContentPruned as ContentPruned
 from interlock.schemas.bus_entries import ContractRegistered as ContractRegistered
@@ -390,7 +391,7 @@ KINDS: dict[str, type[Any]] = {
         ItemDecided,
         TaskErased,
         ContentPruned,
-        *(BudgetChanged, BudgetNeared, EstimateExceeded, LimitChanged, UndoRegistered, UndoBegun),
+        *(BudgetChanged, BudgetNeared, EstimateExceeded, LimitChanged, LimitNeared, UndoRegistered, UndoBegun),
     )
 }
 

@@ -255,8 +255,8 @@ class Orders(Protocol):
     async def order(self, orders: Sequence[TaskOrder]) -> Left:
         """Fence these tasks and give them their outcomes. Once that is durable: what is left of them."""
 
-    async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
-        """Four fifths of a task's limit are used; may be said again."""
+    async def neared(self, about: str, meter: str, used: str, limit: str) -> None:
+        """Four fifths of a limit are used, of a task or of what a scope may use in a window (`scope/per/window`); may be said again."""
 
     async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> Left:
         """The same for all tasks of a stop, and keep it itself: an agent that it names gets nothing more, and what it works on has failed.

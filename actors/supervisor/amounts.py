@@ -54,6 +54,11 @@ def minus(one: Amount, other: Amount) -> Amount:
     return one - other if type(one) is int and type(other) is int else _EXACT.subtract(one, other)
 
 
+def nears(limit: Amount, used: Amount, amount: Amount) -> bool:
+    """Whether by this amount four fifths of a limit are used, and were not before; one that is used up at once has nothing to warn of."""
+    return bool(limit and amount) and limit > used and used * 5 >= limit * 4 > minus(used, amount) * 5
+
+
 def times(amount: Amount, units: int) -> Amount:
     return amount * units if type(amount) is int else _EXACT.multiply(amount, units)
 

@@ -42,7 +42,7 @@ class Supervisor:
     """`budgets`, `ladder` and `pools` over one journal. Make it on the running loop that it shall live on, then `run` it."""
 
     def __init__(self, journal: Journal, clock: Clock, world: World, pace: Pace | None = None, pool_pace: PoolPace | None = None) -> None:
-        self._journal, self._orders = journal, world.orders
+        self._journal, self._orders, self._clock = journal, world.orders, clock
         self.budgets = SupervisorBudgets(journal, clock, lambda task, why: self.ladder.out_of_time(task, why))
         self.pools = Pools(journal, world.spawner, world.leave, world.joined, world.loads, pool_pace)
         stops = Stops(self.budgets, self.pools)
@@ -62,9 +62,12 @@ class Supervisor:
         return self._journal.slow
 
     def status(self) -> dict[str, Any]:
-        """What is stopped until somebody opens it, which orders are being carried out, and what of the models' rates is used."""
+        """What is stopped until somebody opens it, which orders are being carried out, how many tasks each tenant has, which limits that
+        tasks share are nearly used up, and what of the models' rates is used."""
         stops = [{"selection": str(stop.selection), "since": rfc3339(stop.requested), **stop._asdict()} for stop in self.budgets.closures]
-        return {"stops": stops, "orders": self.ladder.under_way(), "rates": self.budgets.rates.shown(asyncio.get_running_loop().time())}
+        meters, rates = self.budgets.meters, self.budgets.rates.shown(asyncio.get_running_loop().time())
+        near = meters.scopes.nearly_used(self._clock.now())
+        return {"stops": stops, "orders": self.ladder.under_way(), "tenants": meters.by_tenant(), "near_limits": near, "rates": rates}
 
     async def run(self) -> None:
         """Work until cancelled. Raises where the journal fails: then this incarnation is over and another one has to start; `StorePaused`
@@ -95,7 +98,7 @@ class Supervisor:
                         await self._orders.neared(*one)
                 except Exception:  # noqa: BLE001 - logged, and told again
                     _LOG.warning("the engine has not heard yet that a limit is nearly used up", exc_info=True)
-                    meters.neared += [one] if meters.knows(one[0]) else []
+                    meters.neared += [one] if meters.knows(one[0]) or meters.scopes.knows(one[0]) else []
             if meters.neared:
                 self.budgets.nearing.set()
                 await asyncio.sleep(_TELL_AGAIN_SECONDS)

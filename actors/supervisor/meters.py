@@ -6,14 +6,15 @@ as long as no effect uses more than was held for it. One that does is charged al
 while it is over a limit. What limits tasks together is in `scopes.py`: an effect is held in all scopes of its task at once, or in none.
 """
 
+import collections
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from sys import intern
 from typing import Any
 
-from interlock.actors.supervisor.amounts import add, bounded, exact, fit, minus, take, worst
+from interlock.actors.supervisor.amounts import add, bounded, exact, fit, nears, take, worst
 from interlock.actors.supervisor.journal import Change
-from interlock.actors.supervisor.scopes import Counter, Part, Scopes, key_of
+from interlock.actors.supervisor.scopes import Counter, Part, Scopes, key_of, parts_of
 from interlock.schemas.budget import Amount, Amounts, asked_amounts, parse_amounts
 from interlock.schemas.errors import BudgetExceeded, Fenced, Refused
 from interlock.schemas.ids import DEFAULT_TENANT
@@ -62,8 +63,8 @@ class _Task:
 class Meters:
     """The state of all open tasks. `reserve`, `settle` and `close` apply what they decide and return what to journal.
 
-    `forgotten` collects the tasks that are over, `neared` what is nearly used up (task, meter, used, limit); whoever makes use of them
-    empties them.
+    `forgotten` collects the tasks that are over, `neared` what is nearly used up (task or counter, meter, used, limit); whoever makes use
+    of them empties them.
     """
 
     def __init__(self) -> None:
@@ -250,6 +251,10 @@ class Meters:
     def knows(self, task: str) -> bool:
         return task in self._tasks
 
+    def by_tenant(self) -> dict[str, int]:
+        """How many tasks each tenant has that are open and not fenced, the most first."""
+        return dict(collections.Counter(self._tasks[task].tenant for task in self.granting()).most_common())
+
     def limit(self, task: str, meter: str) -> Amount | None:
         """None where there is none, or the task is not open."""
         known = self._tasks.get(task)
@@ -320,20 +325,21 @@ class Meters:
     def _look(self, name: str, task: _Task, actual: Amounts) -> None:
         """Note each limit of which four fifths are used by now and were not before; one that is used up at once has nothing to warn of."""
         for meter, amount in actual.items():
-            limit = task.limits.get(meter)
-            if limit and amount:
-                used = task.used[meter]
-                if limit > used and used * 5 >= limit * 4 > minus(used, amount) * 5:
-                    self.neared.append((name, meter, str(used), str(limit)))
+            if (limit := task.limits.get(meter)) and nears(limit, task.used[meter], amount):
+                self.neared.append((name, meter, str(task.used[meter]), str(limit)))
 
     def _charge_scopes(self, task: _Task, held: _Held, actual: Amounts) -> None:
         task.owing -= 1
         task.shared = task.shared or {}
+        limits = {(part.scope, part.per): part.limits for part in self.scopes.of(task.type, task.tenant)}
         for key in held.counters:
             counter = self.scopes.counter(key)
             take(counter.reserved, held.amounts)
             add(counter.used, actual)
             add(task.shared.setdefault(key, {}), actual)
+            for meter, limit in limits.get(parts_of(key)[:2], {}).items():
+                if (amount := actual.get(meter)) and nears(limit, counter.used[meter], amount):
+                    self.neared.append((key, meter, str(counter.used[meter]), str(limit)))
 
     def _forget_if_done(self, name: str, task: _Task) -> None:
         """What it holds in scopes is held until somebody says how that ended: others must not get it meanwhile."""

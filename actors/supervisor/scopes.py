@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from interlock.actors.supervisor.amounts import add, bounded, take
+from interlock.actors.supervisor.amounts import add, bounded, plus, take
 from interlock.actors.supervisor.journal import Change
 from interlock.schemas.budget import Amount, Amounts, parse_amounts
 from interlock.schemas.limits import BUS, PERIODS, scope_of_tenant, scope_of_type, whole
@@ -129,6 +129,15 @@ class Scopes:
 
     def knows(self, key: str) -> bool:
         return key in self.counters
+
+    def nearly_used(self, now: int) -> list[dict[str, Any]]:
+        """Limits of which four fifths or more are used or held now: `scope`, `per`, `meter`, `used` (and held), `limit`."""
+        return [
+            {"scope": row["scope"], "per": row["per"], "meter": meter, "used": str(plus(used, reserved)), "limit": str(limit)}
+            for row in self.shown(now)
+            for meter, (used, reserved, limit) in row["meters"].items()
+            if limit is not None and plus(used, reserved) * 5 >= limit * 4
+        ]
 
     def shown(self, now: int) -> list[dict[str, Any]]:
         """Every limit that holds now with what is used of it; of `tenant:*` and `type:*` also those who have used anything."""

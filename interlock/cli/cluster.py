@@ -9,6 +9,7 @@ from interlock.cli import output
 from interlock.cli.connection import NAME_HELP, on_bus, which_bus
 from interlock.cli.group import REFUSED
 from interlock.cli.stops import closed
+from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.specs import OWN_POOLS
 from interlock.settings import home
 
@@ -92,9 +93,9 @@ def down(name: str | None, as_json: bool) -> None:
 def status(bus: "Bus", as_json: bool) -> None:
     """Show who runs and what is in flight.
 
-    Live tasks, messages at work, and per pool its members, how many it should have (pinned, or by its load within bounds; "one each": each
-    dispatch has a process to itself), what they work on and what waits for one of them. A pool that is kept from its size says by what.
-    Where more is live or waits than may, submits are refused.
+    Live tasks and whose they are, messages at work, limits that tasks share and have nearly used up, and per pool its members, how many it
+    should have (pinned, or by its load within bounds; "one each": each dispatch has a process to itself), what they work on and what waits
+    for one of them. A pool that is kept from its size says by what. Where more is live or waits than may, submits are refused.
     """
     found = bus.status()
     if as_json:
@@ -104,7 +105,7 @@ def status(bus: "Bus", as_json: bool) -> None:
         f"Epoch {found['epoch']}: {found['live_tasks']} live tasks, {found['waiting_tasks']} of them waiting for a human, "
         f"{found['parked_tasks']} parked; {found['live_dispatches']} messages at work."
     )
-    for line in (*_over(found), *closed(found["stops"])):
+    for line in (*_shared(found), *_over(found), *closed(found["stops"])):
         output.lines(line)
     if found["orders"]:
         output.lines(f"Being stopped now: {', '.join(found['orders'][:10])}{' and others' if len(found['orders']) > 10 else ''}.")
@@ -128,6 +129,21 @@ def status(bus: "Bus", as_json: bool) -> None:
     for name, one in _troubled(found):
         output.lines(f"pool {name}: {one['ready']} of {one['wanted']} are there; {one['trouble']}")
     output.table(("pool", "members", "wanted", "load", "queue"), _pools(found))
+
+
+def _shared(found: dict[str, Any]) -> list[str]:
+    """Whose the tasks are, where they are not all of one tenant; how many undo what others did; limits that are nearly used up."""
+    tenants, undoing = found.get("tenants", {}), found["undoing_tasks"]
+    some = [f"{tenant} {number}" for tenant, number in list(tenants.items())[:_TENANTS]]
+    others = f" and {len(tenants) - _TENANTS} others" if len(tenants) > _TENANTS else ""
+    lines = [f"By tenant: {', '.join(some)}{others}."] if tenants.keys() - {DEFAULT_TENANT} else []
+    lines += [f"{undoing} of them undo what others did."] if undoing else []
+    near = ((f"{one['scope']}{' per ' + one['per'] if one['per'] else ''}", one) for one in found.get("near_limits", []))
+    return lines + [f"Limit of {scope}: {one['used']} of {one['limit']} {one['meter']} are used or held." for scope, one in near]
+
+
+_TENANTS = 10
+"""How many tenants are named, those with the most tasks."""
 
 
 def _over(found: dict[str, Any]) -> list[str]:

@@ -147,8 +147,8 @@ class OrchestratorActor:
         return await (stops.order(orders) if stop is None else stops.stop(stop, orders))
 
     @answers
-    async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
-        (await self._running()).limits.neared(task, meter, used, limit)
+    async def neared(self, about: str, meter: str, used: str, limit: str) -> None:
+        (await self._running()).limits.neared(about, meter, used, limit)
 
     @answers
     async def receipts(self, receipts: list[Receipt]) -> None:

@@ -149,8 +149,8 @@ class RayOrders:
         done: Left = await ask(self._orchestrator().order, None, list(orders))
         return done
 
-    async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
-        await ask(self._orchestrator().neared, task, meter, used, limit)
+    async def neared(self, about: str, meter: str, used: str, limit: str) -> None:
+        await ask(self._orchestrator().neared, about, meter, used, limit)
 
     async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> Left:
         done: Left = await ask(self._orchestrator().order, stop, list(orders))

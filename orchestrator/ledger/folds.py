@@ -253,6 +253,7 @@ _SAY: dict[type[e.Fact], Callable[[Any, str], Said]] = {
     e.ContentPruned: lambda f, _: (f.by, f"pruned what its model calls said, which is older than {f.days} days", ""),
     e.BudgetChanged: lambda f, _: (f.by, f"set limits: {_limits(f.limits)}: {f.why}", ""),
     e.BudgetNeared: lambda f, _: ("bus", f"{f.used} of {f.limit} {f.meter} are used", ""),
+    e.LimitNeared: lambda f, _: ("bus", f"{f.used} of {f.limit} {f.meter} of {f.scope}{f' per {f.per}' if f.per else ''} are used", ""),
     e.EstimateExceeded: lambda f, _: ("bus", f"model {f.model} was reported to use more than was held for the call: {_over(f.meters)}", ""),
     e.LimitChanged: lambda f, _: (f.by, f"set limits of {f.scope}{f' per {f.per}' if f.per else ''}: {_limits(f.limits)}: {f.why}", ""),
     e.ItemDecided: lambda f, _: (f.by or "bus", f"{f.decision}: {f.item}", ""),

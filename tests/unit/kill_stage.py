@@ -119,7 +119,7 @@ class Stage:
             await asyncio.Event().wait()
         return [name for name in peers if name in self.innocents]
 
-    async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
+    async def neared(self, about: str, meter: str, used: str, limit: str) -> None:
         return
 
     async def receipts(self, receipts: Sequence[Receipt]) -> None:

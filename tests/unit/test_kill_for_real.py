@@ -59,7 +59,7 @@ class Everybody:
         await asyncio.Event().wait()
         raise AssertionError
 
-    async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
+    async def neared(self, about: str, meter: str, used: str, limit: str) -> None:
         return
 
     async def stop_all(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> Left:

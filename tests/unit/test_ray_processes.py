@@ -75,7 +75,7 @@ class NoEngine:
     async def order(self, order: str, task: str, what: str, by: str, why: str) -> bool:
         raise AssertionError
 
-    async def neared(self, task: str, meter: str, used: str, limit: str) -> None:
+    async def neared(self, about: str, meter: str, used: str, limit: str) -> None:
         return
 
     async def receipt(self, receipt: Receipt) -> None:

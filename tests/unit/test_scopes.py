@@ -13,10 +13,13 @@ from interlock import App, Budget, Message, ToolContext, WorkflowContext
 from interlock.actors.supervisor.compaction import COUNTERS, METERS
 from interlock.actors.supervisor.journal import MemoryJournal, Row
 from interlock.actors.supervisor.meters import Meters
+from interlock.cli.cluster import _shared
+from interlock.schemas import entries as e
 from interlock.schemas.errors import BadDeclaration, BudgetExceeded, from_wire
 from interlock.schemas.limits import asked_limits
 from interlock.schemas.ports import Reservation
 from interlock.testing.simulation import Simulation, simulate
+from interlock.testing.virtual_time import VirtualClock
 
 HOUR = 3_600_000_000
 NOON = 1_795_435_200_000_000  # 2026-11-23T12:00Z
@@ -283,3 +286,61 @@ def test_tasks_of_a_tenant_share_its_limit_over_every_crash() -> None:
         assert await other.outcome() == "success"
 
     simulate(main, made())
+
+
+@pytest.mark.parametrize("crashed", [False, True])
+def test_four_fifths_of_what_tasks_share_are_said_once_in_a_window_and_stand_in_status(crashed: bool) -> None:
+    async def main(sim: Simulation) -> None:
+        flow = sim.app.workflows["flow"]
+        for calls in (9, 1, 3):
+            assert await (await sim.bus.submit(flow, Go(calls=calls), tenant="near")).outcome() == "success"
+            assert bool(told(sim)) == (calls == 3)
+        if crashed:
+            sim.crash_supervisor(down=0.5)
+            sim.crash_engine(down=0.5)
+        assert await (await sim.bus.submit(flow, Go(calls=1), tenant="near")).outcome() == "success"
+        await asyncio.sleep(10)
+        (said,) = told(sim)
+        assert (said.scope, said.per, said.meter, said.used, said.limit) == ("tenant:near", "day", "steps", "12", "15")
+        (row,) = (await sim.bus.status())["near_limits"]
+        assert row == {"scope": "tenant:near", "per": "day", "meter": "steps", "used": "14", "limit": "15"}
+        if not crashed:
+            assert isinstance(sim.clock, VirtualClock)
+            sim.clock.jump(24 * 3600.0)
+            assert await (await sim.bus.submit(flow, Go(calls=13), tenant="near")).outcome() == "success"
+            await asyncio.sleep(10)
+            assert len(told(sim)) == 2
+
+    def told(sim: Simulation) -> list[e.LimitNeared]:
+        return [fact for entry in sim.store.reader.entries("") if isinstance(fact := entry.open(), e.LimitNeared)]
+
+    app = made()
+    app.limit("tenant:near", per="day", steps=15)
+    simulate(main, app)
+
+
+def test_status_counts_the_tasks_of_each_tenant() -> None:
+    async def main(sim: Simulation) -> None:
+        waiting = sim.app.workflows["waiting"]
+        for tenant in ("acme", "default", "acme"):
+            await sim.bus.submit(waiting, Go(calls=0), tenant=tenant)
+        await asyncio.sleep(60)
+        status = await sim.bus.status()
+        assert status["tenants"] == {"acme": 2, "default": 1}
+        assert _shared(status) == ["By tenant: acme 2, default 1."]
+        crowd = {f"t{number}": 1 for number in range(12)}
+        near = [{"scope": "bus", "per": "day", "meter": "usd", "used": "81", "limit": "100"}]
+        assert _shared({"tenants": crowd, "undoing_tasks": 3, "near_limits": near}) == [
+            f"By tenant: {', '.join(f't{number} 1' for number in range(10))} and 2 others.",
+            "3 of them undo what others did.",
+            "Limit of bus per day: 81 of 100 usd are used or held.",
+        ]
+
+    app = made()
+
+    @app.workflow("waiting", version="1.0.0", budget=Budget(seconds=1000))
+    async def waiting(request: Go, ctx: WorkflowContext) -> Go:
+        await ctx.sleep(900)
+        return request
+
+    simulate(main, app)

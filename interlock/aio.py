@@ -55,6 +55,10 @@ class AsyncContracts:
         """Every registered version: `contract`, `version`."""
         return await self._backend.contracts()
 
+    async def get(self, name: str, version: str = "") -> Wire:
+        """One registered version, the highest where none is named: `contract`, `version`, `schema`. Raises `UnknownContract`."""
+        return await self._backend.contract(name, version)
+
 
 class AsyncInbox:
     """What waits for a human, as `bus.inbox`."""

@@ -85,6 +85,9 @@ class Backend(Protocol):
 
     async def contracts(self) -> list[Wire]: ...
 
+    async def contract(self, contract: str, version: str) -> Wire:
+        """`contract`, `version`, `schema` of one version; of the highest where none is named."""
+
     async def kill(self, task: str, by: str, why: str, undo: bool = True) -> Wire:
         """Stop a task by the whole ladder; its receipt. `undo`: what it did is undone then."""
 

@@ -143,6 +143,10 @@ class Contracts:
         """Every registered version: `contract`, `version`."""
         return self._portal.run(self._contracts.list())
 
+    def get(self, name: str, version: str = "") -> Wire:
+        """One registered version, the highest where none is named: `contract`, `version`, `schema`. Raises `UnknownContract`."""
+        return self._portal.run(self._contracts.get(name, version))
+
 
 class Inbox:
     """What waits for a human, as `bus.inbox`."""

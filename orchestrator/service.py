@@ -206,6 +206,12 @@ class Service:
     async def contracts(self) -> list[Wire]:
         return [{"contract": ref.name, "version": ref.version} for ref in self._engine.catalog.known()]
 
+    async def contract(self, contract: str, version: str) -> Wire:
+        """One version of a contract, the highest where none is named. Raises `UnknownContract`."""
+        catalog = self._engine.catalog
+        version = version or catalog.latest(contract)
+        return {"contract": contract, "version": version, "schema": catalog.get(contract, version)}
+
     async def verify(self) -> int:
         """How many entries the ledger has, all intact. Raises `LedgerDamaged`."""
         return await asyncio.to_thread(self._reads.verify)

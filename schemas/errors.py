@@ -91,6 +91,11 @@ class IncompatibleContract(Refused):
     template = "{contract} {version} is not compatible with {old_version}: {reason}. Nothing was registered; keep accepting what {old_version} accepts, or register it as {next_major}."
 
 
+class FrozenDiffers(Refused):
+    code = "frozen_differs"
+    template = "{contract} {version} is frozen in {file} with other content. A published version never changes: declare it as {next_version} or higher, or remove the file if nobody has it yet."
+
+
 class DishonestVersion(Refused):
     code = "dishonest_version"
     template = "{contract} {version} is a patch of {old_version} by its number, and accepts more: {reason}. Nothing was registered; register it as {next_minor} or higher."

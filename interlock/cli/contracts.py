@@ -1,14 +1,17 @@
-"""Commands about contracts. `check` and `diff` need no bus: they compare files, as a build does before anything is deployed."""
+"""Commands about contracts. `check`, `diff` and `freeze` need no bus: they work on files, as a build does before anything is deployed."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from interlock.cli import output
+from interlock.cli.connection import on_bus
 from interlock.cli.group import REFUSED, USAGE
 from interlock.cli.inputs import SchemaFile
 
 if TYPE_CHECKING:
+    from interlock.bus import Bus
     from interlock.schemas.registry.verdict import Mode, Verdict
 
 _MODES = ("none", "backward", "forward", "full", "backward_transitive", "forward_transitive", "full_transitive")
@@ -21,7 +24,85 @@ dialect_option = click.option(
 
 @click.group()
 def contracts() -> None:
-    """Compare versions of a contract."""
+    """What messages look like, version by version, and what a change of it breaks."""
+
+
+@contracts.command(name="list")
+@output.json_option
+@on_bus
+def list_(bus: "Bus", /, as_json: bool) -> None:
+    """All registered contracts with their versions."""
+    found: dict[str, list[str]] = {}
+    for row in bus.contracts.list():
+        found.setdefault(row["contract"], []).append(row["version"])
+    if as_json:
+        output.as_json(found)
+        return
+    output.table(("CONTRACT", "VERSIONS"), [(name, " ".join(versions)) for name, versions in found.items()])
+
+
+@contracts.command()
+@click.argument("contract", metavar="CONTRACT")
+@click.argument("version", metavar="[VERSION]", default="")
+@on_bus
+def show(bus: "Bus", /, contract: str, version: str) -> None:
+    """The JSON Schema of a contract, as it is registered; of its highest version where none is named.
+
+    \b
+    Example:
+      interlock contracts show invoice.request > invoice.request.json
+    """
+    output.as_json(bus.contracts.get(contract, version)["schema"])
+
+
+@contracts.command()
+@click.argument("schema", metavar="FILE", type=SchemaFile())
+@click.option("--contract", metavar="CONTRACT", required=True, help="Its dotted name, as in invoice.request.")
+@click.option("--version", metavar="VERSION", required=True, help="Its version, as in 1.1.0.")
+@output.json_option
+@on_bus
+def register(bus: "Bus", /, schema: Any, contract: str, version: str, as_json: bool) -> None:
+    """Register a version of a contract that no class of an app declares.
+
+    It is refused where it breaks what the versions of its major promise, with a message that breaks, or where its number is too small for
+    what has changed. Registering the same again does nothing.
+
+    \b
+    Example:
+      interlock contracts register order.json --contract shop.order --version 1.1.0
+    """
+    new = bus.contracts.register_schema(contract, version, schema)
+    if as_json:
+        output.as_json({"contract": contract, "version": version, "new": new})
+        return
+    output.lines(f"{contract} {version} is registered." if new else f"{contract} {version} was registered already.")
+
+
+@contracts.command()
+@click.argument("target", metavar="MODULE:APP")
+@click.option("--to", "folder", type=click.Path(file_okay=False, path_type=Path), default="contracts", show_default=True, help="A folder.")
+@output.json_option
+def freeze(target: str, folder: Path, as_json: bool) -> None:
+    """Write the JSON Schema of every contract of an app into a file of its own: CONTRACT-VERSION.json.
+
+    What is frozen already stays, and must be the same: a class that was changed under its old version is refused, so a build that freezes
+    finds it before a bus does.
+
+    \b
+    Example:
+      interlock contracts freeze examples/invoicing/app.py:app --to contracts
+    """
+    from interlock.loading import load_app
+    from interlock.schemas.registry.frozen import freeze as frozen
+
+    written = frozen(load_app(target).spec().schemas, folder)
+    if as_json:
+        output.as_json({"written": [str(path) for path in written]})
+        return
+    for path in written:
+        output.lines(f"{path} is new.")
+    if not written:
+        output.lines(f"Nothing is new in {folder}.")
 
 
 @contracts.command()

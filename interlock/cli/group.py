@@ -32,6 +32,7 @@ BAD_INPUT = (
     errors.NotReceived,
     errors.RetentionTooShort,
     errors.InvalidSchema,
+    errors.RemoteReference,
     errors.NoCheckpoints,
     errors.NoLedger,
     errors.NoModel,

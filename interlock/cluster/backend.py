@@ -141,6 +141,10 @@ class ClusterBackend:
         rows: list[Wire] = await self._call("contracts")
         return rows
 
+    async def contract(self, contract: str, version: str) -> Wire:
+        found: Wire = await self._call("contract", contract, version)
+        return found
+
     async def kill(self, task: str, by: str, why: str, undo: bool = True) -> Wire:
         task = await check_kill(task, self.record)
         order = Order.made(task, "kill", by, why, SystemClock().now(), undo)

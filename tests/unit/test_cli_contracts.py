@@ -1,13 +1,16 @@
-"""`interlock contracts check` and `diff`: files in, a verdict out, no bus anywhere."""
+"""`interlock contracts`: files in, a verdict out, no bus anywhere; and what a bus has registered."""
 
 import json
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from interlock.cli import main
+from interlock import App, LocalBus
+from interlock.cli import connection, main
 
 OPEN = {"type": "object", "properties": {"a": {"type": "string"}}}
 NEEDY = {**OPEN, "required": ["a"]}
@@ -84,3 +87,70 @@ def test_what_changed_is_shown_with_the_least_bump() -> None:
 @pytest.mark.usefixtures("files")
 def test_a_schema_may_come_on_the_standard_input() -> None:
     assert run("contracts", "check", "open.json", "--old", "-", stdin=json.dumps(NEEDY)).exit_code == 0
+
+
+APP = """
+from interlock import App, Message, WorkflowContext
+
+app = App("shop")
+
+
+class Order(Message, contract="shop.order", version="1.0.0"):
+    number: int
+
+
+@app.workflow("echo", version="1.0.0")
+async def echo(request: Order, ctx: WorkflowContext) -> Order:
+    return request
+"""
+
+
+@pytest.mark.usefixtures("files")
+def test_what_is_frozen_does_not_change() -> None:
+    Path("shop.py").write_text(APP)
+    assert run("contracts", "freeze", "shop.py:app").output == "contracts/shop.order-1.0.0.json is new.\n"
+    frozen = Path("contracts/shop.order-1.0.0.json")
+    assert json.loads(frozen.read_text())["properties"]["number"]["type"] == "integer"
+    assert run("contracts", "freeze", "shop.py:app").output == "Nothing is new in contracts.\n"
+    assert shown("contracts", "freeze", "shop.py:app", "--to", "else") == {"written": ["else/shop.order-1.0.0.json"]}
+    Path("contracts/shop.order-1.0.1.json").write_text("{}")
+    for other in ("{}", "no JSON"):
+        frozen.write_text(other)
+        refused = run("contracts", "freeze", "shop.py:app")
+        assert refused.exit_code == 1
+        assert "shop.order 1.0.0 is frozen in contracts/shop.order-1.0.0.json with other content" in refused.stderr
+        assert "declare it as 1.0.2 or higher" in refused.stderr
+
+
+@pytest.fixture(scope="module")
+def bus() -> Iterator[LocalBus]:
+    with LocalBus(App("empty")) as running, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "connect", lambda address, name: nullcontext(running))
+        yield running
+
+
+@pytest.mark.usefixtures("files", "bus")
+def test_a_contract_is_registered_listed_and_shown() -> None:
+    words = ("contracts", "register", "needy.json", "--contract", "shop.needy", "--version")
+    assert run(*words, "1.0.0").output == "shop.needy 1.0.0 is registered.\n"
+    assert run(*words, "1.0.0").output == "shop.needy 1.0.0 was registered already.\n"
+    assert shown(*words, "1.0.1") == {"contract": "shop.needy", "version": "1.0.1", "new": True}
+    listed = run("contracts", "list").output.splitlines()
+    assert listed[0].split() == ["CONTRACT", "VERSIONS"]
+    assert ["shop.needy", "1.0.0", "1.0.1"] in [line.split() for line in listed]
+    assert shown("contracts", "list")["shop.needy"] == ["1.0.0", "1.0.1"]
+    assert json.loads(run("contracts", "show", "shop.needy").output) == NEEDY
+    assert json.loads(run("contracts", "show", "shop.needy", "1.0.0").output) == NEEDY
+    unknown = run("contracts", "show", "shop.needy", "3.0.0")
+    assert (unknown.exit_code, "Known: shop.needy 1.0.0, shop.needy 1.0.1" in unknown.stderr) == (2, True)
+
+
+@pytest.mark.usefixtures("files", "bus")
+def test_a_version_that_breaks_or_is_too_small_is_refused_with_the_message() -> None:
+    assert run("contracts", "register", "needy.json", "--contract", "shop.two", "--version", "1.0.0").exit_code == 0
+    small = run("contracts", "register", "open.json", "--contract", "shop.two", "--version", "1.0.1")
+    assert (small.exit_code, "{} is accepted by 1.0.1 and refused by 1.0.0" in small.stderr) == (1, True)
+    assert run("contracts", "register", "open.json", "--contract", "shop.two", "--version", "1.1.0").exit_code == 0
+    breaks = run("contracts", "register", "needy.json", "--contract", "shop.two", "--version", "1.2.0")
+    assert (breaks.exit_code, "{} is accepted by 1.1.0 and refused by 1.2.0" in breaks.stderr) == (1, True)
+    assert "or register it as 2.0.0" in breaks.stderr

@@ -44,6 +44,12 @@ class InterlockError(Exception):
         return {"code": self.code, "message": str(self), "facts": self.facts}
 
 
+class Refused(InterlockError):
+    """The bus would not do it; nothing was changed."""
+
+    code = "refused"
+
+
 def from_wire(wire: dict[str, Any]) -> InterlockError:
     """The error that `to_wire` described; an unknown code becomes a plain `InterlockError` with its message."""
     cls = _BY_CODE.get(wire["code"])

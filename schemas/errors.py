@@ -1,12 +1,21 @@
 """The tree of errors: what the bus refuses, limits and orders, work that failed, the place it runs in.
 
 Each says what happened, what it means and what to do next; see `error.py` for how they are made and how they travel. Those of work that
-failed are in `work_errors.py`, those of the ledger in `ledger_errors.py`.
+failed are in `work_errors.py`, those of the ledger in `ledger_errors.py`, those of contracts in `contract_errors.py`.
 """
 
 from typing import Any
 
+from interlock.schemas.contract_errors import BadSchema as BadSchema
+from interlock.schemas.contract_errors import ContractConflict as ContractConflict
+from interlock.schemas.contract_errors import DishonestVersion as DishonestVersion
+from interlock.schemas.contract_errors import FrozenDiffers as FrozenDiffers
+from interlock.schemas.contract_errors import IncompatibleContract as IncompatibleContract
+from interlock.schemas.contract_errors import InvalidSchema as InvalidSchema
+from interlock.schemas.contract_errors import RemoteReference as RemoteReference
+from interlock.schemas.contract_errors import UnknownContract as UnknownContract
 from interlock.schemas.error import InterlockError as InterlockError
+from interlock.schemas.error import Refused as Refused
 from interlock.schemas.error import from_wire as from_wire
 from interlock.schemas.ledger_errors import CheckpointDamaged as CheckpointDamaged
 from interlock.schemas.ledger_errors import Erased as Erased
@@ -50,55 +59,9 @@ from interlock.schemas.work_errors import WorkflowFailed as WorkflowFailed
 # --- input that the bus refuses -------------------------------------------------------------------------------------
 
 
-class Refused(InterlockError):
-    """The bus would not do it; nothing was changed."""
-
-    code = "refused"
-
-
 class InvalidMessage(Refused):
     code = "invalid_message"
     template = "{contract} {version} refuses this message: at {pointer}: {problem}. Nothing was sent; correct the field and send it again."
-
-
-class UnknownContract(Refused):
-    code = "unknown_contract"
-    template = "No contract {contract} {version} is registered. Known: {known}. Register it, or name one of these."
-
-
-class InvalidSchema(Refused):
-    code = "invalid_schema"
-    template = "{contract} {version} is not a valid JSON Schema: at {pointer}: {problem}. It was not registered; correct the schema."
-
-
-class BadSchema(Refused):
-    code = "bad_schema"
-    template = "The {which} schema cannot be compared: at {pointer}: {problem}. Correct it, and compare again."
-
-
-class RemoteReference(Refused):
-    code = "remote_reference"
-    template = "{contract} {version} refers to {ref}, which lies outside the schema. The bus never fetches a schema; copy the definition under $defs."
-
-
-class ContractConflict(Refused):
-    code = "contract_conflict"
-    template = "{contract} {version} is already registered with other content. A published version never changes; register it as {next_version} or higher."
-
-
-class IncompatibleContract(Refused):
-    code = "incompatible_contract"
-    template = "{contract} {version} is not compatible with {old_version}: {reason}. Nothing was registered; keep accepting what {old_version} accepts, or register it as {next_major}."
-
-
-class FrozenDiffers(Refused):
-    code = "frozen_differs"
-    template = "{contract} {version} is frozen in {file} with other content. A published version never changes: declare it as {next_version} or higher, or remove the file if nobody has it yet."
-
-
-class DishonestVersion(Refused):
-    code = "dishonest_version"
-    template = "{contract} {version} is a patch of {old_version} by its number, and accepts more: {reason}. Nothing was registered; register it as {next_minor} or higher."
 
 
 class UnknownTaskType(Refused):

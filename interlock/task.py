@@ -144,7 +144,8 @@ class AsyncTask(Generic[Res]):
         return await self._backend.undos(self.id)
 
     async def erase(self, why: str, *, by: str | None = None) -> dict[str, Any]:
-        """Destroy what the task said, for good; a live one is killed first, and the receipt of that is `receipt`, else null.
+        """Destroy what the task said, for good; a live one is killed first, and the receipt of that is `receipt`, else null. While what it
+        did is being undone that is still needed: raises `TaskLive`.
 
         That it happened, how it ended and what it cost stays on record. `plain` counts entries from before Interlock sealed what tasks say:
         they cannot be erased. `traces`: a reader of the ledger keeps what was destroyed in its files until it is done. Backups and
@@ -155,9 +156,11 @@ class AsyncTask(Generic[Res]):
             if (await self._backend.record(self.id))["outcome"] is None:
                 receipt = await self.kill(why, by=by)
                 # Nobody waits for the orchestrator with a receipt: the next one may find the task alive before it hears of the order.
-                with suppress(TimeoutError):
+                with suppress(TimeoutError, UnknownTask):
                     async with asyncio.timeout(ENDS_SECONDS):
                         await self.outcome()
+                        for undoing in {undo["undoing"] for undo in receipt["undos"]}:
+                            await self._gather.outcome(undoing)
         return {**await self._backend.erase(self.id, clean(by or principal()), clean(why)), "receipt": receipt}
 
 

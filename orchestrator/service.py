@@ -36,7 +36,7 @@ from interlock.schemas.ports import stall_to_wire
 from interlock.schemas.record import State
 from interlock.schemas.sizes import PAGE_AT_MOST
 from interlock.schemas.specs import OWN_POOLS, RUNNERS, AppSpec
-from interlock.schemas.undo import is_undoing
+from interlock.schemas.undo import UNDO, is_undoing
 
 Wire = dict[str, Any]
 
@@ -242,7 +242,7 @@ class Service:
         router = self._engine.router
         if scope == "agent" and name not in router.pools:
             raise UnknownAgent(agent=name, known=", ".join(sorted(router.pools)) or "none")
-        if scope == "type" and name not in router.workflows:
+        if scope == "type" and (name not in router.workflows or name == UNDO):  # an undoing task is of the type of the one that it is for
             raise UnknownTaskType(task_type=name, known=", ".join(router.types) or "none")
 
     async def status(self) -> Wire:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from interlock.orchestrator.ledger.undos import unknown_writes
+from interlock.orchestrator.ledger.undos import standing, unknown_writes
 from interlock.orchestrator.state import TaskState
 from interlock.schemas import entries as e
 from interlock.schemas.errors import Closed
@@ -86,7 +86,7 @@ class Stops:
                 for one in unknown_writes(facts)
             )
             if any(isinstance(fact, e.UndoRegistered) for fact in facts):
-                left.undos.extend(self._engine.undos.standing(task))
+                left.undos.extend(standing(task, [entry.open() for entry in entries], []))  # that begins once there is a receipt
         return left
 
     async def stop(self, stop: StopOrder, orders: Sequence[TaskOrder]) -> Left:

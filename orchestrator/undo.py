@@ -203,11 +203,8 @@ class Undos:
     # --- what is said of it ------------------------------------------------------------------------------------------------------
 
     def standing(self, task: str) -> list[dict[str, Any]]:
-        """How the undos of a task stand, with its name and that of the task which undoes it."""
-        facts, undoing = self._facts(task), undoing_of(task)
-        if not any(isinstance(fact, e.UndoRegistered) for fact in facts):
-            return []
-        return [{"task": task, "undoing": undoing, **one} for one in standing(facts, self._facts(undoing))]
+        """How the undos of a task stand; see `orchestrator/ledger/undos.py`."""
+        return standing(task, self._facts(task), self._facts(undoing_of(task)))
 
 
 def _nobody_has(tool: str) -> ToolRefused:

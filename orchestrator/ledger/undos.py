@@ -9,6 +9,7 @@ from typing import Any
 
 from interlock.schemas import entries as e
 from interlock.schemas.record import Outcome
+from interlock.schemas.undo import undoing_of
 
 REGISTERED, OPEN, UNDONE, FAILED, UNKNOWN, STOPPED = "registered", "open", "undone", "failed", "unknown", "stopped"
 NOT_NEEDED, NOT_WANTED = "not needed", "not wanted"
@@ -31,8 +32,9 @@ def unknown_writes(facts: Iterable[e.Fact]) -> list[e.EffectUnknown]:
     return list(found.values())
 
 
-def standing(facts: Sequence[e.Fact], undoing: Sequence[e.Fact]) -> list[dict[str, Any]]:
-    """How each undo of a task stands, in the order of registration: `n`, `tool`, `of`, `state`. `undoing`: what its undoing task did."""
+def standing(task: str, facts: Sequence[e.Fact], undoing: Sequence[e.Fact]) -> list[dict[str, Any]]:
+    """How each undo of a task stands, in the order of registration: `task`, `undoing` (the task that does it), `n`, `tool`, `of`, `state`.
+    `facts` are the task's, `undoing` those of that other one."""
     wanted = {fact.n for fact in due(facts)}
     ended = next((fact for fact in facts if isinstance(fact, e.TaskEnded)), None)
     tried = _tried(undoing)
@@ -46,7 +48,9 @@ def standing(facts: Sequence[e.Fact], undoing: Sequence[e.Fact]) -> list[dict[st
             return NOT_NEEDED
         return tried.get(fact.n) or (STOPPED if any(isinstance(one, e.TaskEnded) for one in undoing) else OPEN)
 
-    return [{"n": fact.n, "tool": fact.tool, "of": fact.of, "state": state(fact)} for fact in facts if isinstance(fact, e.UndoRegistered)]
+    who = {"task": task, "undoing": undoing_of(task)}
+    registered = (fact for fact in facts if isinstance(fact, e.UndoRegistered))
+    return [{**who, "n": fact.n, "tool": fact.tool, "of": fact.of, "state": state(fact)} for fact in registered]
 
 
 def _tried(undoing: Sequence[e.Fact]) -> dict[int, str]:

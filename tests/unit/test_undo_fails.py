@@ -173,3 +173,17 @@ def test_what_nobody_could_undo_is_not_registered() -> None:
         assert len(await sim.bus.tasks()) == 2
 
     simulate(main, app)
+
+
+def test_a_live_task_is_undone_before_it_is_erased() -> None:
+    world = World()
+
+    async def main(sim: Simulation) -> None:
+        task = await submit(sim)
+        await asyncio.sleep(1)
+        told = await task.erase("gone", by="ann")
+        assert told["receipt"]["by"] == "ann"
+        assert world.done == BOTH
+        assert "rome" not in str([entry.open() for id in (ID, UNDOING) for entry in sim.store.reader.entries(id)])
+
+    simulate(main, make(world))

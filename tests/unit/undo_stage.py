@@ -110,7 +110,7 @@ async def submit(sim: Simulation, then: str = "wait", id: str = "a", **more: Any
 def states(sim: Simulation, task: str = ID) -> list[str]:
     """How its undos stand, by the ledger."""
     told = [[entry.open() for entry in sim.store.reader.entries(id)] for id in (task, undoing_of(task))]
-    return [one["state"] for one in standing(*told)]
+    return [one["state"] for one in standing(task, *told)]
 
 
 async def outcome(sim: Simulation, task: str = UNDOING) -> str:

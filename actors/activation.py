@@ -45,7 +45,7 @@ class Activation:
 
     def begin(self) -> list[Command]:
         """Start the workflow; its first commands."""
-        coro = self._definition.function(self._request, WorkflowContext(self._desk, self._definition.receives))
+        coro = self._definition.function(self._request, WorkflowContext(self._desk, self._definition.receives, self._definition.migrations))
         self._main = self._loop.create_task(coro, context=Context())
         return self._run()
 

@@ -10,8 +10,9 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar, overload
 
 from interlock.actors.desk import Desk
+from interlock.actors.migrations import Migrations, Readers
 from interlock.schemas.canonical import decode, encode
-from interlock.schemas.errors import BadDeclaration, Unreadable, from_wire
+from interlock.schemas.errors import BadDeclaration, Unreadable, WorkFailed, from_wire
 from interlock.schemas.frames import Happened
 from interlock.schemas.message import Message, contract_of, read_message
 from interlock.schemas.specs import ContractRef
@@ -38,9 +39,10 @@ class Answer(NamedTuple):
 class WorkflowContext:
     """A workflow's only way to the world. Everything that it returns is recorded, or follows from what is recorded."""
 
-    def __init__(self, desk: Desk, receives: tuple[type[Message], ...] = ()) -> None:
+    def __init__(self, desk: Desk, receives: tuple[type[Message], ...] = (), migrations: Migrations | None = None) -> None:
         self._desk = desk
         self._receives = receives
+        self._migrations = migrations or Migrations()
         self._chance: random.Random | None = None
         self._uuids = 0
 
@@ -77,7 +79,7 @@ class WorkflowContext:
             raise BadDeclaration(what="ctx.ask(...)", problem=f"{type(message).__name__} is no Message", remedy="Send a Message class.")
         awaited = _awaited(returns)
         name, version = contract_of(type(message))
-        return await self._command("ask", name, version, message.encoded(), awaited.contracts, awaited.read)
+        return await self._command("ask", name, version, message.encoded(), awaited.contracts, partial(awaited.read, self._migrations))
 
     async def ask_human(self, text: str, /, **details: Any) -> Answer:
         """Put a question into the inbox and await the answer. `details` (JSON values) are shown with it."""
@@ -149,7 +151,7 @@ def _settle(future: asyncio.Future[T], read: Callable[[Happened], T], event: Hap
         return
     try:
         future.set_result(read(event))
-    except Unreadable as error:
+    except WorkFailed as error:
         future.set_exception(error)
 
 
@@ -159,17 +161,17 @@ class _Awaited:
     def __init__(self, classes: tuple[type[Message], ...]) -> None:
         self.contracts = [str(ContractRef(*contract_of(cls))) for cls in classes]
         self._names = " or ".join(cls.__name__ for cls in classes)
-        first_first = classes[::-1]
-        self._exact = {contract_of(cls): cls for cls in first_first}
-        self._named = {cls.contract: cls for cls in first_first}
+        self._readers = Readers(classes)
 
-    def read(self, reply: Happened) -> Message:
-        """The reply as the class of its version, else as the first of its contract."""
-        name, version = reply.name, reply.version
-        cls = self._exact.get((name, version)) or self._named.get(name)
+    def read(self, migrations: Migrations, reply: Happened) -> Message:
+        """The reply as the class that reads its version, or the one to which migrations lead."""
+        name, version, data = reply.name, reply.version, reply.value
+        if reply.migrated:
+            data, version = migrations.along(reply.migrated, data, version)
+        cls = self._readers.of(name, version)
         if cls is None:
             raise Unreadable(cls=self._names, contract=name, version=version, pointer="/", problem="the workflow awaits another contract")
-        return read_message(cls, reply.value)
+        return read_message(cls, data)
 
 
 @lru_cache(maxsize=1024)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from interlock.actors.migrations import Migrations
 from interlock.schemas.errors import BadDeclaration
 from interlock.schemas.message import Message, contract_of
 from interlock.schemas.specs import REPEATS, AgentSpec, Conversation, check_repeats
@@ -23,7 +24,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 @dataclass(frozen=True)
 class AgentDefinition:
     """A specialist. `function` is None for a model loop, which has `instructions` and a `conversation` instead; `resources` makes
-    what its tools share; `fallback` are the models that are asked, in order, where `model` gives no answer."""
+    what its tools share; `fallback` are the models that are asked, in order, where `model` gives no answer; `migrations` are the app's."""
 
     name: str
     version: str
@@ -37,6 +38,7 @@ class AgentDefinition:
     model: str | None = None
     conversation: Conversation = field(default_factory=Conversation)
     fallback: tuple[str, ...] = ()
+    migrations: Migrations = field(default_factory=Migrations)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class WorkflowDefinition:
     """A task type. `function(request, ctx)` is the workflow; `entry` and `exit` are plain functions that return a truth value.
 
     `entry` takes the request. `exit` takes the result, or by their names any of `request`, `result`, `evidence`, `degraded`. `receives` are
-    the messages that may be sent into a running task. `repeats`: how often what it asks and hears may repeat as a whole.
+    the messages that may be sent into a running task. `repeats`: how often what it asks and hears may repeat as a whole. `migrations` are
+    the app's.
     """
 
     name: str
@@ -56,6 +59,7 @@ class WorkflowDefinition:
     exit: Callable[..., object] | None = None
     receives: tuple[type[Message], ...] = ()
     repeats: int | None = REPEATS
+    migrations: Migrations = field(default_factory=Migrations)
 
     def __post_init__(self) -> None:
         if not inspect.iscoroutinefunction(self.function):

@@ -19,6 +19,7 @@ from opentelemetry.trace import Span
 from interlock.actors.agent_context import AgentContext
 from interlock.actors.definitions import AgentDefinition
 from interlock.actors.mailbox import Mailbox
+from interlock.actors.migrations import Readers
 from interlock.actors.tracing import collected, fail, span
 from interlock.actors.undo import take_back
 from interlock.schemas import spans
@@ -109,7 +110,7 @@ class Replica(Mailbox):
         self._definition, self._agent, self.incarnation, self._notes = definition, agent, incarnation, notes
         self._secrets = dict(secrets or {})
         self._resources: Mapping[str, Any] = definition.resources() if definition.resources is not None else {}
-        self._accepts = {cls.contract: cls for cls in definition.accepts}
+        self._accepts = Readers(definition.accepts)
         self._work: dict[str, Work] = {}  # by attempt
         self._answered: set[Work] = set()  # a tool of theirs that was given up on has not ended
         self._killed: set[str] = set()  # tasks that nothing is begun for any more
@@ -204,9 +205,7 @@ class Replica(Mailbox):
             self.emit(LetGo(work.frame.dispatch, work.frame.attempt))
 
     async def _work_on(self, work: Work) -> Replied:
-        undoes = work.envelope.contract.name == Undo.contract
-        accepted = Undo if undoes else self._accepts[work.envelope.contract.name]
-        request = accepted.model_validate_json(work.envelope.data)
+        request = self._read(work)
         context = AgentContext(self, work, request, self._definition)
         doing = take_back(request, context) if isinstance(request, Undo) else self._agent(request, context)
         if not collected():
@@ -214,6 +213,18 @@ class Replica(Mailbox):
         with self._span_of(work):
             reply = await doing
         return self._reply(work, reply)
+
+    def _read(self, work: Work) -> Message:
+        """The message, as the class that reads its version, or the one to which migrations lead."""
+        contract, data = work.envelope.contract, work.envelope.data
+        if contract.name == Undo.contract:
+            return Undo.model_validate_json(data)
+        version = contract.version
+        if work.frame.migrated:
+            data, version = self._definition.migrations.along(work.frame.migrated, data, version)
+        cls = self._accepts.of(contract.name, version)
+        assert cls is not None, "only what its agent accepts is handed to a replica"
+        return cls.model_validate_json(data)
 
     def _span_of(self, work: Work) -> AbstractContextManager[Span]:
         frame = work.frame

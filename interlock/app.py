@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
 from interlock.actors.definitions import AgentDefinition, WorkflowDefinition, condition_name
+from interlock.actors.migrations import Migrations
 from interlock.pool_options import PoolOptions, check_live, pool_fields
 from interlock.schemas.budget import USD, Amount, Budget, writes_meter
 from interlock.schemas.errors import BadDeclaration
@@ -40,6 +41,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
+Old = TypeVar("Old", bound=Message)
+New = TypeVar("New", bound=Message)
 
 Contracts = type[Message] | Iterable[type[Message]]
 
@@ -72,6 +75,7 @@ class App:
     formerly: tuple[str, ...] = field(default=(), kw_only=True)
     limits: dict[tuple[str, str], dict[str, Amount]] = field(default_factory=dict, kw_only=True)
     live: int = field(default=LIVE_TASKS, kw_only=True)
+    migrations: Migrations = field(default_factory=Migrations, kw_only=True)
 
     # --- tools -----------------------------------------------------------------------------------------------------------------
 
@@ -144,7 +148,7 @@ class App:
             spec = replace(_agent_spec(name, version, kind, accepted, returned, own), **options)
             talk = conversation or Conversation()
             texts = (name, version, spec, function, instructions)
-            definition = AgentDefinition(*texts, accepted, returned, own, resources, model, talk, others)
+            definition = AgentDefinition(*texts, accepted, returned, own, resources, model, talk, others, self.migrations)
             self.agents[name] = definition
             return definition
 
@@ -200,7 +204,7 @@ class App:
             if name in self.workflows:
                 raise BadDeclaration(what=f"workflow {name}", problem="it is declared twice", remedy="Give the second one another name.")
             request, result = _one_of_each(name, function)
-            definition = WorkflowDefinition(name, version, function, request, result, entry, exit, received, repeats)
+            definition = WorkflowDefinition(name, version, function, request, result, entry, exit, received, repeats, self.migrations)
             spec = WorkflowSpec(
                 name=name,
                 version=version,
@@ -223,6 +227,21 @@ class App:
             workflow: Workflow[Req, Res] = Workflow(definition, spec, cast(type[Res], result))
             self.workflows[name] = workflow
             return workflow
+
+        return decorate
+
+    # --- migrations ------------------------------------------------------------------------------------------------------------
+
+    def migration(self, source: type[Old], target: type[New]) -> Callable[[Callable[[Old], New]], Callable[[Old], New]]:
+        """Declare how a message of one major becomes one of another, up or down: decorate `def f(old: V1) -> V2`.
+
+        Both are classes of one contract. It follows from the message alone, and raises where there is no such thing. The bus applies it
+        where the reader of a message knows only the other major, along the fewest migrations, and records which.
+        """
+
+        def decorate(function: Callable[[Old], New]) -> Callable[[Old], New]:
+            self.migrations.declare(source, target, function)
+            return function
 
         return decorate
 
@@ -265,12 +284,15 @@ class App:
             formerly=tuple(self.formerly),
             limits=tuple(ScopeLimits(scope, per, limits) for (scope, per), limits in self.limits.items()),
             live=check_live(self.name, self.live),
+            migrations=tuple(migration.spec for migration in self.migrations),
         )
 
     def _messages(self) -> list[type[Message]]:
         classes = [cls for agent in self.agents.values() for cls in (*agent.accepts, *agent.returns)]
         for flow in self.workflows.values():
             classes += [flow.definition.request, flow.definition.result, *flow.definition.receives]
+        for migration in self.migrations:
+            classes += [migration.source, migration.target]
         return list(dict.fromkeys(classes))
 
 

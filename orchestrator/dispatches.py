@@ -12,7 +12,7 @@ from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.history import happened, reply_event
 from interlock.orchestrator.letters import LOST_AT_MOST
 from interlock.orchestrator.replies import reply_envelope, used_label
-from interlock.orchestrator.router import Pool, fits
+from interlock.orchestrator.router import Pool
 from interlock.orchestrator.state import DispatchState, TaskState
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import Fragment, decode, encode
@@ -21,7 +21,7 @@ from interlock.schemas.errors import AgentFailed, Closed, InterlockError, Refuse
 from interlock.schemas.frames import SPENT, Command, Dispatch, DispatchFailure, Drop, LetGo, Replied
 from interlock.schemas.ids import derived, traceparent
 from interlock.schemas.labels import Label
-from interlock.schemas.specs import ContractRef, split_ref
+from interlock.schemas.specs import ContractRef
 from interlock.schemas.times import rfc3339
 
 if TYPE_CHECKING:
@@ -48,20 +48,20 @@ class Dispatches:
     def ask(self, task: TaskState, command: Command) -> None:
         """Send a workflow's message; raises where the bus refuses it."""
         engine = self._engine
-        pool = engine.undos.route(task, command)
+        pool, migrated = engine.undos.route(task, command)
         engine.stops.check(pool.agent.name)
         value = decode(command.data)
         engine.catalog.validate(command.name, command.version, value)
         label = task.label.join(engine.label_of(command.name, command.version, value))
-        dispatch = self._record_sent(task, command, pool.agent.name, label)
+        dispatch = self._record_sent(task, command, pool.agent.name, label, migrated)
         self._place(pool, dispatch)
 
     def refuse(self, task: TaskState, command: Command, error: InterlockError) -> None:
         """Record an ask that the bus does not send, and its failure, so that a replay sees the same."""
-        dispatch = self._record_sent(task, command, "", task.label)
+        dispatch = self._record_sent(task, command, "", task.label, [])
         self.fail(dispatch, error)
 
-    def _record_sent(self, task: TaskState, command: Command, agent: str, label: Label) -> DispatchState:
+    def _record_sent(self, task: TaskState, command: Command, agent: str, label: Label, migrated: list[str]) -> DispatchState:
         engine = self._engine
         id, attempt = derived("dsp", task.id, command.n), engine.next_attempt()
         head = head_of(
@@ -77,7 +77,7 @@ class Dispatches:
             attempt=attempt,
             deadline=engine.deadline_of(task),
         )
-        fact = e.MessageSent(command.n, id, attempt, agent, command.returns, label.encode(), Fragment(joined(head, command.data)))
+        fact = e.MessageSent(command.n, id, attempt, agent, command.returns, label.encode(), Fragment(joined(head, command.data)), migrated)
         engine.record(task, fact)
         dispatch = self.live[id] = task.dispatches[id]
         dispatch.head, dispatch.data, dispatch.envelope, dispatch.ours = head, command.data, None, task.rested > task.known
@@ -120,7 +120,7 @@ class Dispatches:
         self._engine.demand.handed(replica.pool)
         aim = self._engine.router.aim(self._engine.tasks[dispatch.task])
         parts = (dispatch.id, dispatch.task, dispatch.attempt, dispatch.agent, dispatch.head, dispatch.data, dispatch.returns, records)
-        replica.send(Dispatch(*parts, *aim))
+        replica.send(Dispatch(*parts, *aim, dispatch.migrated))
 
     def again(self, dispatch: DispatchState, why: str, *, lost: bool = False) -> None:
         """Hand it out under a new attempt, with what was recorded so far; once that is durable."""
@@ -176,14 +176,14 @@ class Dispatches:
         task, contract = self._engine.tasks[dispatch.task], ContractRef(frame.contract, frame.version)
         try:
             value = decode(frame.data)
-            self._check_reply(dispatch, contract, value)
+            migrated = self._check_reply(dispatch, contract, value)
         except InterlockError as error:
             self.fail(dispatch, AgentFailed(agent=dispatch.agent, contract=str(contract), problem=str(error)))
             return
         data = encode(value)  # as a replay will read it, in whatever order its keys came
         label = used_label(self._engine.router, dispatch).join(self._engine.label_of(contract.name, contract.version, value))
-        envelope = reply_envelope(task, dispatch, contract, data, label, self._engine.clock.now())
-        fact = e.MessageReceived(dispatch.n, dispatch.id, frame.attempt, replica.name, frame.degraded, label.encode(), Fragment(envelope))
+        envelope = Fragment(reply_envelope(task, dispatch, contract, data, label, self._engine.clock.now()))
+        fact = e.MessageReceived(dispatch.n, dispatch.id, frame.attempt, replica.name, frame.degraded, label.encode(), envelope, migrated)
         evidence = dispatch.evidence()
         self._close(dispatch, "its agent answered before it ended")
         number = task.events + 1
@@ -194,12 +194,13 @@ class Dispatches:
 
         at = engine.record(task, fact, deliver)
 
-    def _check_reply(self, dispatch: DispatchState, contract: ContractRef, value: object) -> None:
+    def _check_reply(self, dispatch: DispatchState, contract: ContractRef, value: object) -> list[str]:
+        """The migrations by which its workflow reads the reply; raises where it cannot."""
         self._engine.catalog.validate(contract.name, contract.version, value)
-        if str(contract) not in dispatch.returns and not any(
-            fits(split_ref(awaited), contract.name, contract.version) for awaited in dispatch.returns
-        ):
+        migrated = self._engine.router.way_back(contract, dispatch.returns)
+        if migrated is None:
             raise AgentFailed(agent=dispatch.agent, contract=str(contract), problem=f"the workflow awaits {' or '.join(dispatch.returns)}")
+        return migrated
 
     def failed(self, replica: Channel, frame: DispatchFailure) -> None:
         dispatch = self._finish(replica, frame)

@@ -12,7 +12,7 @@ from interlock.schemas.specs import ContractRef
 
 def reply_event(task: str, number: int, fact: e.MessageReceived, contract: ContractRef, data: bytes, at: int, evidence: bytes) -> Happened:
     """The event of a reply: the live path has contract and data at hand, replay opens the recorded envelope."""
-    return Happened(task, number, fact.n, "reply", data, at, evidence, contract.name, contract.version, fact.degraded)
+    return Happened(task, number, fact.n, "reply", data, at, evidence, contract.name, contract.version, fact.degraded, fact.migrated)
 
 
 def happened(task: str, number: int, fact: e.Fact, at: int, evidence: bytes = b"") -> Happened | None:

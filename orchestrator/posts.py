@@ -7,7 +7,6 @@ the message is durable; one that is sent again under its id is the same message,
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interlock.orchestrator.history import happened
-from interlock.orchestrator.router import fits
 from interlock.orchestrator.state import TaskState, said
 from interlock.schemas import entries as e
 from interlock.schemas.canonical import Fragment, decode, digest
@@ -15,6 +14,7 @@ from interlock.schemas.envelope import Envelope
 from interlock.schemas.errors import InvalidMessage, MessageConflict, NotReceived, Refused, TaskOver, TooManyMessages, UnknownTask
 from interlock.schemas.ids import traceparent
 from interlock.schemas.registry.versions import parse
+from interlock.schemas.registry.ways import fits
 from interlock.schemas.specs import ContractRef
 from interlock.schemas.times import rfc3339
 

@@ -1,15 +1,14 @@
 """Routing: by contract, never by agent name.
 
 An agent takes a message if it accepts the contract in the same major at that version or a later one (the registry has proved that
-later versions of a major accept what earlier ones did) and answers with a contract that is awaited. Exactly one agent must fit.
+later versions of a major accept what earlier ones did) and answers with a contract that is awaited. Where a major lies between them apps
+may have migrations that cross it: whoever needs the fewest of them, there and back, is asked. Exactly one agent must fit best.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-
-import semver
+from typing import NamedTuple
 
 from interlock.orchestrator.channel import Channel
 from interlock.orchestrator.state import DispatchState, TaskState
@@ -17,7 +16,8 @@ from interlock.schemas import drill, undo
 from interlock.schemas.budget import Amounts
 from interlock.schemas.errors import AmbiguousRoute, NoRoute
 from interlock.schemas.goals import filled
-from interlock.schemas.specs import LIVE_TASKS, AgentSpec, AppSpec, ContractRef, Escalate, ToolSpec, WorkflowSpec, split_ref
+from interlock.schemas.registry.ways import way
+from interlock.schemas.specs import LIVE_TASKS, AgentSpec, AppSpec, ContractRef, Escalate, MigrationSpec, ToolSpec, WorkflowSpec, split_ref
 from interlock.schemas.turns import Turns
 
 _OWN = {spec.name: spec for spec in (drill.SPEC, undo.SPEC)}
@@ -49,6 +49,13 @@ class Pool:
         return best
 
 
+class Route(NamedTuple):
+    """The pool that a message goes to, and the migrations by which its agent reads it."""
+
+    pool: Pool
+    migrated: list[str]
+
+
 class Router:
     """What is deployed, by name, and who takes which contract."""
 
@@ -58,7 +65,8 @@ class Router:
         self.pools: dict[str, Pool] = {}
         self._apps: dict[str, AppSpec] = {}
         self._owners: dict[str, AppSpec] = {}
-        self._routes: dict[tuple[str, str, tuple[str, ...]], Pool] = {}
+        self._routes: dict[tuple[str, str, tuple[str, ...]], Route] = {}
+        self._ways: dict[tuple[ContractRef, tuple[str, ...]], list[str] | None] = {}
         # Also what is declared no more: work that began before goes on by it.
         self.known_tools: dict[tuple[str, str], ToolSpec] = {}
         self._known_workflows: dict[str, WorkflowSpec] = dict(_OWN)
@@ -89,6 +97,7 @@ class Router:
         self._known_workflows.update(self.workflows)
         self._known_agents.update(agents)
         self._routes.clear()
+        self._ways.clear()
         return gone
 
     def others(self, app: AppSpec) -> list[str]:
@@ -137,31 +146,49 @@ class Router:
         owner = self._owners.get(workflow)
         return owner is not None and any(agent.kind == "model" for agent in owner.agents)
 
-    def route(self, contract: str, version: str, returns: Iterable[str]) -> Pool:
-        """The pool that takes `contract version` and answers with one of `returns`; raises `NoRoute` or `AmbiguousRoute`."""
+    def route(self, contract: str, version: str, returns: Iterable[str]) -> Route:
+        """Who takes `contract version` and answers with one of `returns`; raises `NoRoute` or `AmbiguousRoute`."""
         key = (contract, version, tuple(returns))
-        pool = self._routes.get(key)
-        if pool is None:
-            pool = self._routes[key] = self._find(*key)
-        return pool
+        route = self._routes.get(key)
+        if route is None:
+            route = self._routes[key] = self._find(*key)
+        return route
 
-    def _find(self, contract: str, version: str, returns: tuple[str, ...]) -> Pool:
-        awaited = [split_ref(text) for text in returns]
-        takers = [pool for pool in self.pools.values() if any(fits(ref, contract, version) for ref in pool.agent.accepts)]
-        fitting = [pool for pool in takers if any(fits(want, ref.name, ref.version) for want in awaited for ref in pool.agent.returns)]
+    def _find(self, contract: str, version: str, returns: tuple[str, ...]) -> Route:
+        awaited, written = [split_ref(text) for text in returns], ContractRef(contract, version)
+        takers = [(pool, there) for pool in self.pools.values() if (there := self._shortest([written], pool.agent.accepts)) is not None]
+        fitting = [
+            (len(there) + len(back), pool, there)
+            for pool, there in takers
+            if (back := self._shortest(pool.agent.returns, awaited)) is not None
+        ]
         if not fitting:
-            known = ", ".join(sorted(pool.agent.name for pool in takers)) or "none"
+            known = ", ".join(sorted(_words(pool.agent) for pool in self.pools.values() if _knows(pool.agent, contract))) or "none"
             raise NoRoute(contract=contract, version=version, returns=" or ".join(returns), known=known)
-        if len(fitting) > 1:
-            agents = ", ".join(sorted(pool.agent.name for pool in fitting))
+        fewest = min(migrations for migrations, _, _ in fitting)
+        nearest = [Route(pool, [one.name for one in there]) for migrations, pool, there in fitting if migrations == fewest]
+        if len(nearest) > 1:
+            agents = ", ".join(sorted(route.pool.agent.name for route in nearest))
             raise AmbiguousRoute(agents=agents, contract=contract, returns=" or ".join(returns))
-        return fitting[0]
+        return nearest[0]
+
+    def way_back(self, reply: ContractRef, returns: Sequence[str]) -> list[str] | None:
+        """The migrations by which one of `returns` reads a reply; `None` where there is no way."""
+        key = (reply, tuple(returns))
+        if key not in self._ways:
+            way = self._shortest([reply], [split_ref(text) for text in returns])
+            self._ways[key] = None if way is None else [one.name for one in way]
+        return self._ways[key]
+
+    def _shortest(self, written: Iterable[ContractRef], readers: Iterable[ContractRef]) -> tuple[MigrationSpec, ...] | None:
+        migrations = [one for app in self._apps.values() for one in app.migrations]
+        ways = [found for one in written for reader in readers if (found := way(migrations, one, reader)) is not None]
+        return min(ways, key=len, default=None)
 
 
-@lru_cache(maxsize=4096)
-def fits(reader: ContractRef, name: str, version: str) -> bool:
-    """Whether who reads `reader` can read `name version`: same contract, same major, no later than the reader's own version."""
-    if reader.name != name:
-        return False
-    written, read = semver.Version.parse(version), semver.Version.parse(reader.version)
-    return written.major == read.major and written <= read
+def _knows(agent: AgentSpec, contract: str) -> bool:
+    return any(ref.name == contract for ref in agent.accepts)
+
+
+def _words(agent: AgentSpec) -> str:
+    return f"{agent.name} (takes {', '.join(map(str, agent.accepts))}, answers with {', '.join(map(str, agent.returns))})"

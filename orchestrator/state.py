@@ -45,6 +45,7 @@ class DispatchState:
     label: Label
     task: str
     envelope: Any = None
+    migrated: list[str] = field(default_factory=list)
     suspended: str = ""
     waits: bool = False
     lost: int = 0
@@ -168,8 +169,8 @@ def said(fact: e.MessagePosted) -> str:
 
 
 def _sent(task: TaskState, fact: e.MessageSent, at: int) -> None:
-    label = decode_label(fact.label)
-    dispatch = DispatchState(fact.dispatch, fact.n, fact.agent, fact.returns, b"", b"", fact.attempt, label, task.id, fact.envelope)
+    asked = (fact.dispatch, fact.n, fact.agent, fact.returns, b"", b"", fact.attempt)
+    dispatch = DispatchState(*asked, decode_label(fact.label), task.id, fact.envelope, fact.migrated)
     task.asks[fact.n] = task.dispatches[fact.dispatch] = dispatch
     task.commands = fact.n
     task.messages += 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from interlock.orchestrator.deeds import Holder
 from interlock.orchestrator.history import happened
 from interlock.orchestrator.ledger.undos import due, standing, unknown_writes
-from interlock.orchestrator.router import Pool
+from interlock.orchestrator.router import Pool, Route
 from interlock.orchestrator.state import TaskState
 from interlock.schemas import entries as e
 from interlock.schemas.budget import parse_amounts, wire_amounts
@@ -186,7 +186,7 @@ class Undos:
         asked = decode(command.data)
         self._engine.record(undoing, e.UndoBegun(asked["n"], asked["tool"], derived("dsp", undoing.id, command.n)))
 
-    def route(self, task: TaskState, command: Command) -> Pool:
+    def route(self, task: TaskState, command: Command) -> Route:
         """Who takes what a workflow asks: of an undo an agent that has its tool, and raises `ToolRefused`."""
         if task.type != UNDO:
             return self._engine.router.route(command.name, command.version, command.returns)
@@ -194,7 +194,7 @@ class Undos:
         pool = self._find(tool)
         if pool is None:
             raise _nobody_has(tool)
-        return pool
+        return Route(pool, [])
 
     def refusal(self, tool: str, error: InterlockError) -> ToolRefused:
         """A limit that an undo runs into ends nothing: it has failed, and a human may raise the limit and have it tried again."""

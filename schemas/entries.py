@@ -203,7 +203,8 @@ class TaskParked(Fact):
 
 @dataclass(frozen=True, slots=True)
 class MessageSent(Fact):
-    """A workflow's ask, on its way to `agent`; `attempt` is the first one of this dispatch."""
+    """A workflow's ask, on its way to `agent`; `attempt` is the first one of this dispatch. `migrated` names the migrations by which the
+    agent reads it."""
 
     KIND: ClassVar[str] = "message.sent"
     CONTENT: ClassVar[tuple[str, ...]] = ("envelope",)
@@ -214,10 +215,13 @@ class MessageSent(Fact):
     returns: list[str]
     label: str
     envelope: Any
+    migrated: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class MessageReceived(Fact):
+    """An agent's reply; `migrated` names the migrations by which the workflow reads it."""
+
     KIND: ClassVar[str] = "message.received"
     CONTENT: ClassVar[tuple[str, ...]] = ("envelope",)
     n: int
@@ -227,6 +231,7 @@ class MessageReceived(Fact):
     degraded: bool
     label: str
     envelope: Any
+    migrated: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

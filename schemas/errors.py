@@ -41,6 +41,7 @@ from interlock.schemas.work_errors import Drifted as Drifted
 from interlock.schemas.work_errors import ExitFailed as ExitFailed
 from interlock.schemas.work_errors import GitFailed as GitFailed
 from interlock.schemas.work_errors import LoopDetected as LoopDetected
+from interlock.schemas.work_errors import MigrationFailed as MigrationFailed
 from interlock.schemas.work_errors import ModelFailed as ModelFailed
 from interlock.schemas.work_errors import ModelRefused as ModelRefused
 from interlock.schemas.work_errors import NotApproved as NotApproved
@@ -158,7 +159,7 @@ class TooManyMessages(Refused):
 
 class NoRoute(Refused):
     code = "no_route"
-    template = "No agent takes {contract} {version} and answers with {returns}. Agents that take {contract}: {known}. Declare one with accepts= and returns= that fit."
+    template = "No agent takes {contract} {version} and answers with {returns}. Agents that know {contract}: {known}. Declare one with accepts= and returns= that fit, or the migration between two majors (@app.migration)."
 
 
 class AmbiguousRoute(Refused):

@@ -4,7 +4,7 @@ A frame is a named tuple that travels as a MessagePack list `[tag, *fields]`; pa
 star: every frame has the orchestrator at one end. `schemas/ports.py` has the exchange itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -20,7 +20,8 @@ SPENT = "spent"
 
 class Dispatch(NamedTuple):
     """Work: one message for one agent, its envelope in two parts: attributes and data. `records` are effects that earlier attempts
-    recorded: `(effect, ok, value, differs)`. `goal` and `until` say what the whole task is for and when it is done."""
+    recorded: `(effect, ok, value, differs)`. `goal` and `until` say what the whole task is for and when it is done; `migrated` names the
+    migrations that make of the message one that the agent reads."""
 
     dispatch: str
     task: str
@@ -32,6 +33,7 @@ class Dispatch(NamedTuple):
     records: list[list[Any]]
     goal: str = ""
     until: str = ""
+    migrated: Sequence[str] = ()
 
 
 class Granted(NamedTuple):
@@ -180,7 +182,7 @@ class Happened(NamedTuple):
     """One event for a task, numbered from 1: what became of command `n`, or with `n` 0 a message that was sent into the task. `kind`:
     `reply`, `failure`, `timer`, `answer`, `message`. `value` is JSON (the data of a reply or a message, a wire error, null, an answer);
     `at` microseconds: `ctx.now()` from here on. Of a reply and of a message `name` and `version` are the contract; `degraded` says whether
-    a reply was built on failed or cut tool results."""
+    a reply was built on failed or cut tool results, `migrated` names the migrations that make of it one that is awaited."""
 
     task: str
     event: int
@@ -192,6 +194,7 @@ class Happened(NamedTuple):
     name: str = ""
     version: str = ""
     degraded: bool = False
+    migrated: Sequence[str] = ()
 
 
 class Forget(NamedTuple):

@@ -54,6 +54,18 @@ class ContractRef:
 
 
 @dataclass(frozen=True, slots=True)
+class MigrationSpec:
+    """What turns messages of one major of a contract into those of another."""
+
+    source: ContractRef
+    target: ContractRef
+
+    @property
+    def name(self) -> str:
+        return f"{self.source} to {self.target.version}"
+
+
+@dataclass(frozen=True, slots=True)
 class RepeatSpec:
     """How a write tool repeats. `key`: the argument that names the deed (keyed: the system behind it does one deed per key, or a `probe`
     can look) or the state it sets (natural)."""
@@ -189,7 +201,7 @@ class WorkflowSpec:
 @dataclass(frozen=True, slots=True)
 class AppSpec:
     """A whole app as data. `schemas` maps `name version` to the contract's JSON Schema, `formerly` are names that the app had before,
-    `limits` are on what its tasks share, `live` of them may be in memory."""
+    `limits` are on what its tasks share, `live` of them may be in memory; `migrations` lead from one major of a contract to another."""
 
     name: str
     agents: tuple[AgentSpec, ...]
@@ -199,6 +211,7 @@ class AppSpec:
     formerly: tuple[str, ...] = ()
     limits: tuple[ScopeLimits, ...] = ()
     live: int = LIVE_TASKS
+    migrations: tuple[MigrationSpec, ...] = ()
 
     @property
     def version(self) -> str:
@@ -221,6 +234,9 @@ class AppSpec:
             formerly=tuple(wire.get("formerly", ())),
             limits=tuple(ScopeLimits(**{**one, "limits": parse_amounts(one["limits"])}) for one in wire.get("limits", ())),
             live=wire.get("live", LIVE_TASKS),
+            migrations=tuple(
+                MigrationSpec(ContractRef(**one["source"]), ContractRef(**one["target"])) for one in wire.get("migrations", ())
+            ),
         )
 
 

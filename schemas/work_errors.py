@@ -92,6 +92,13 @@ class Unreadable(WorkFailed):
     template = "Class {cls} cannot read this {contract} {version}: at {pointer}: {problem}. The contract allows it; correct the class so that it reads all that its contract allows."
 
 
+class MigrationFailed(WorkFailed):
+    """What a migration made of a message is nothing that its reader knows, or it made nothing."""
+
+    code = "migration_failed"
+    template = "The migration {migration} failed on this message: {problem}. Correct it, deploy the app again, and submit the task again."
+
+
 class WorkflowFailed(WorkFailed):
     code = "workflow_failed"
     template = "Workflow {workflow} raised {error}: {problem}. The task has failed; the record shows how far it came."

@@ -1,5 +1,6 @@
 """Frames come back from the wire as the same frames, payloads untouched."""
 
+from collections.abc import Sequence
 from typing import Any, get_type_hints
 
 import pytest
@@ -18,6 +19,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     float: st.floats(allow_nan=False),
     bool: st.booleans(),
     list[str]: st.lists(TEXT, max_size=3),
+    Sequence[str]: st.lists(TEXT, max_size=3),
     list[Any]: st.lists(PLAIN, max_size=3),
     list[list[Any]]: st.lists(st.lists(PLAIN, max_size=3), max_size=3),
 }

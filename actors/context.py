@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar, overload
 from interlock.actors.desk import Desk
 from interlock.actors.migrations import Migrations, Readers
 from interlock.schemas.canonical import decode, encode
-from interlock.schemas.errors import BadDeclaration, Unreadable, WorkFailed, from_wire
+from interlock.schemas.errors import BadDeclaration, WorkFailed, from_wire
 from interlock.schemas.frames import Happened
 from interlock.schemas.message import Message, contract_of, read_message
 from interlock.schemas.specs import ContractRef
@@ -160,18 +160,11 @@ class _Awaited:
 
     def __init__(self, classes: tuple[type[Message], ...]) -> None:
         self.contracts = [str(ContractRef(*contract_of(cls))) for cls in classes]
-        self._names = " or ".join(cls.__name__ for cls in classes)
         self._readers = Readers(classes)
 
     def read(self, migrations: Migrations, reply: Happened) -> Message:
         """The reply as the class that reads its version, or the one to which migrations lead."""
-        name, version, data = reply.name, reply.version, reply.value
-        if reply.migrated:
-            data, version = migrations.along(reply.migrated, data, version)
-        cls = self._readers.of(name, version)
-        if cls is None:
-            raise Unreadable(cls=self._names, contract=name, version=version, pointer="/", problem="the workflow awaits another contract")
-        return read_message(cls, data)
+        return self._readers.read(migrations, reply.name, reply.version, reply.value, reply.migrated)
 
 
 @lru_cache(maxsize=1024)

@@ -110,7 +110,7 @@ class Replica(Mailbox):
         self._definition, self._agent, self.incarnation, self._notes = definition, agent, incarnation, notes
         self._secrets = dict(secrets or {})
         self._resources: Mapping[str, Any] = definition.resources() if definition.resources is not None else {}
-        self._accepts = Readers(definition.accepts)
+        self._readers = Readers((*definition.accepts, Undo))
         self._work: dict[str, Work] = {}  # by attempt
         self._answered: set[Work] = set()  # a tool of theirs that was given up on has not ended
         self._killed: set[str] = set()  # tasks that nothing is begun for any more
@@ -205,7 +205,8 @@ class Replica(Mailbox):
             self.emit(LetGo(work.frame.dispatch, work.frame.attempt))
 
     async def _work_on(self, work: Work) -> Replied:
-        request = self._read(work)
+        contract, data = work.envelope.contract, work.envelope.data
+        request = self._readers.read(self._definition.migrations, contract.name, contract.version, data, work.frame.migrated)
         context = AgentContext(self, work, request, self._definition)
         doing = take_back(request, context) if isinstance(request, Undo) else self._agent(request, context)
         if not collected():
@@ -213,18 +214,6 @@ class Replica(Mailbox):
         with self._span_of(work):
             reply = await doing
         return self._reply(work, reply)
-
-    def _read(self, work: Work) -> Message:
-        """The message, as the class that reads its version, or the one to which migrations lead."""
-        contract, data = work.envelope.contract, work.envelope.data
-        if contract.name == Undo.contract:
-            return Undo.model_validate_json(data)
-        version = contract.version
-        if work.frame.migrated:
-            data, version = self._definition.migrations.along(work.frame.migrated, data, version)
-        cls = self._accepts.of(contract.name, version)
-        assert cls is not None, "only what its agent accepts is handed to a replica"
-        return cls.model_validate_json(data)
 
     def _span_of(self, work: Work) -> AbstractContextManager[Span]:
         frame = work.frame

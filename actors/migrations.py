@@ -72,29 +72,33 @@ class Migrations:
         self._known[migration.spec.name] = migration
         return migration
 
-    def along(self, names: Iterable[str], data: bytes, version: str) -> tuple[bytes, str]:
-        """A message and its version after the migrations with these names. Raises `MigrationFailed` or `Unreadable`."""
-        for name in names:
-            migration = self._known.get(name)
-            if migration is None:
-                raise MigrationFailed(migration=name, problem="the app that is loaded here does not declare it any more")
-            data = migration.apply(read_message(migration.source, data)).encoded()
-            version = migration.target.contract_version
-        return data, version
+    def along(self, name: str, data: bytes) -> tuple[bytes, str]:
+        """A message and its version after the migration of this name. Raises `MigrationFailed` or `Unreadable`."""
+        migration = self._known.get(name)
+        if migration is None:
+            raise MigrationFailed(migration=name, problem="the app that is loaded here does not declare it any more")
+        return migration.apply(read_message(migration.source, data)).encoded(), migration.target.contract_version
 
 
 class Readers:
     """Some message classes, and which of them reads what."""
 
     def __init__(self, classes: Iterable[type[Message]]) -> None:
-        first_first = tuple(classes)[::-1]
-        self._exact = {contract_of(cls): cls for cls in first_first}
-        self._named = {cls.contract: cls for cls in first_first}
+        self._classes = tuple(classes)
+        self._exact = {contract_of(cls): cls for cls in self._classes[::-1]}
 
-    def of(self, name: str, version: str) -> type[Message] | None:
-        """The class of this version, else of a later one of its major, else (it is the bus that decides) the first of this contract."""
-        cls = self._exact.get((name, version))
-        if cls is not None:
-            return cls
-        later = (cls for ref, cls in self._exact.items() if fits(ContractRef(*ref), name, version))
-        return next(later, None) or self._named.get(name)
+    def read(self, migrations: Migrations, name: str, version: str, data: bytes, migrated: Iterable[str] = ()) -> Message:
+        """A message as the class that reads its version, or the one to which the `migrated` migrations lead. Raises `Unreadable` or
+        `MigrationFailed`."""
+        for step in migrated:
+            data, version = migrations.along(step, data)
+        cls = self._exact.get((name, version)) or self._later(name, version)
+        if cls is None:
+            known = " or ".join(cls.__name__ for cls in self._classes)
+            raise Unreadable(cls=known, contract=name, version=version, pointer="/", problem="another contract is expected here")
+        return read_message(cls, data)
+
+    def _later(self, name: str, version: str) -> type[Message] | None:
+        """One of a later version in its major, else (what is read is what the bus let through) the first of this contract."""
+        named = [cls for cls in self._classes if cls.contract == name]
+        return next((cls for cls in named if fits(ContractRef(*contract_of(cls)), name, version)), named[0] if named else None)

@@ -75,9 +75,9 @@ def test_every_command_is_in_the_readme(cli: click.Group) -> None:
 
 @pytest.fixture
 def examples() -> list[str]:
-    """The README's Python: the app, its agent as a model, an app that undoes, a driver's script, the same on an event loop."""
+    """The README's Python: the app, its agent as a model, an app that undoes, a driver's script, the same on an event loop, a migration."""
     found: list[str] = re.findall(r"```python\n(.*?)```", _said(TREE / "README.md"), flags=re.DOTALL)
-    assert len(found) == 5
+    assert len(found) == 6
     return found
 
 
@@ -146,6 +146,15 @@ def test_what_is_undone_is_what_it_says(examples: list[str], tmp_path: Path) -> 
     assert (done.stdout.splitlines(), done.returncode) == (["failed", "success ['book rome', 'cancel rome']"], 0), done.stderr
     readme = (TREE / "README.md").read_text()
     assert all(f"`{line}`" in readme for line in done.stdout.splitlines())
+
+
+@pytest.mark.usefixtures("billing")
+def test_a_migration_leads_over_a_major(examples: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    app = examples[0].replace("\n@app.tool(", f"\n{examples[5]}\n\n@app.tool(")
+    app = app.replace("AgentContext) -> Invoice:", "AgentContext) -> Invoice2:")
+    app = app.replace("return Invoice(order_id=request.order_id,", "return Invoice2(orders=[request.order_id],")
+    _run(app, "__main__")
+    assert capsys.readouterr().out == "order_id='7294' number='INV-7294'\n"
 
 
 def test_every_call_exists() -> None:

@@ -29,12 +29,16 @@ class Migration:
         return MigrationSpec(ContractRef(*contract_of(self.source)), ContractRef(*contract_of(self.target)))
 
     def apply(self, message: Message) -> Message:
-        """What becomes of a message; `MigrationFailed` where that is nothing that the target's contract allows."""
+        """What becomes of a message; `MigrationFailed` where nothing becomes of it, or nothing that the target's contract allows."""
         try:
             made = self.function(message)
         except Exception as error:  # noqa: BLE001 - the app's own code: its failure is a message that cannot be read
             raise self._failed(told(error)) from None
-        if type(made) is not self.target:
+        return self.checked(made)
+
+    def checked(self, made: object) -> Message:
+        """What the function made, if it is what it says that it makes; else raises `MigrationFailed`."""
+        if not isinstance(made, Message) or type(made) is not self.target:
             raise self._failed(f"it made {type(made).__name__} of it")
         try:
             return read_message(self.target, made.encoded())  # a class can be made without a look at its fields

@@ -235,8 +235,9 @@ class App:
     def migration(self, source: type[Old], target: type[New]) -> Callable[[Callable[[Old], New]], Callable[[Old], New]]:
         """Declare how a message of one major becomes one of another, up or down: decorate `def f(old: V1) -> V2`.
 
-        Both are classes of one contract. It follows from the message alone, and raises where there is no such thing. The bus applies it
-        where the reader of a message knows only the other major, along the fewest migrations, and records which.
+        Both are classes of one contract. It follows from the message alone, and raises ValueError where the other major has no such
+        message; before the app runs it is tried on messages that its source's contract allows. The bus has it applied where the reader of a
+        message knows only the other major, along the fewest migrations, and records which.
         """
 
         def decorate(function: Callable[[Old], New]) -> Callable[[Old], New]:

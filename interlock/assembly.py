@@ -33,6 +33,7 @@ from interlock.orchestrator.ledger.writer import Writer
 from interlock.orchestrator.parking import ParkingPace
 from interlock.orchestrator.peers import PeerRef
 from interlock.orchestrator.service import Service
+from interlock.proving import prove_migrations
 from interlock.schemas.errors import (
     InterlockError,
     LedgerUnreachable,
@@ -101,6 +102,7 @@ class Assembly:
     async def deploy(self, app: App) -> None:
         """Take another version of the app: runners and replicas that are made from now on run it."""
         spec = app.spec()
+        prove_migrations(app)
         wire = spec.to_wire()
         await self.ask("check_deploy", wire)
         self._secrets = hosts.secrets_of(app, os.environ)

@@ -40,6 +40,7 @@ from interlock.cluster.registry import RegistryActor
 from interlock.cluster.supervisor import SupervisorActor
 from interlock.loading import load_app
 from interlock.orchestrator.ledger import stores
+from interlock.proving import prove_migrations
 from interlock.schemas.errors import AlreadyRunning, InterlockError, NoLedger, NotBorn, NotRunning
 from interlock.schemas.places import JOURNAL_FILE, LEDGER_FILE, LEDGER_VARIABLE, Database, Place
 from interlock.schemas.ports import PeerGone
@@ -61,6 +62,7 @@ def up(target: str | None, *, address: str | None, name: str | None, home: Path)
     name = name or DEFAULT_NAME
     app = load_app(target) if target is not None else App("empty")
     lint.warn(app)
+    prove_migrations(app)
     hosts.secrets_of(app, os.environ)
     model = model_for(app, ModelSettings.from_env())
     private_folder(home)

@@ -55,9 +55,11 @@ def check(target: str, as_json: bool) -> int:
     """
     from interlock.lint import findings
     from interlock.loading import load_app
+    from interlock.proving import prove_migrations
 
     app = load_app(target)
     app.spec()
+    prove_migrations(app)
     found = findings(app)
     if as_json:
         output.as_json([one._asdict() for one in found])

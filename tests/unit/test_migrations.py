@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from interlock import AgentContext, App, Message, WorkflowContext
+from interlock.proving import prove_migrations
 from interlock.schemas import entries as e
 from interlock.schemas.errors import AgentFailed, BadDeclaration, InterlockError, NoRoute, TaskFailed
 from interlock.schemas.registry.ways import fits, way
@@ -65,7 +66,7 @@ def made(agent_reads: type[Message] = Plan3, agent_says: type[Message] = Made2, 
 
         @app.migration(Made2, Made)
         def joined(new: Made2) -> Made:
-            return Made(text=" ".join(new.texts))
+            return Made(text=" ".join(new.texts)[:50])
 
     return app
 
@@ -247,3 +248,29 @@ def test_a_way_ends_where_it_is_read_each_step_of_it_can_be_made_and_none_is_sho
         here = one.target
     assert fits(reader, here.name, here.version)
     assert way(migrations[::-1], written, reader) == found
+
+
+def test_a_migration_that_does_not_hold_for_all_its_source_allows_is_refused_before_the_app_runs() -> None:
+    app = made(migrations=False)
+    app.migration(Plan2, Plan)(lambda old: Plan(goal=old.goals[0]))
+    with pytest.raises(BadDeclaration, match=r'of the message \{"goals":\[\]\} it makes none that Plan allows: IndexError'):
+        prove_migrations(app)
+    with pytest.raises(BadDeclaration, match="IndexError"):
+        simulate(lambda sim: asyncio.sleep(0), app)
+
+
+def test_what_a_migration_makes_must_satisfy_its_target_and_a_value_error_says_that_there_is_none() -> None:
+    app = made(migrations=False)
+    app.migration(Made2, Made)(lambda new: Made(text=" ".join(new.texts)))
+    with pytest.raises(BadDeclaration, match="makes none that Made allows: text: String should have at most 50 characters"):
+        prove_migrations(app)
+
+    honest = made(migrations=False)
+
+    @honest.migration(Made2, Made)
+    def short(new: Made2) -> Made:
+        if len(" ".join(new.texts)) > 50:
+            raise ValueError("too long for the first major")
+        return Made(text=" ".join(new.texts))
+
+    prove_migrations(honest)

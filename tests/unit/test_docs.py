@@ -150,9 +150,9 @@ def test_what_is_undone_is_what_it_says(examples: list[str], tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("billing")
 def test_a_migration_leads_over_a_major(examples: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    app = examples[0].replace("\n@app.tool(", f"\n{examples[5]}\n\n@app.tool(")
-    app = app.replace("AgentContext) -> Invoice:", "AgentContext) -> Invoice2:")
+    app = examples[0].replace("AgentContext) -> Invoice:", "AgentContext) -> Invoice2:")
     app = app.replace("return Invoice(", "return Invoice2(").replace("number=await", "invoice=await")
+    app = app.replace("\n@app.tool(", f"\n{examples[5]}\n\n@app.tool(")
     _run(app, "__main__")
     assert capsys.readouterr().out == "order_id='7294' number='INV-7294'\n"
 

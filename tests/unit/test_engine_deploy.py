@@ -10,6 +10,7 @@ from interlock.orchestrator.ledger.folds import timeline
 from interlock.schemas import entries as e
 from interlock.schemas.drill import DRILL
 from interlock.schemas.errors import BudgetTooSmall, OtherApp, UnknownTaskType
+from interlock.schemas.undo import UNDO
 from interlock.testing.simulation import Simulation, simulate
 
 
@@ -97,9 +98,9 @@ def test_another_app_keeps_what_it_declared() -> None:
     async def main(sim: Simulation) -> None:
         assert await sim.ask("deploy", make("other", workflow="else", name="two").spec().to_wire(), "ann") == []
         assert sorted(sim.engine.router.pools) == ["first", "other"]
-        assert sorted(sim.engine.router.workflows) == ["else", "flow", DRILL]
+        assert sorted(sim.engine.router.workflows) == ["else", "flow", DRILL, UNDO]
         await sim.ask("deploy", make("first", workflow="flaw").spec().to_wire(), "ann")
-        assert sorted(sim.engine.router.workflows) == ["else", "flaw", DRILL]
+        assert sorted(sim.engine.router.workflows) == ["else", "flaw", DRILL, UNDO]
         with pytest.raises(UnknownTaskType):
             await begin(sim, "a")
 

@@ -74,6 +74,8 @@ def test_a_supervisor_that_says_nothing_hides_nothing_else(monkeypatch: pytest.M
         "live_dispatches": 1,
         "dead_letters": 0,
         "suspects": 0,
+        "undoing_tasks": 0,
+        "bounds": {"live": 100, "queues": {}},
         "breakers": [],
     }
     orchestrator = {**found, "ledger": {"state": "ok", "since": "", "problem": ""}, "queues": {}, "peers": []}

@@ -1,11 +1,15 @@
 """Undoing that fails, that nobody can vouch for, that has no budget left, or that somebody stops."""
 
 import asyncio
+from contextlib import nullcontext
+from contextvars import copy_context
 from typing import Any
 
 import pytest
+from test_cli import Shell
 
-from interlock import Budget, Natural, WorkflowContext
+from interlock import Budget, LocalBus, Natural, Never, WorkflowContext
+from interlock.cli import connection
 from interlock.schemas.errors import BadTaskId, TaskFailed, TaskLive, UnknownTaskType
 from interlock.schemas.undo import UNDO, undoing_of
 from interlock.testing.simulated_ports import Wardens
@@ -187,3 +191,45 @@ def test_a_live_task_is_undone_before_it_is_erased() -> None:
         assert "rome" not in str([entry.open() for id in (ID, UNDOING) for entry in sim.store.reader.entries(id)])
 
     simulate(main, make(world))
+
+
+@pytest.mark.parametrize("happened", [True, False])
+def test_of_an_undo_that_nobody_knows_a_human_says_whether_it_was_done(happened: bool) -> None:
+    world = World()
+
+    async def main(sim: Simulation) -> None:
+        def strike() -> None:
+            world.on_cancel = None
+            holder = next(name for name in sim.holders([UNDOING]) if name.startswith("desk"))
+            asyncio.get_running_loop().call_later(0.15 if happened else 0.05, sim.crash_peer, holder, context=outside)
+
+        outside = copy_context()
+        world.on_cancel = strike
+        await submit(sim, "fail", parts=["flight"])
+        await outcome(sim, ID)
+        await asyncio.sleep(10)
+        (item,) = await sim.bus.inbox.list()
+        assert (item["task"], item["kind"], item["to"]) == (UNDOING, "unknown", "boss")
+        assert states(sim) == ["unknown"]
+        await (sim.bus.inbox.approve if happened else sim.bus.inbox.deny)(item["item"], by="boss")
+        assert await outcome(sim) == "success"
+        assert world.done == ["book flight", "cancel flight"]
+        assert states(sim) == ["undone"]
+
+    simulate(main, make(world, repeat=Never()))
+
+
+def test_the_command_line_says_how_undoing_stands() -> None:
+    world = World()
+    with LocalBus(make(world)) as bus, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "connect", lambda address, name: nullcontext(bus))
+        shell = Shell(bus)
+        for id, words, state in (("a", (), "undone"), ("b", ("--no-undo",), "NOT DONE, nobody wanted it")):
+            task = bus.submit_json("trip", {"trip": "rome", "parts": ["flight"]}, id=id)
+            assert next(True for event in task.events() if event.kind == "timer.set")
+            said = shell.lines("kill", id, *words)
+            if not words:
+                assert f"  {UNDOING} undoes it; `interlock kill {UNDOING}` stops that" in said
+                assert bus.task(UNDOING).outcome(timeout=60) == "success"
+            assert f"undo by cancel of reserve: {state}" in shell.lines("show", id)
+    assert world.done == ["book flight", "cancel flight", "book flight"]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from interlock import AgentContext, App, Budget, Escalate, Keyed, Message, ToolContext, WorkflowContext
+from interlock import AgentContext, App, Budget, Escalate, Keyed, Message, Never, ToolContext, WorkflowContext
 from interlock.orchestrator.ledger.undos import standing
 from interlock.schemas.undo import undoing_of
 from interlock.testing.simulation import Simulation
@@ -33,6 +33,9 @@ class PartBooked(Message, contract="trip.part_booked", version="1.0.0"):
     part: str
 
 
+_BY_PART = Keyed("part")
+
+
 class World:
     """What was really done, in order; `broken` are those that cannot be cancelled now."""
 
@@ -48,7 +51,7 @@ class World:
             self.done.append(what)
 
 
-def make(world: World, undo: Budget | None = None) -> App:
+def make(world: World, undo: Budget | None = None, repeat: Keyed | Never = _BY_PART) -> App:
     """Trips, booked part by part: each part can be cancelled."""
     app = App("trips")
 
@@ -64,7 +67,7 @@ def make(world: World, undo: Budget | None = None) -> App:
         world.do(ctx.idempotency_key, f"book {part}")
         return True
 
-    @app.tool(effect="write", system="travel", repeat=Keyed("part"))
+    @app.tool(effect="write", system="travel", repeat=repeat)
     async def cancel(trip: str, part: str, ctx: ToolContext) -> bool:
         """Cancel a part of a trip.
 
@@ -78,6 +81,7 @@ def make(world: World, undo: Budget | None = None) -> App:
         if part in world.broken:
             raise RuntimeError("the desk is closed")
         world.do(ctx.idempotency_key, f"cancel {part}")
+        await asyncio.sleep(0.1)
         return True
 
     @app.agent("desk", version="1.0.0", tools=[reserve, cancel], replicas=(2, 2))

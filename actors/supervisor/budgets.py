@@ -1,7 +1,7 @@
 """Budgets as everyone sees them: meters that are durable, and the wall clock.
 
-A grant is in the journal before anyone hears of it. `seconds` is no meter that effects are held against: it runs by itself
-from a task's acceptance, also while the supervisor is dead, and ends in an order of its own.
+A grant is in the journal before anyone hears of it, and whoever no longer owns the journal answers nothing. `seconds` is no meter that
+effects are held against: it runs by itself from a task's acceptance, also while the supervisor is dead, and ends in an order of its own.
 """
 
 import asyncio
@@ -91,7 +91,8 @@ class SupervisorBudgets:
         await self._alone("overran", endpoint, model, answered, allowed)
 
     async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
-        return self._overruns.get((endpoint, model))
+        remembered: tuple[int, int] | None = await self._alone("overrun", endpoint, model)
+        return remembered
 
     async def turn(self, lane: str, id: str, task: str, tokens: int, limits: tuple[int | None, int | None]) -> float:
         wait: float = await self._alone("turn", lane, id, task, tokens, limits)
@@ -111,10 +112,12 @@ class SupervisorBudgets:
         await self._alone("close_forgotten", epoch, kept)
 
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
-        return self._used(task)
+        used: dict[str, tuple[Amount, Amount, Amount | None]] = await self._alone("used", task)
+        return used
 
     async def limited(self, task: str) -> list[str]:
-        return self.meters.limited(task)
+        meters: list[str] = await self._alone("limited", task)
+        return meters
 
     async def declare(self, limits: Sequence[Sequence[Any]]) -> None:
         await self._alone("declare", limits)

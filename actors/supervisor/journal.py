@@ -2,9 +2,9 @@
 
 A change counts once it is here: a reservation is granted, a kill is valid. One commit is one transaction, synced to disk;
 everything that became due in the same moment shares it. A journal has one owner, the supervisor's latest incarnation: an
-earlier one that still lives is refused. Others may add orders only, so a kill needs no living actor. Where a commit fails its incarnation
-is over, for its memory is ahead of the journal; where a read fails too, for what it was read for is not done. With `StorePaused` the next
-one goes on as soon as it can open the journal.
+earlier one that still lives is refused, also where it would only say what it knows. Others may add orders only, so a kill needs no
+living actor. Where a commit fails its incarnation is over, for its memory is ahead of the journal; where a read fails too, for what it
+was read for is not done. With `StorePaused` the next one goes on as soon as it can open the journal.
 """
 
 import asyncio
@@ -190,6 +190,10 @@ class Journal:
     def _write(self, changes: list[Change]) -> None:
         raise NotImplementedError
 
+    def _confirm(self) -> None:
+        """Raises `StaleIncarnation` where a later incarnation owns this journal: what the memory of this one says may be long past. What is
+        in the memory of one process has no other owner."""
+
     def _flush(self, flushed: "asyncio.Future[None]") -> None:
         self._flushed = None
         try:
@@ -209,10 +213,11 @@ class Journal:
     def _commit(self) -> None:
         self._check()
         changes, self._staged = self._staged, []
-        if not changes:
-            return
         with self._failing():
-            self._write(changes)
+            if changes:
+                self._write(changes)
+            else:
+                self._confirm()
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

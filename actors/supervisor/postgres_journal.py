@@ -118,6 +118,14 @@ class PostgresJournal(Journal):
         values = self._rows_of(changes)
         self._change(lambda db: db.cursor().executemany(_INSERT, values))
 
+    def _confirm(self) -> None:
+        ((current,),) = self._read("SELECT incarnation FROM owner")
+        self._check_owner(current)
+
+    def _check_owner(self, current: int) -> None:
+        if current != self.incarnation:
+            raise StaleIncarnation(incarnation=self.incarnation, current=current)
+
     def _erase(self, kinds: Sequence[str], tasks: Sequence[str], instead: Sequence[Change]) -> None:
         query = "DELETE FROM journal WHERE kind = ANY(%s) AND task = ANY(%s) AND task <> ''"
         values = self._rows_of(instead)
@@ -146,8 +154,7 @@ class PostgresJournal(Journal):
             with self._db.pipeline(), self._db.transaction():
                 counted = self._db.execute("UPDATE owner SET written = written + 1 RETURNING incarnation, written")
                 ((incarnation, written),) = counted.fetchall()
-                if incarnation != self.incarnation:
-                    raise StaleIncarnation(incarnation=self.incarnation, current=incarnation)
+                self._check_owner(incarnation)
                 if written == expected:  # else it was committed before its answer was lost: only the count goes on
                     work(self._db)
             self._written = written

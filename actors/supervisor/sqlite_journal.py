@@ -119,10 +119,17 @@ class SqliteJournal(Journal):
     def _changing(self) -> Iterator[None]:
         """One transaction of the journal's owner."""
         with _store_errors(self._path), _transaction(self._db):
-            (latest,) = self._db.execute("SELECT max(writer) FROM journal WHERE kind = 'started'").fetchone()
-            if latest != self.incarnation:
-                raise StaleIncarnation(incarnation=self.incarnation, current=latest)
+            self._check_owner()
             yield
+
+    def _confirm(self) -> None:
+        with _store_errors(self._path):
+            self._check_owner()
+
+    def _check_owner(self) -> None:
+        (latest,) = self._db.execute("SELECT max(writer) FROM journal WHERE kind = 'started'").fetchone()
+        if latest != self.incarnation:
+            raise StaleIncarnation(incarnation=self.incarnation, current=latest)
 
     def _data_version(self) -> int:
         version: int = self._db.execute("PRAGMA data_version").fetchone()[0]

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError
 
-from interlock.schemas.errors import InterlockError, StorePaused, from_wire
+from interlock.schemas.errors import InterlockError, StaleIncarnation, StorePaused, from_wire
 from interlock.schemas.ports import PeerGone
 
 P = ParamSpec("P")
@@ -73,7 +73,7 @@ async def insist(method: Any, *args: Any, seconds: float | None = None) -> Any:
             raise
         except TimeoutError:
             raise Silent(f"no answer within {seconds:g} s") from None
-        except (PeerGone, Unreachable) as error:
+        except (PeerGone, Unreachable, StaleIncarnation) as error:  # the last one: it says nothing, and another has its place
             if end is not None and loop.time() + pause > end:
                 raise Unreachable(str(error)) from None
         await asyncio.sleep(pause)

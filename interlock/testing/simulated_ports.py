@@ -166,13 +166,17 @@ class Memory(MemoryJournal):
         simulation.journal = self
         super().__init__(simulation.clock, store)
 
+    def _confirm(self) -> None:
+        cell = CELL.get()
+        if cell is not None and self._simulation.journal is not self:
+            cell.end()
+            raise Died
+
     def _write(self, changes: list[Change]) -> None:
         cell, simulation = CELL.get(), self._simulation
         if simulation.journal_full:
             raise StorePaused(path="memory", problem=simulation.journal_full)
-        if cell is not None and simulation.journal is not self:
-            cell.end()
-            raise Died
+        self._confirm()
         for change in changes:
             before = len(self.store)
             fails = cell is not None and bool(simulation.faults.store) and simulation.random.random() < simulation.faults.store

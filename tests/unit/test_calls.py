@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from interlock.cluster.calls import Batcher, NeverCame, Silent, insist
+from interlock.cluster.calls import Batcher, NeverCame, Silent, Unreachable, insist
 from interlock.gather import Gather
 from interlock.orchestrator.watches import Watches
 from interlock.schemas import entries as e
-from interlock.schemas.errors import LedgerStalled, Overloaded, StoreAway
+from interlock.schemas.errors import LedgerStalled, Overloaded, StaleIncarnation, StoreAway
 from interlock.testing.virtual_time import run
 
 
@@ -52,6 +52,24 @@ def test_a_frozen_actor_is_waited_for_so_long_and_no_longer() -> None:
         return asyncio.get_running_loop().time()
 
     assert run(main()) == pytest.approx(30)
+
+
+class Followed:
+    """The method of a supervisor that stood still, and that another one has followed; then of that one."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def remote(self) -> tuple[bool, Any]:
+        self.calls += 1
+        stale = StaleIncarnation(incarnation=1, current=2)
+        return (False, stale.to_wire()) if self.calls < 3 else (True, "granted")
+
+
+def test_what_an_earlier_supervisor_refuses_is_asked_of_the_next_one() -> None:
+    assert run(insist(Followed())) == "granted"
+    with pytest.raises(Unreachable, match="Incarnation 1"):
+        run(insist(Followed(), seconds=0.01))
 
 
 class Backend:

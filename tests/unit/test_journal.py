@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from interlock.actors.supervisor import journals, sqlite_journal
+from interlock.actors.supervisor.budgets import SupervisorBudgets
 from interlock.actors.supervisor.journal import Change, Journal, MemoryJournal, Order, order_in
 from interlock.actors.supervisor.spool import SPOOL
 from interlock.actors.supervisor.sqlite_journal import SqliteJournal, write_order
 from interlock.schemas.errors import Refused, StaleIncarnation, StoreFailed, StorePaused
-from interlock.schemas.ports import Clock
+from interlock.schemas.ports import Clock, Reservation
 from interlock.testing.virtual_time import VirtualClock, run
 
 
@@ -101,6 +102,23 @@ def test_an_earlier_incarnation_is_refused(tmp_path: Path, opened: Opener) -> No
         old.append()
     new.append(change("tsk_a", 2))
     assert notes(opened(tmp_path / "s.db")) == [2]
+
+
+def test_an_earlier_incarnation_answers_nothing_from_memory(tmp_path: Path, opened: Opener) -> None:
+    """Its task may be fenced by now: it may not even say again what it once has granted."""
+
+    async def main() -> None:
+        clock, asked = VirtualClock(), [Reservation("eff_1#1", "tsk_a", {"tokens": 10}, {})]
+        old = SupervisorBudgets(opened(tmp_path / "s.db", clock, create=True), clock, lambda task, why: None)
+        await old.open("tsk_a", {"tokens": 50}, clock.now())
+        assert [grant.error for grant in await old.reserve(asked)] == [None]
+        assert [grant.error for grant in await old.reserve(asked)] == [None]
+        opened(tmp_path / "s.db", clock).append(order("tsk_a").change())
+        for question in (old.reserve(asked), old.limited("tsk_a"), old.used("tsk_a"), old.called_at("tsk_a", "eff_1#1")):
+            with pytest.raises(StaleIncarnation):
+                await question
+
+    run(main())
 
 
 def test_orders_come_in_from_outside(tmp_path: Path, opened: Opener) -> None:

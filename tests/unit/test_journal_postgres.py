@@ -54,7 +54,10 @@ def test_what_was_committed_is_found_again(journal_of: Callable[[], Journal], wh
     first.append(change("tsk_a", 1), change("tsk_b", 2), change("tsk_b", 3))
     first.append(order("tsk_a").change(), order("tsk_a", "bob").change())
     prepare(where, FixedClock())
+    first.append()
     second = journal_of()
+    with pytest.raises(StaleIncarnation):
+        first.append()
     assert notes(second) == [1, 2, 3]
     assert (first.incarnation, second.incarnation) == (1, 2)
     found = second.find("note", "tsk_b")

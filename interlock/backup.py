@@ -15,7 +15,7 @@ from interlock.settings import BUS_FILE
 def save(ledger: Place, home: Path, file: Path) -> dict[str, Any]:
     """Back up the bus of `home`, whose ledger is at `ledger`, into a new file, also while it runs. Raises `LedgerExists` where one is."""
     with ledgers.new_backup(ledger, file) as (draft, copied):
-        rows = journal_copy.save(_journal(ledger, home), draft)
+        rows = journal_copy.save(_journal(ledger, home), home, draft)
     return {"file": str(file), "ledger": str(ledger), "entries": copied.entries, "head": copied.head.hex(), "journal": rows}
 
 

@@ -1,6 +1,7 @@
 """The supervisor's journal in a backup of the ledger: without it a restored task would have its budget a second time.
 
-In the backup it is one table beside the ledger's. It is read after the ledger, so it never knows less than that.
+In the backup it is one table beside the ledger's. It is read after the ledger, so it never knows less than that. Orders that wait in files
+for a supervisor who takes them over are among its rows: whoever was promised that a task is killed is promised that of its backup too.
 """
 
 import os
@@ -11,7 +12,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from interlock.actors.supervisor import journals
+from interlock.actors.supervisor import journals, spool
+from interlock.schemas.canonical import encode
 from interlock.schemas.errors import StoreFailed
 from interlock.schemas.places import Database, Place
 from interlock.schemas.ports import Clock
@@ -21,11 +23,16 @@ TABLE = "_journal"
 _COLUMNS = "seq, at, kind, task, data, writer"
 
 
-def save(place: Place, backup: Path) -> int:
-    """Copy the journal at `place` into the backup; how many rows it has. None is none."""
+def save(place: Place, home: Path, backup: Path) -> int:
+    """Copy the journal at `place`, and what waits in the bus's folder to be written there, into the backup; how many rows that is. None is
+    none."""
+    waiting = spool.waiting(home / spool.SPOOL).values()  # before the journal: whatever is taken over meanwhile is found there
+    rows = list(_from_database(place) if isinstance(place, Database) else _from_file(place))
+    ordered, last = {task for _, _, kind, task, *_ in rows if kind == "order"}, max((row[0] for row in rows), default=0)
+    late = [order for order in waiting if order.task not in ordered]
+    rows += [(last + n, order.requested, "order", order.task, encode(order._asdict()), 0) for n, order in enumerate(late, 1)]
     with closing(sqlite3.connect(backup)) as db, db:
         db.execute(f"CREATE TABLE {TABLE} ({_COLUMNS})")
-        rows = _from_database(place) if isinstance(place, Database) else _from_file(place)
         return db.executemany(f"INSERT INTO {TABLE} VALUES (?, ?, ?, ?, ?, ?)", rows).rowcount
 
 

@@ -27,7 +27,8 @@ def backup(file: Path, as_json: bool) -> None:
     """Write a backup of ledger and journal into FILE, verified, also while the bus runs.
 
     FILE has one format, whether the ledger is in a file or in PostgreSQL, and restores into either. It holds all that the ledger holds,
-    with the keys of what tasks said: who erases a task has to see to its backups too.
+    with the keys of what tasks said: who erases a task has to see to its backups too. Kills that wait in files of this INTERLOCK_HOME
+    for a supervisor are in it like those in the journal.
     """
     from interlock.backup import save
 

@@ -13,6 +13,7 @@ from postgres_server import Server
 
 from interlock.actors.supervisor import journals
 from interlock.actors.supervisor.journal import Change, Order
+from interlock.actors.supervisor.spool import SPOOL, put
 from interlock.backup import load, save
 from interlock.cli import main
 from interlock.clock import SystemClock
@@ -102,6 +103,26 @@ def test_a_backup_of_one_restores_into_the_other(place: Made, source: str, targe
     assert journal.incarnation > 1
     journal.append(Change("note", "tsk_0", {"n": 2}))
     journal.close()
+
+
+@pytest.mark.parametrize("source", KINDS)
+@pytest.mark.parametrize("target", KINDS)
+def test_a_kill_that_waits_in_a_file_is_in_the_backup(place: Made, source: str, target: str, tmp_path: Path) -> None:
+    """It was confirmed while the journal could not be written, and no supervisor has taken it over since."""
+    old, old_home = place(source, "old")
+    fill(old, old_home, tasks=3)
+    for task, by in (("tsk_0", "bob"), ("tsk_2", "bob")):  # of the second one the journal has an order already
+        put(old_home / SPOOL, Order.made(task, "kill", by, "enough", 8))
+    file = tmp_path / "backup"
+    saved = save(old, old_home, file)
+    new, new_home = place(target, "new")
+    assert load(file, new, new_home)["journal"] == saved["journal"]
+    with closing(journals.open_journal(journal_of(new, new_home), SystemClock(), new_home)) as journal:
+        orders = {row.task: (row.at, row.data["by"]) for row in journal.rows() if row.kind == "order"}
+        assert orders["tsk_0"] == (8, "bob")
+        assert orders["tsk_2"][1] == "ann"
+        assert journal.foreign() == []
+    assert len(list((old_home / SPOOL).iterdir())) == 2, "the bus that goes on has them yet"
 
 
 def test_what_must_not_be_restored(place: Made, tmp_path: Path) -> None:

@@ -256,6 +256,24 @@ def test_what_is_pruned_is_what_model_calls_said_and_no_more(place: Place) -> No
     reader.close()
 
 
+def test_what_a_model_says_after_a_pruning_is_kept(place: Place) -> None:
+    """Though its pieces are partly those that were pruned, and it comes in the same batch."""
+    first, second, third = chain(3)
+    on_loop(keep(place, (TASK, first), (TASK, e.ContentPruned("ann", 30)), (TASK, second), (OTHER, first), (TASK, third)))
+    reader = place.reader()
+    pruned, _, *kept = opened(reader)
+    assert (pruned.request, pruned.response) == (e.PRUNED, e.PRUNED)
+    assert kept == [second, third]
+    assert opened(reader, OTHER) == [first]
+    assert reader.verify() == 5
+    reader.close()
+    on_loop(keep(place, (TASK, e.ContentPruned("ann", 30))))
+    reader = place.reader()
+    assert {fact.response for fact in opened(reader) if isinstance(fact, e.ModelCalled)} == {e.PRUNED}
+    assert reader.verify() == 6
+    reader.close()
+
+
 def test_an_item_that_is_decided_after_its_task_was_erased(place: Place) -> None:
     on_loop(keep(place, (TASK, accepted()), (TASK, asked("itm_1")), (TASK, e.TaskErased("ann", "why")), (TASK, decided("itm_1"))))
     reader = place.reader()

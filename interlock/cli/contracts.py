@@ -1,4 +1,4 @@
-"""Commands about contracts. `check`, `diff` and `freeze` need no bus: they work on files, as a build does before anything is deployed."""
+"""Commands about contracts. Most need no bus: they work on files and apps, as a build does before anything is deployed."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,6 +103,21 @@ def freeze(target: str, folder: Path, as_json: bool) -> None:
         output.lines(f"{path} is new.")
     if not written:
         output.lines(f"Nothing is new in {folder}.")
+
+
+@contracts.command()
+@click.argument("target", metavar="MODULE:APP")
+def asyncapi(target: str) -> None:
+    """An AsyncAPI 3 document of an app: every message, and which agent or workflow takes it and answers with what.
+
+    \b
+    Example:
+      interlock contracts asyncapi examples/invoicing/app.py:app > asyncapi.json
+    """
+    from interlock.loading import load_app
+    from interlock.schemas.registry.asyncapi import asyncapi as document
+
+    output.as_json(document(load_app(target).spec()))
 
 
 @contracts.command()

@@ -1,11 +1,11 @@
 """Counterexamples are tried before they are shown: the one validator accepts them, the other refuses them. Then they are made small."""
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jsonschema_rs
 
+from interlock.schemas.canonical import encode
 from interlock.schemas.registry.explain import explain
 
 _VALIDATORS = {7: jsonschema_rs.Draft7Validator, 2019: jsonschema_rs.Draft201909Validator, 2020: jsonschema_rs.Draft202012Validator}
@@ -60,8 +60,8 @@ def shrunk(message: Any, does: Callable[[Any], bool]) -> Any:
 
 
 def _size(message: Any) -> tuple[int, int]:
-    text = json.dumps(message)
-    return len(text), sum(char not in '0a{}[]"' for char in text)
+    text = encode(message)
+    return len(text), sum(char not in b'0a{}[]"' for char in text)
 
 
 def _simpler(message: Any) -> Iterator[Any]:

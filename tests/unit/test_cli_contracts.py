@@ -154,3 +154,62 @@ def test_a_version_that_breaks_or_is_too_small_is_refused_with_the_message() -> 
     breaks = run("contracts", "register", "needy.json", "--contract", "shop.two", "--version", "1.2.0")
     assert (breaks.exit_code, "{} is accepted by 1.1.0 and refused by 1.2.0" in breaks.stderr) == (1, True)
     assert "or register it as 2.0.0" in breaks.stderr
+
+
+def _references(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        if isinstance(part.get("$ref"), str):
+            yield part["$ref"]
+        part = list(part.values())
+    if isinstance(part, list):
+        for inner in part:
+            yield from _references(inner)
+
+
+def _at(document: Any, reference: str) -> Any:
+    for key in reference.removeprefix("#/").split("/"):
+        document = document[key]
+    return document
+
+
+TEAM = """
+from interlock import AgentContext, App, Message, WorkflowContext
+
+app = App("shop")
+
+
+class Line(Message):
+    text: str
+
+
+class Order(Message, contract="shop.order", version="1.0.0"):
+    lines: list[Line]
+
+
+class Note(Message, contract="shop.note", version="1.2.0"):
+    text: str
+
+
+@app.agent("clerk", version="1.0.0")
+async def clerk(request: Order, ctx: AgentContext) -> Note:
+    return Note(text="")
+
+
+@app.workflow("echo", version="1.0.0", receives=Note)
+async def echo(request: Order, ctx: WorkflowContext) -> Order:
+    return request
+"""
+
+
+@pytest.mark.usefixtures("files")
+def test_an_app_is_an_asyncapi_document() -> None:
+    Path("team.py").write_text(TEAM)
+    document = json.loads(run("contracts", "asyncapi", "team.py:app").output)
+    assert (document["asyncapi"], document["info"]["title"]) == ("3.0.0", "shop")
+    assert set(document["channels"]) == {"shop.order", "shop.note", "agent.clerk.replies", "workflow.echo.replies"}
+    assert set(document["operations"]) == {"agent.clerk.shop.order", "workflow.echo.shop.order", "workflow.echo.running.shop.note"}
+    assert document["operations"]["agent.clerk.shop.order"]["reply"] == {"channel": {"$ref": "#/channels/agent.clerk.replies"}}
+    assert set(document["components"]["messages"]) == {"shop.order-1.0.0", "shop.note-1.2.0"}
+    references = list(_references(document))
+    assert "#/components/schemas/shop.order-1.0.0/$defs/Line" in references
+    assert all(_at(document, reference) for reference in references)

@@ -3,6 +3,7 @@
 import string
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 from interlock.schemas.registry.proof.numbers import Numbers, Undecided
@@ -92,7 +93,7 @@ def _any_text(least: int, most: int | None, gone: set[str]) -> Answer:
         return Maybe()
     likely = (char * length for char in string.ascii_lowercase for length in (least, least + 1, least + 2))
     counted = (str(number).zfill(least) for number in range(len(gone)))
-    found = (text for text in (*likely, *counted) if text not in gone and (most is None or len(text) <= most))
+    found = (text for text in chain(likely, counted) if text not in gone and (most is None or len(text) <= most))
     return Maybe(next(found, MISSING))
 
 

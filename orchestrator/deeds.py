@@ -15,20 +15,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from jsonschema_rs import Draft202012Validator
 
 from interlock.orchestrator.channel import Channel
-from interlock.orchestrator.state import DispatchState, EffectState
+from interlock.orchestrator.state import DispatchState, EffectState, TaskState
 from interlock.schemas import entries as e
 from interlock.schemas.budget import STEPS
 from interlock.schemas.canonical import Fragment, decode, digest
 from interlock.schemas.errors import ResultErased
 from interlock.schemas.frames import Probe, Probed
-from interlock.schemas.ids import derived
+from interlock.schemas.ids import DEFAULT_TENANT, derived
 from interlock.schemas.ports import Deed, Reservation
 from interlock.schemas.specs import ToolSpec
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
 
-TENANT = "default"
 PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """How long to wait between looks at whether a holder is gone, before a human is asked."""
 
@@ -73,17 +72,17 @@ class Deeds:
 
     def is_done(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> bool:
         """Whether it has been done before, under its key."""
-        known = self._known(name_of(dispatch, effect, spec))
+        known = self._known(name_of(self._engine.tasks[dispatch.task], effect, spec))
         return known is not None and known.state == "done"
 
     def enter(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> None:
         """A write is asked for: it goes on when it has its turn."""
-        name = effect.deed if effect.status == "unknown" else name_of(dispatch, effect, spec)
+        name = effect.deed if effect.status == "unknown" else name_of(self._engine.tasks[dispatch.task], effect, spec)
         if effect.deed != name:
             self.leave(effect)
             effect.deed = name
         if effect.status != "unknown":
-            effect.key = key_of(dispatch, effect, spec)
+            effect.key = key_of(self._engine.tasks[dispatch.task], effect, spec)
         if not name and effect.status == "unknown":  # an orchestrator died before it had asked, and what waited beside was decided
             self._ask(dispatch, effect, spec, f"nobody knows whether {effect.holder or 'the process that had it'} did it")
             return
@@ -244,7 +243,7 @@ class Deeds:
         if grant.error is not None:
             self._engine.effects.refuse(dispatch, effect, grant.error)
         else:
-            dispatch.replica.send(Probe(dispatch.id, effect.id, effect.key or key_of(dispatch, effect, spec)))
+            dispatch.replica.send(Probe(dispatch.id, effect.id, effect.key or key_of(self._engine.tasks[dispatch.task], effect, spec)))
 
     def probed(self, replica: Channel, frame: Probed) -> None:
         """What the probe has found."""
@@ -279,21 +278,22 @@ class Deeds:
         engine.inbox.advance(dispatch)
 
 
-def name_of(dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> str:
-    """The deed's name: its key, or the resource that it writes to; none where a second call would be a second deed."""
+def name_of(task: TaskState, effect: EffectState, spec: ToolSpec) -> str:
+    """The deed's name: its key, or the resource that it writes to; none where a second call would be a second deed. A resource is one and
+    the same thing outside, whoever writes to it: all tenants take turns at it, and none hears of another's results."""
     if spec.repeat is None or spec.repeat.kind == "never":
         return ""
     if spec.repeat.kind == "keyed":
-        return key_of(dispatch, effect, spec)
-    return derived("res", TENANT, spec.system, spec.repeat.key, _named(effect, spec.repeat.key))
+        return key_of(task, effect, spec)
+    return derived("res", DEFAULT_TENANT, spec.system, spec.repeat.key, _named(effect, spec.repeat.key))
 
 
-def key_of(dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> str:
-    """The idempotency key: of a keyed tool the deed's own name within its scope, else the effect's."""
+def key_of(task: TaskState, effect: EffectState, spec: ToolSpec) -> str:
+    """The idempotency key: of a keyed tool the deed's own name within its scope and its task's tenant, else the effect's."""
     if spec.repeat is None or spec.repeat.kind != "keyed":
         return effect.id
-    scope = dispatch.task if spec.repeat.scope == "task" else "bus"
-    return derived("key", TENANT, spec.name, scope, _named(effect, spec.repeat.key))
+    scope = task.id if spec.repeat.scope == "task" else "bus"
+    return derived("key", task.tenant, spec.name, scope, _named(effect, spec.repeat.key))
 
 
 def _named(effect: EffectState, argument: str) -> str:

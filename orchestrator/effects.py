@@ -148,7 +148,7 @@ class Effects:
             tool=spec.name,
             args=Fragment(effect.args),
             digest=digest(args),
-            key=effect.key or key_of(dispatch, effect, spec),
+            key=effect.key or key_of(task, effect, spec),
             system=spec.system,
             deed=effect.deed,
             replica=dispatch.replica.name if dispatch.replica is not None else "",
@@ -159,7 +159,8 @@ class Effects:
         if dispatch.replica is None or dispatch.attempt != effect.attempt or self._engine.dispatches.live.get(dispatch.id) is not dispatch:
             return
         spec = self._engine.router.known_tools[dispatch.agent, effect.name]
-        dispatch.replica.send(Granted(dispatch.id, effect.id, effect.key or key_of(dispatch, effect, spec), GRANT_SECONDS))
+        key = effect.key or key_of(self._engine.tasks[dispatch.task], effect, spec)
+        dispatch.replica.send(Granted(dispatch.id, effect.id, key, GRANT_SECONDS))
 
     def lapsed(self, replica: Channel, frame: Lapsed) -> None:
         """A replica did not begin in time: nothing has happened. It asks again."""

@@ -51,6 +51,7 @@ class Supervisor:
             self.budgets.apply(row)
             self.ladder.apply(row)
             self.pools.apply(row)
+        self.ladder.fence()
         if self.budgets.meters.neared:
             self.budgets.nearing.set()
         stops.hold()

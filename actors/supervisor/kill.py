@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Ladder:
-    """Gives and carries out orders. Feed every old row to `apply`, then `run`; orders given before wait for that.
+    """Gives and carries out orders. Feed every old row to `apply`, then `fence`, then `run`; orders given before wait for that.
 
     `acknowledged` collects the orders that are over, by what they are about; whoever makes use of it empties it.
     """
@@ -70,6 +70,10 @@ class Ladder:
             case "selected":
                 case = self._open[row.task]
                 case.selected, case.members = True, row.data["members"]
+            case "dated":
+                case = self._open[row.task]
+                case.order = case.order._replace(requested=row.data["requested"])
+                self._stops.take(case.order)
             case "holding":
                 found = self._open[row.task].found
                 found.update({name: {"incarnation": name, "how": ""} for name in row.data["incarnations"] if name not in found})
@@ -79,6 +83,12 @@ class Ladder:
                 self._open[row.task].receipt.set_result(Receipt(**row.data))
             case "acknowledged":
                 self._close(row.task)
+
+    def fence(self) -> None:
+        """After the old rows and before anybody is served: nothing is granted that an open order is about. What a stop names that was
+        written while no supervisor lived, or whose supervisor died right after, is settled here."""
+        for case in self._open.values():
+            self._fence(case)
 
     def _enter(self, order: Order, row: Row) -> Case:
         if order.stop in self._open:
@@ -166,21 +176,26 @@ class Ladder:
 
     def _begin(self, case: Case) -> None:
         # In the same step as the order became durable: from here on nothing is granted.
+        self._fence(case)
+        if self._group is not None:
+            carry = self._open_again(case) if case.order.what == RESUME else self._carry(case, self._clock.now())
+            self._group.create_task(carry, name=f"order against {case.name}")
+
+    def _fence(self, case: Case) -> None:
         if case.stop is not None and not case.selected:
             self._select(case)
         for order in case.orders:
             self._budgets.fence(order)
         self._stops.hold()
-        if self._group is not None:
-            carry = self._open_again(case) if case.order.what == RESUME else self._carry(case, self._clock.now())
-            self._group.create_task(carry, name=f"order against {case.name}")
 
     def _select(self, case: Case) -> None:
         """What a stop names at this moment: from here on no more of it comes in."""
+        given_at, case.order = case.order.requested, self._stops.dated(case.order)
+        dated = [Change("dated", case.order.task, {"requested": case.order.requested})] if case.order.requested != given_at else []
         tasks, case.members = self._stops.select(case.order)
         given = [order for task in tasks if (order := case.order_against(task)) is not None and task not in self._of_task]
         marker = Change("selected", case.order.task, {"tasks": len(given), "members": case.members})
-        self._journal.append(*[order.change() for order in given], marker)
+        self._journal.append(*[order.change() for order in given], *dated, marker)
         case.selected = True
         for order in given:
             case.orders.append(order)

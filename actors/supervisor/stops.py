@@ -8,7 +8,7 @@ from interlock.actors.supervisor.budgets import SupervisorBudgets
 from interlock.actors.supervisor.journal import Order
 from interlock.actors.supervisor.pools import Pools
 from interlock.schemas.errors import BadDeclaration, UnknownReplica
-from interlock.schemas.stops import RESUME, SCOPES, Selection
+from interlock.schemas.stops import RESUME, SCOPES, STOP, Selection
 
 
 class Stops:
@@ -30,6 +30,16 @@ class Stops:
         """Hear of an order; one against a task closes nothing."""
         if (stop := order.as_stop) is not None:
             self._budgets.closures.take(stop)
+
+    def dated(self, order: Order) -> Order:
+        """A stop that is carried out closes what it names, also where the clock of who wrote it was behind: it counts as the last one.
+        A resume is left as it is, for it could open what somebody stopped after it."""
+        closures = self._budgets.closures
+        if order.what != STOP or order.requested >= closures.latest:
+            return order
+        order = order._replace(requested=closures.latest + 1)
+        self.take(order)
+        return order
 
     def hold(self) -> None:
         """Let agents that are stopped have no replicas, and give back theirs to those that are not any more."""

@@ -91,8 +91,8 @@ def facts(sim: Simulation, kind: type[Any], task: str = "") -> list[Any]:
     return [fact for entry in entries if isinstance(fact := entry.open(), kind)]
 
 
-async def bill(sim: Simulation, id: str, **request: Any) -> Any:
-    return await sim.bus.submit(sim.app.workflows["billing"], Bill(**request), id=id)
+async def bill(sim: Simulation, id: str, tenant: str = "default", **request: Any) -> Any:
+    return await sim.bus.submit(sim.app.workflows["billing"], Bill(**request), id=id, tenant=tenant)
 
 
 def crash(sim: Simulation, who: str) -> None:
@@ -169,6 +169,18 @@ def test_within_a_task_s_scope_another_task_is_another_deed(tmp_path: Path) -> N
         assert numbers == ["INV-1", "INV-2"]
 
     simulate(main, make(orders, Keyed("order")))
+
+
+@pytest.mark.parametrize(("repeat", "numbers"), [(BUS, ["INV-1", "INV-2", "INV-1"]), (Natural("order"), ["INV-1", "INV-2", "INV-3"])])
+def test_what_one_tenant_did_under_a_key_is_nothing_to_another(tmp_path: Path, repeat: Any, numbers: list[str]) -> None:
+    orders = Orders(tmp_path / "orders.db")
+
+    async def main(sim: Simulation) -> None:
+        tasks = [await bill(sim, f"{number}", tenant, total=tenant) for number, tenant in enumerate(("acme", "globex", "acme"))]
+        assert [(await task.result()).number for task in tasks] == numbers
+        assert len({fact.deed for fact in facts(sim, e.EffectIntended)}) == (2 if repeat is BUS else 1), "a resource is everybody's"
+
+    simulate(main, make(orders, repeat))
 
 
 # --- what nobody knows -----------------------------------------------------------------------------------------------------------------

@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock import AgentContext, App, Budget, Message, WorkflowContext
+from interlock.actors.supervisor.core import Supervisor
 from interlock.actors.supervisor.journal import Order
 from interlock.actors.supervisor.receipt import text
 from interlock.actors.supervisor.sqlite_journal import SqliteJournal, write_order
 from interlock.schemas import entries as e
-from interlock.schemas.errors import BadDeclaration, Closed, TaskFailed, UnknownAgent, UnknownReplica, UnknownTaskType
+from interlock.schemas.errors import BadDeclaration, Closed, Fenced, TaskFailed, UnknownAgent, UnknownReplica, UnknownTaskType
+from interlock.schemas.ports import Reservation
 from interlock.schemas.stops import RESUME, SCOPES, STOP, Closures, Selection, StopOrder
 from interlock.testing.simulation import Simulation, simulate
 from interlock.testing.virtual_time import run
@@ -249,6 +251,63 @@ def test_a_stop_that_was_written_while_nobody_lived_is_carried_out(tmp_path: Any
             journal.close()
         assert [one.id for one in stage.stops] == [stage.stops[0].id]
         assert stage.hosts["a"].holds == set()
+
+    run(main())
+
+
+KILL, STOP_ALL = Order.made("tsk_a", "kill", "ann", "enough", 1), Order.of_selection("s", STOP, EVERYTHING, "ann", "enough", 1)
+
+
+@pytest.mark.parametrize("order", [KILL, STOP_ALL], ids=["kill", "stop"])
+def test_nothing_is_granted_between_the_begin_of_a_supervisor_and_its_run(tmp_path: Any, order: Order) -> None:
+    stage, path = Stage(), tmp_path / "supervisor.db"
+
+    async def main() -> None:
+        journal = SqliteJournal(path, stage.clock, create=True)
+        async with Life(stage, journal) as supervisor:
+            await supervisor.budgets.open("tsk_a", {"steps": 100}, stage.clock.now())
+        journal.close()
+        write_order(path, order)
+        journal = SqliteJournal(path, stage.clock)
+        for _ in range(2):  # also one that dies right after
+            supervisor = Supervisor(journal, stage.clock, stage.world())
+            (grant,) = await supervisor.budgets.reserve([Reservation("eff_1", "tsk_a", {"steps": 1}, {}, 0, 0)])
+            assert isinstance(grant.error, Fenced)
+        journal.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("taken", ["by the one that lives", "by the next one"])
+def test_a_stop_by_a_clock_that_is_behind_closes_what_it_names_and_a_resume_by_one_opens_nothing(tmp_path: Any, taken: str) -> None:
+    stage, path = Stage(), tmp_path / "supervisor.db"
+    late, early = (
+        Order.of_selection(id, what, EVERYTHING, "ann", "by another clock", 1) for id, what in (("late", STOP), ("early", RESUME))
+    )
+
+    async def main() -> None:
+        journal = SqliteJournal(path, stage.clock, create=True)
+        async with Life(stage, journal) as supervisor:
+            await supervisor.ladder.stop("stp_1", STOP, EVERYTHING, "ann", "enough")
+            await supervisor.ladder.stop("stp_2", RESUME, EVERYTHING, "ann", "again")
+            if taken == "by the one that lives":
+                write_order(path, late)
+                await asyncio.sleep(5)
+        journal.close()
+        for order in (late, early):
+            if order is early or taken == "by the next one":
+                write_order(path, order)
+            journal = SqliteJournal(path, stage.clock)
+            async with Life(stage, journal) as supervisor:
+                await asyncio.sleep(5)
+                assert [one.why for one in supervisor.budgets.closures] == ["by another clock"]
+                assert (await supervisor.ladder.receipt(order.task)).verified
+            journal.close()
+        told = {one.id: one for one in stage.stops}
+        closures = Closures()
+        for one in told.values():
+            closures.take(one)
+        assert [one.why for one in closures] == ["by another clock"], "the engine has it so too"
 
     run(main())
 

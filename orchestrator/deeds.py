@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from jsonschema_rs import Draft202012Validator
 
 from interlock.orchestrator.channel import Channel
+from interlock.orchestrator.late import cost_of
 from interlock.orchestrator.state import DispatchState, EffectState, TaskState
 from interlock.schemas import entries as e
 from interlock.schemas.budget import STEPS
@@ -156,6 +157,10 @@ class Deeds:
         ok, value = True, first.value
         if isinstance(value, e.Gone):
             ok, value, differ = False, ResultErased(tool=effect.name, task=known.task).to_wire(), False
+        if effect.unbegun:
+            engine.effects.give_back(effect)
+        elif known.effect == effect.id:
+            engine.effects.settle(effect.id, cost_of(self._spec(dispatch, effect)))
         said = (effect.id, dispatch.id, effect.attempt, effect.name, ok, value, 0.0, first.cut, known.effect, differ)
         engine.record(engine.tasks[dispatch.task], e.EffectEnded(*said), partial(engine.effects.answer, dispatch, effect))
         self.leave(effect)
@@ -237,8 +242,11 @@ class Deeds:
 
     async def _look(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> None:
         """Have the replica that waits for the effect run the tool's probe."""
-        (grant,) = await self._engine.budgets.reserve([Reservation(_probe_id(effect), dispatch.task, {STEPS: 1}, {}, 0, 0)])
+        id = _probe_id(effect.id, effect.attempt)
+        (grant,) = await self._engine.budgets.reserve([Reservation(id, dispatch.task, {STEPS: 1}, {}, 0, 0)])
         if not self._may_go_on(dispatch, effect) or dispatch.replica is None:
+            if effect.attempt != dispatch.attempt or self._engine.dispatches.live.get(dispatch.id) is not dispatch:
+                self._engine.effects.settle(id, {})  # nobody looks under this name any more
             return
         if grant.error is not None:
             self._engine.effects.refuse(dispatch, effect, grant.error)
@@ -248,11 +256,11 @@ class Deeds:
     def probed(self, replica: Channel, frame: Probed) -> None:
         """What the probe has found."""
         engine = self._engine
+        engine.effects.settle(_probe_id(frame.effect, frame.attempt), {STEPS: 1})
         dispatch = engine.dispatches.current(replica, frame.dispatch, frame.attempt)
         effect = dispatch.effects.get(frame.effect) if dispatch is not None else None
         if dispatch is None or effect is None or not self._has_turn(effect) or not self._may_go_on(dispatch, effect):
             return
-        engine.effects.settle(_probe_id(effect), {STEPS: 1})
         spec, task = self._spec(dispatch, effect), engine.tasks[dispatch.task]
         answer, value = frame.answer, Fragment(frame.value)
         why, found = "its probe cannot tell", f" ({decode(frame.value)})"
@@ -260,6 +268,7 @@ class Deeds:
             answer, why, found = "cannot_tell", "its probe says that it did, with a result that is none of this tool", ""
         engine.record(task, e.EffectProbed(effect.id, dispatch.id, frame.attempt, effect.name, answer, value))
         if answer == "happened":
+            engine.effects.settle(effect.id, cost_of(spec))
             fact = e.EffectEnded(effect.id, dispatch.id, frame.attempt, effect.name, True, value, 0.0)
             engine.record(task, fact, partial(engine.effects.answer, dispatch, effect))
             self.ended(dispatch, effect)
@@ -300,5 +309,5 @@ def _named(effect: EffectState, argument: str) -> str:
     return digest(decode(effect.args).get(argument, ""))
 
 
-def _probe_id(effect: EffectState) -> str:
-    return derived("eff", effect.id, "probe", effect.attempt)
+def _probe_id(effect: str, attempt: str) -> str:
+    return derived("eff", effect, "probe", attempt)

@@ -12,11 +12,12 @@ EffectStatus = Literal["asked", "reserving", "granted", "calling", "unknown", "e
 @dataclass(slots=True)
 class EffectState:
     """One effect of a dispatch. `attempt` is the one that holds it; `value` JSON once it has ended. A `stopped` one is answered to nobody:
-    an order against its task is on its way.
+    an order against its task is on its way, or its dispatch was closed before it began.
 
     Of a write: `key` is its idempotency key, `deed` names what others wait for meanwhile, `granted` is the attempt that may have done it,
     at the replica `holder`; `doubted` says that nobody knew it once, `differs` that its result is that of a call with other arguments,
-    `settled` that the ledger says what is known of its deed. Of a model call: `instead_of` is the model in whose place this one is asked.
+    `settled` that the ledger says what is known of its deed. Of a tool call: `held` says that the supervisor holds a reservation for it.
+    Of a model call: `instead_of` is the model in whose place this one is asked.
     """
 
     id: str
@@ -37,12 +38,18 @@ class EffectState:
     doubted: bool = False
     differs: bool = False
     settled: bool = False
+    held: bool = False
     instead_of: str = ""
 
     @property
     def to_settle(self) -> bool:
         """Whether the ledger does not say yet what is known of its deed, now that it has ended."""
         return bool(self.deed) and self.status == "ended" and not self.settled and (self.doubted or (self.ok and self.keyed))
+
+    @property
+    def unbegun(self) -> bool:
+        """Whether it is a tool call of which it is certain that it never happened."""
+        return self.kind != "model" and self.status in ("asked", "reserving") and not self.doubted
 
     @property
     def keyed(self) -> bool:

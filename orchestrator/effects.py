@@ -7,6 +7,7 @@ An effect is named by its content, so whoever asks for the same thing again, aft
 without a result whose holder is gone is *unknown*: it is repeated only where the tool says how, else a human is asked.
 """
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from interlock.orchestrator.deeds import key_of
 from interlock.orchestrator.late import LateEnds, cost_of, stays_unknown
 from interlock.orchestrator.state import DispatchState, EffectState
 from interlock.schemas import entries as e
-from interlock.schemas.budget import Amount
+from interlock.schemas.budget import STEPS, Amount
 from interlock.schemas.canonical import Fragment, decode, digest
 from interlock.schemas.errors import AgentFailed, BudgetExceeded, InterlockError, ToolRefused
 from interlock.schemas.frames import Answered, EffectAsked, Granted, Lapsed, ToolEnded
@@ -122,6 +123,9 @@ class Effects:
 
     async def _reserve(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> None:
         (grant,) = await self._engine.budgets.reserve([Reservation(effect.id, dispatch.task, cost_of(spec), {}, 0, 0)])
+        effect.held = grant.error is None
+        if effect.status == "stopped":
+            self.give_back(effect)
         if self._engine.detached or self._engine.dispatches.live.get(dispatch.id) is not dispatch:
             return
         if effect.status != "reserving" or dispatch.effects.get(effect.id) is not effect:
@@ -172,6 +176,8 @@ class Effects:
     def refuse(self, dispatch: DispatchState, effect: EffectState, error: InterlockError) -> None:
         """No grant. A limit that is reached ends the task, a fence means that an order is about to; everything else is told to the agent
         as the call's failure."""
+        if effect.unbegun:
+            self.give_back(effect)
         task = self._engine.tasks[dispatch.task]
         if task.type == UNDO and isinstance(error, BudgetExceeded):
             error = self._engine.undos.refusal(effect.name, error)
@@ -217,6 +223,14 @@ class Effects:
         effect.status, effect.attempt = "granted", frame.attempt
         return effect
 
+    def give_back(self, effect: EffectState) -> None:
+        """It never began. What is held for it goes back once it is durable that nobody will ask for it again: who asked under the same name
+        would be let through without."""
+        if effect.held and not self._engine.detached:
+            effect.held = False
+            then = partial(self._engine.store.barrier, partial(self.settle, effect.id, {}))
+            asyncio.get_running_loop().call_soon(then)  # what says so may be recorded right after this
+
     def settle(self, id: str, actual: dict[str, Amount]) -> None:
         self._engine.background(self._engine.budgets.settle(id, actual))
 
@@ -225,7 +239,8 @@ class Effects:
     def orphaned(self, dispatch: DispatchState, why: str) -> bool:
         """Its holder is gone: settle what its effects are now. False where a human is asked first."""
         for effect in list(dispatch.effects.values()):
-            if effect.kind == "read" and effect.status in ("asked", "reserving", "granted"):
+            if effect.kind == "read" and effect.status == "granted":
+                self.settle(effect.id, {STEPS: 1})
                 del dispatch.effects[effect.id]
             elif effect.kind in ("write", "irreversible") and effect.status in ("granted", "unknown"):
                 self._unknown(dispatch, effect, why)
@@ -247,18 +262,22 @@ class Effects:
         spec = self._engine.router.known_tools[dispatch.agent, effect.name]
         value = _result_in(note, spec)
         fact = e.EffectEnded(effect.id, dispatch.id, effect.attempt, effect.name, True, value, 0.0)
+        self.settle(effect.id, cost_of(spec))
         self._engine.record(self._engine.tasks[dispatch.task], fact)
         self._engine.deeds.ended(dispatch, effect)
 
     def abandon(self, dispatch: DispatchState, why: str) -> None:
-        """The dispatch is closed: model calls that nobody waits for any more are cancelled, and of a write that was granted nobody knows
-        whether it happens."""
+        """The dispatch is closed: model calls that nobody waits for any more are cancelled, of a write that was granted nobody knows
+        whether it happens, and what has not begun holds nothing any more."""
         task = self._engine.tasks[dispatch.task]
         for effect in list(dispatch.effects.values()):
             if effect.status == "granted" and effect.kind in ("write", "irreversible"):
                 self._engine.record(task, _unknown_fact(dispatch, effect, why, "none"))
             if effect.deed and effect.status != "ended":
                 self._engine.store.barrier(partial(self._engine.deeds.leave, effect))  # who comes next reads what is not known
+            if effect.unbegun:
+                effect.status = "stopped"
+                self.give_back(effect)
             self._engine.calls.cancel(effect)
 
 

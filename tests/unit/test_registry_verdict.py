@@ -167,6 +167,8 @@ def test_a_message_that_is_no_longer_accepted_is_shown_and_small(old: Any, new: 
         ({"properties": {"x": {"$ref": "#"}, "y": {}}, "minProperties": 1}, {"properties": {"x": {"$ref": "#"}}}),
         ({"allOf": [{"multipleOf": 4}, {"multipleOf": 6}]}, {"multipleOf": 12}),
         ({"type": "array", "items": {"type": "boolean"}, "uniqueItems": True}, {"maxItems": 2}),
+        ({"type": "array", "uniqueItems": True, "contains": {"const": 1}, "minContains": 2}, False),
+        ({"type": "array", "uniqueItems": True, "items": {"enum": [1, 2]}, "minItems": 3}, {"items": {"type": "null"}}),
         ({"type": "boolean"}, {"enum": [True, False]}),
         ({"anyOf": [{"const": "a"}, {"const": "b"}]}, {"enum": ["b", "a", "c"]}),
         ({"oneOf": [{"minimum": 3}, {"maximum": 2}]}, {}),

@@ -11,6 +11,7 @@ from interlock.schemas.registry.proof.search import MISSING, Answer, Goals, Mayb
 
 _BUILT_AT_MOST = 300
 _PAIRS_AT_MOST = 40
+_COUNTED_AT_MOST = 12
 
 
 @dataclass
@@ -82,7 +83,7 @@ class _Array:
             return None
         if self.repeats and not self._repeat():
             return None
-        if self._too_many_forced():
+        if self._too_many_forced() or self._too_few_values():
             return None
         if self.least > _BUILT_AT_MOST:
             return Maybe()
@@ -170,6 +171,26 @@ class _Array:
             if forced > most:
                 return True
         return False
+
+    def _too_few_values(self) -> bool:
+        """All items are to differ, and there are fewer values than items."""
+        if not self.unique:
+            return False
+        if any(least <= _COUNTED_AT_MOST and not self._are_so_many(frozenset((literal,)), least) for least, literal in self.wanted):
+            return True
+        kinds = {self._bare(at) for at in range(min(self.least, _COUNTED_AT_MOST))}
+        return len(kinds) == 1 and not self._are_so_many(kinds.pop(), min(self.least, _COUNTED_AT_MOST))
+
+    def _are_so_many(self, goals: Goals, count: int) -> bool:
+        """Whether so many different values may do."""
+        for _ in range(count):
+            answer = self.search.ask(goals)
+            if answer is None:
+                return False
+            if answer.value is MISSING:
+                return True
+            goals |= {-self.search.space.constant(answer.value)}
+        return True
 
     def _bare(self, at: int, *more: int) -> Goals:
         """What holds at a position whatever was chosen for it."""

@@ -48,6 +48,10 @@ class Stops:
         """Raises `Closed` where the agent gets nothing until somebody opens it."""
         self._closures.check_agent(agent)
 
+    def agents(self) -> list[str]:
+        """Those that get nothing."""
+        return self._closures.agents()
+
     # --- from the supervisor -----------------------------------------------------------------------------------------------------
 
     async def order(self, orders: Sequence[TaskOrder]) -> Left:

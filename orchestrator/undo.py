@@ -54,10 +54,10 @@ class Undos:
             engine.record(task, e.UndoRegistered(command.n, command.name, command.version, Fragment(command.data)))
 
     def _find(self, tool: str) -> Pool | None:
-        """The pool of an agent that has this tool, where there is one."""
-        router = self._engine.router
-        agents = sorted(agent for agent, name in router.tools if name == tool)
-        return router.pools[agents[0]] if agents else None
+        """The pool of an agent that has this tool, where there is one; of one that is not stopped rather than of one that is."""
+        router, stopped = self._engine.router, self._engine.stops.agents()
+        agents = sorted((agent in stopped, agent) for agent, name in router.tools if name == tool)
+        return router.pools[agents[0][1]] if agents else None
 
     # --- a task ends -------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from test_cli import Shell
 
-from interlock import Budget, LocalBus, Natural, Never, WorkflowContext
+from interlock import AgentContext, Budget, LocalBus, Message, Natural, Never, WorkflowContext
 from interlock.cli import connection
 from interlock.schemas.errors import BadTaskId, TaskFailed, TaskLive, UnknownTaskType
 from interlock.schemas.undo import UNDO, undoing_of
@@ -233,3 +233,25 @@ def test_the_command_line_says_how_undoing_stands() -> None:
                 assert bus.task(UNDOING).outcome(timeout=60) == "success"
             assert f"undo by cancel of reserve: {state}" in shell.lines("show", id)
     assert world.done == ["book flight", "cancel flight", "book flight"]
+
+
+class Spare(Message, contract="trip.spare", version="1.0.0"):
+    part: str
+
+
+def test_where_an_agent_is_stopped_another_one_undoes_that_has_the_tool() -> None:
+    world = World()
+    app = make(world)
+
+    @app.agent("spare", version="1.0.0", tools=[app.agents["desk"].tools[1]])
+    async def spare(request: Spare, ctx: AgentContext) -> Spare:
+        return request
+
+    async def main(sim: Simulation) -> None:
+        await submit(sim, "hang")
+        await asyncio.sleep(1)
+        await sim.bus.kill(agent="desk", why="it writes nonsense")
+        assert (await outcome(sim, ID), await outcome(sim)) == ("failed", "success")
+        assert world.done == ["book flight", "cancel flight"]
+
+    simulate(main, app)

@@ -157,8 +157,11 @@ class LocalBudgets:
     async def called_at(self, task: str, call: str) -> list[str]:
         return await self.insist(lambda supervisor: supervisor.budgets.called_at(task, call))
 
-    async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
-        await self.insist(lambda supervisor: supervisor.budgets.close_forgotten(epoch, kept))
+    async def calls_of(self, task: str) -> list[str]:
+        return await self.insist(lambda supervisor: supervisor.budgets.calls_of(task))
+
+    async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> list[str]:
+        return await self.insist(lambda supervisor: supervisor.budgets.close_forgotten(epoch, kept))
 
     async def limited(self, task: str) -> Sequence[str]:
         return await self.insist(lambda supervisor: supervisor.budgets.limited(task))

@@ -4,7 +4,8 @@ known already? → running already? then attach → gateway (which reserves, cal
 
 A call is owned by its effect's id: whoever asks for it again, after whatever crash, meets the same call. One whose gateway is gone was
 perhaps worked on by the model: it counts as spent, in full where the gateway had not settled it, and the record says so. Of a call that an
-orchestrator before this one had made, and of which the ledger has no record, the supervisor knows by its reservation.
+orchestrator before this one had made, and of which the ledger has no record, the supervisor knows by its reservation. What became of those
+that nobody asks for again is told by `owed.py`.
 """
 
 from functools import partial
@@ -65,7 +66,7 @@ class Calls:
             return
         gone = next((place for place in places if place not in engine.peers.channels), "")
         if gone:
-            await self._charge(dispatch, effect, gone)
+            self._cut_off(dispatch, effect, gone)
             return
         effect.status = "asked"
         if all(engine.peers.channels[place].open for place in places):
@@ -94,6 +95,7 @@ class Calls:
             return
         effect.status, effect.gateway = "calling", gateway
         gateway.load += 1
+        self._engine.owed.add(dispatch.task, dispatch.id, f"{effect.id}#{effect.number}", gateway.name)
         self._engine.demand.given(MODELS, gateway)
         parent = traceparent(dispatch.task, dispatch.attempt)
         workflow = self._engine.router.workflows.get(self._engine.tasks[dispatch.task].type)
@@ -102,7 +104,13 @@ class Calls:
 
     def called(self, gateway: Channel, frame: CallEnded) -> None:
         """A model call has ended: its full record goes into the ledger, whoever still wants it is answered."""
-        self._held.pop(f"{frame.effect}#{frame.number}", None)
+        call, owed = f"{frame.effect}#{frame.number}", self._engine.owed
+        self._held.pop(call, None)
+        owed.ended(frame.task, frame.dispatch, call, gateway.name)
+        self._record(gateway, frame)
+        self._engine.store.barrier(partial(owed.told, call, gateway.name))
+
+    def _record(self, gateway: Channel, frame: CallEnded) -> None:
         task = self._engine.task(frame.task)
         dispatch = self._engine.dispatches.live.get(frame.dispatch)
         effect = dispatch.effects.get(frame.effect) if dispatch is not None else None
@@ -190,19 +198,13 @@ class Calls:
         for dispatch in list(self._engine.dispatches.live.values()):
             for effect in [one for one in dispatch.effects.values() if one.gateway is gateway]:
                 self._cut_off(dispatch, effect, gateway.name)
+        self._engine.owed.gone(gateway.name)
         self.call_waiting()
 
     def _cut_off(self, dispatch: DispatchState, effect: EffectState, gateway: str) -> None:
         effect.status = "reserving"  # who asks meanwhile attaches: the second call begins once it is durable that the first one was lost
-        self._engine.background(self._charge(dispatch, effect, gateway), dispatch.task)
-
-    async def _charge(self, dispatch: DispatchState, effect: EffectState, gateway: str) -> None:
-        engine = self._engine
-        charged = await engine.budgets.forfeit(dispatch.task, f"{effect.id}#{effect.number}@{gateway}")
-        if engine.detached:
-            return
-        fact = e.ModelCutOff(effect.id, dispatch.id, gateway, effect.number, dict(charged))
-        engine.record(engine.tasks.get(dispatch.task), fact, partial(self._call_again, dispatch, effect), task_id=dispatch.task)
+        then = partial(self._call_again, dispatch, effect)
+        self._engine.owed.cut_off(dispatch.task, dispatch.id, f"{effect.id}#{effect.number}", gateway, then)
 
     def _call_again(self, dispatch: DispatchState, effect: EffectState) -> None:
         if self._awaits(dispatch, effect):

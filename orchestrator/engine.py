@@ -23,6 +23,7 @@ from interlock.orchestrator.inbox import Inbox
 from interlock.orchestrator.letters import Letters
 from interlock.orchestrator.limits import Limits
 from interlock.orchestrator.marks import Marks
+from interlock.orchestrator.owed import Owed
 from interlock.orchestrator.parking import Parking
 from interlock.orchestrator.peers import PeerRef, Peers
 from interlock.orchestrator.posts import Posts
@@ -91,7 +92,7 @@ class Engine:
         self.effects, self.inbox, self.admission, self.posts = Effects(self), Inbox(self), Admission(self), Posts(self)
         self.letters, self.parking, self.stops, self.demand = Letters(self), Parking(self), Stops(self), Demands(self)
         self.limits, self.undos, self.bounds = Limits(self), Undos(self), Bounds(self)
-        self.calls, self.deeds, self.peers = Calls(self), Deeds(self), Peers(self, lost)
+        self.calls, self.owed, self.deeds, self.peers = Calls(self), Owed(self), Deeds(self), Peers(self, lost)
         self.detached = False
         self.resumed = False
         self._attempts = 0
@@ -133,6 +134,7 @@ class Engine:
             for dispatch in task.dispatches.values():
                 self.deeds.restore(dispatch)
             self.inbox.know(task)
+        self.owed.older.update(awake)
         return list(self.tasks.values())
 
     def _resume(self, restored: list[TaskState]) -> None:
@@ -142,9 +144,7 @@ class Engine:
         self.workflows.give_waiting()
         self.calls.call_waiting()
         self.parking.watch()
-        # Budgets that an engine before this one could not close any more: it died right after it had given their tasks their outcome,
-        # or before it had accepted them.
-        self.background(self.budgets.close_forgotten(self.store.epoch, [*self.tasks, *self.parking, *self.admission.coming()]))
+        self.background(self.owed.close_forgotten())
 
     def _resume_task(self, task: TaskState) -> None:
         self.inbox.resume(task)
@@ -326,7 +326,7 @@ class Engine:
         self.workflows.forget(task)
         self.tasks.pop(task.id, None)
         self.bounds.ended()
-        self.close_budget(task.id)
+        self.owed.close(task.id)
         if task.undos:
             self.undos.ended(task.id)
         assert task.ended is not None

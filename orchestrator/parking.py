@@ -161,8 +161,11 @@ class Parking:
         if id not in self._parked:
             return None
         engine = self._engine
-        task = fold(id, engine.store.entries(id))
+        entries = engine.store.entries(id)
+        task = fold(id, entries)
         self._forget(task)
+        if entries[0].epoch < engine.store.epoch:
+            engine.owed.older.add(id)
         engine.tasks[id] = task
         engine.dispatches.live.update(task.dispatches)
         engine.workflows.arm(task)

@@ -68,7 +68,7 @@ class Stops:
                 await asyncio.sleep(0)
         await engine.durable()
         for task in gone:
-            engine.close_budget(task)  # the orchestrator that gave it its outcome may have died before
+            engine.owed.close_older(task)  # the orchestrator that gave it its outcome may have died before
         return self._left([order.task for order in orders])
 
     def _end(self, task: TaskState, order: TaskOrder) -> None:

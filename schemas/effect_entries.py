@@ -150,7 +150,8 @@ class ModelCalled(Fact):
 @dataclass(frozen=True, slots=True)
 class ModelCutOff(Fact):
     """Its gateway died while the call was in flight: charged in full as reserved; it may be repeated once. `charged` are the amounts by
-    meter, money as decimal text. `late`: its gateway lives, and it was charged what it used; another one had answered before."""
+    meter, money as decimal text. `late`: its gateway lives, and it was charged what it used; another one had answered before. Without a
+    `dispatch` it was found in the journal alone, after its task had ended."""
 
     KIND: ClassVar[str] = "model.cut_off"
     effect: str

@@ -207,8 +207,12 @@ class Budgets(Protocol):
     async def called_at(self, task: str, call: str) -> list[str]:
         """The gateways that have reserved for this model call (`effect#number`) of a task, settled or not."""
 
-    async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
-        """Close what orchestrators before this epoch have opened, but for these tasks and those that an order stands against."""
+    async def calls_of(self, task: str) -> list[str]:
+        """All model calls that anybody has reserved for, as `effect#number@gateway`, but for those that were never sent."""
+
+    async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> list[str]:
+        """Close what orchestrators before this epoch have opened, but for these tasks. Those for which models were called stay open: they
+        are returned, for somebody has to see to it that each call is told."""
 
     async def limited(self, task: str) -> Sequence[str]:
         """The meters of a task that any limit is on: its own, or of a scope that it is in."""

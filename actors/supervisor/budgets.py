@@ -108,8 +108,13 @@ class SupervisorBudgets:
         gateways: list[str] = await self._alone("called_at", task, call)
         return gateways
 
-    async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
-        await self._alone("close_forgotten", epoch, kept)
+    async def calls_of(self, task: str) -> list[str]:
+        calls: list[str] = await self._alone("calls_of", task)
+        return calls
+
+    async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> list[str]:
+        calling: list[str] = await self._alone("close_forgotten", epoch, kept)
+        return calling
 
     async def used(self, task: str) -> dict[str, tuple[Amount, Amount, Amount | None]]:
         used: dict[str, tuple[Amount, Amount, Amount | None]] = await self._alone("used", task)
@@ -172,6 +177,7 @@ class SupervisorBudgets:
             "came_to": lambda lane, id, tokens: self.rates.came_to(lane, id, tokens),
             "shut": lambda lane, seconds: self.rates.shut(lane, seconds, _now()),
             "called_at": self._called_at,
+            "calls_of": self._calls_of,
             "close_forgotten": self._close_forgotten,
             "used": self._used,
             "limited": self.meters.limited,
@@ -224,9 +230,16 @@ class SupervisorBudgets:
         held = (id.partition("@") for id in self.meters.held(task))
         return list(dict.fromkeys(place.partition("/")[0] for name, _, place in held if name == call and place))
 
-    def _close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
+    def _calls_of(self, task: str) -> list[str]:
+        held = (id.partition("@") for id in self.meters.held(task, in_vain=False))
+        return list(dict.fromkeys(f"{name}@{place.partition('/')[0]}" for name, _, place in held if place))
+
+    def _close_forgotten(self, epoch: int, kept: Sequence[str]) -> list[str]:
         known = frozenset(kept)
-        self._close([task for task in self.meters.opened_before(epoch) if task not in known], epoch)
+        forgotten = [task for task in self.meters.opened_before(epoch) if task not in known]
+        calling = [task for task in forgotten if self._calls_of(task)]
+        self._close([task for task in forgotten if task not in calling], epoch)
+        return calling
 
     def _grant(self, reservation: Reservation) -> Grant:
         """There is an answer also for one that nobody can count: who hears none would not know what the others of his call hold."""

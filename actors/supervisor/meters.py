@@ -15,7 +15,7 @@ from typing import Any
 from interlock.actors.supervisor.amounts import add, bounded, exact, fit, nears, take, worst
 from interlock.actors.supervisor.journal import Change
 from interlock.actors.supervisor.scopes import Counter, Part, Scopes, key_of, parts_of
-from interlock.schemas.budget import Amount, Amounts, asked_amounts, parse_amounts
+from interlock.schemas.budget import STEPS, Amount, Amounts, asked_amounts, parse_amounts
 from interlock.schemas.errors import BudgetExceeded, Fenced, Refused
 from interlock.schemas.ids import DEFAULT_TENANT
 from interlock.schemas.ports import Grant, Reservation
@@ -199,10 +199,10 @@ class Meters:
             return []
         return sorted({*known.limits, *(meter for part in self.scopes.of(known.type, known.tenant) for meter in part.limits)})
 
-    def held(self, task: str) -> list[str]:
-        """Ids of all reservations of a task, settled or not."""
+    def held(self, task: str, in_vain: bool = True) -> list[str]:
+        """Ids of all reservations of a task, settled or not. Those that were settled and cost no more than a step were `in_vain`."""
         known = self._tasks.get(task)
-        return list(known.held) if known else []
+        return [id for id, one in known.held.items() if in_vain or not one.settled or _came_to_something(one)] if known else []
 
     def under_way(self, task: str) -> list[str]:
         """Ids of reservations that are not settled: effects of which nobody has said how they ended."""
@@ -245,8 +245,8 @@ class Meters:
         return known is not None and not known.fenced and not known.closed
 
     def opened_before(self, epoch: int) -> list[str]:
-        """Those of them that an earlier orchestrator has opened."""
-        return [task for task in self.granting() if self._tasks[task].epoch < epoch]
+        """Open tasks, fenced or not, that an earlier orchestrator has opened."""
+        return [name for name, task in self._tasks.items() if not task.closed and task.epoch < epoch]
 
     def knows(self, task: str) -> bool:
         return task in self._tasks
@@ -353,6 +353,10 @@ class Meters:
                 self._to_carry.setdefault(name, []).append(task.shared)
             for id in task.held:
                 del self._owner[id]
+
+
+def _came_to_something(held: _Held) -> bool:
+    return any(amount for meter, amount in held.cost.items() if meter != STEPS)
 
 
 def _of_scope(refusal: BudgetExceeded, part: Part) -> BudgetExceeded:

@@ -93,8 +93,13 @@ class RayBudgets:
         gateways: list[str] = await self._patient("called_at", task, call)
         return gateways
 
-    async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> None:
-        await self._patient("close_forgotten", epoch, list(kept))
+    async def calls_of(self, task: str) -> list[str]:
+        calls: list[str] = await self._patient("calls_of", task)
+        return calls
+
+    async def close_forgotten(self, epoch: int, kept: Sequence[str]) -> list[str]:
+        calling: list[str] = await self._patient("close_forgotten", epoch, list(kept))
+        return calling
 
     async def limited(self, task: str) -> Sequence[str]:
         meters: list[str] = await self._patient("limited", task)

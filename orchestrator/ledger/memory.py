@@ -171,7 +171,8 @@ class MemoryLedger(Writer):
 
     @property
     def stalled(self) -> Stall | None:
-        return self.disk.full
+        """As on a disk: that it is full shows where something waits to be written."""
+        return self.disk.full if self._queue else None
 
     def _open(self) -> Opened:
         if self.disk.full is not None:

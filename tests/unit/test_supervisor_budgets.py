@@ -178,6 +178,28 @@ def test_an_orchestrator_closes_what_those_before_it_have_left_and_nothing_of_th
     run(main())
 
 
+def test_a_budget_from_which_models_were_called_is_not_forgotten_but_told() -> None:
+    """But for calls that cost nothing, for they were never sent."""
+
+    async def main() -> None:
+        bench = Bench()
+        for task in ("tsk_called", "tsk_in_vain", "tsk_wrote"):
+            await bench.budgets.open(task, LIMITS, bench.clock.now(), 1)
+        calls = ["eff_1#1@models-1", "eff_1#1@models-1/2", "eff_1#2@models-2", "eff_3#1@models-2"]
+        await bench.budgets.reserve([reservation(id, 10, "tsk_called") for id in calls])
+        await bench.budgets.reserve([reservation("eff_2#1@models-1", 10, "tsk_in_vain"), reservation("eff_4", 10, "tsk_wrote")])
+        await bench.budgets.settle("eff_1#1@models-1", {"tokens": 7})
+        await bench.budgets.settle("eff_2#1@models-1", {"tokens": 0, "steps": 1})
+        await bench.budgets.settle("eff_3#1@models-2", {"tokens": 0, "usd": Decimal(0)})
+        bench = bench.restarted()
+        assert await bench.budgets.close_forgotten(2, []) == ["tsk_called"]
+        assert bench.budgets.meters.granting() == ["tsk_called"]
+        assert await bench.budgets.calls_of("tsk_called") == ["eff_1#1@models-1", "eff_1#2@models-2"]
+        assert await bench.budgets.calls_of("tsk_nobody") == []
+
+    run(main())
+
+
 def test_a_closed_task_is_not_rung() -> None:
     async def main() -> None:
         bench = Bench()

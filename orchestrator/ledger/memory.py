@@ -171,8 +171,7 @@ class MemoryLedger(Writer):
 
     @property
     def stalled(self) -> Stall | None:
-        """As on a disk: that it is full shows where something waits to be written."""
-        return self.disk.full if self._queue else None
+        return self.disk.full
 
     def _open(self) -> Opened:
         if self.disk.full is not None:

@@ -155,7 +155,7 @@ class Assembly:
             self.store, self.clock, LocalBudgets(self), self._lost, self._gone, self._engine_failed, task_span, self.inquire
         )
         self.engine.parking.pace = self.parking
-        self.engine.dispatches.spent = lambda name: tell_spent(self, name)
+        self.engine.dispatches.spent = lambda *spent: tell_spent(self, *spent)
         self.engine.demand.tell = lambda: self.supervisor_cell.post(self.supervisor.pools.pressed)
         self.service = Service(self.engine, self.store.reader, self.store.keeper)
         self._engaged.set()

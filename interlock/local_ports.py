@@ -67,11 +67,11 @@ class LocalHosts:
             self._assembly.announce_end(incarnation, found[1])
 
 
-def tell_spent(assembly: "Assembly", name: str) -> None:
-    """Tell the supervisor, also one that comes later, that a replica has had the one dispatch that it is for."""
+def tell_spent(assembly: "Assembly", name: str, why: str) -> None:
+    """Tell the supervisor, also one that comes later, that a replica has had the one dispatch that it is for, or fails."""
 
     async def tell(supervisor: Supervisor) -> None:
-        supervisor.pools.spent(name)
+        supervisor.pools.spent(name, why)
 
     assembly.engine.background(LocalBudgets(assembly).insist(tell))
 

@@ -6,9 +6,10 @@ reply: current? → validate → label → record → hand to the runner.
 
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interlock.orchestrator.channel import Channel
+from interlock.orchestrator.failing import FAILURES_AT_MOST, Failing
 from interlock.orchestrator.history import happened, reply_event
 from interlock.orchestrator.letters import LOST_AT_MOST
 from interlock.orchestrator.replies import reply_envelope, used_label
@@ -39,8 +40,9 @@ class Dispatches:
         self._engine = engine
         self.live: dict[str, DispatchState] = {}
         self._released: dict[tuple[str, str], Channel] = {}  # dropped, not yet let go
-        self.spent: Callable[[str], None] = lambda replica: None
-        """Told of a replica whose process shall end; set it to whoever ends processes."""
+        self.spent: Callable[[str, str], None] = lambda replica, why: None
+        """Told of a replica whose process shall end, and why where that is a fault; set it to whoever ends processes."""
+        self._failing = Failing()
         self._unclear: list[DispatchState] = []  # perhaps still written for by a replica that has not answered yet
 
     # --- out: a workflow's ask ---------------------------------------------------------------------------------------
@@ -180,6 +182,7 @@ class Dispatches:
         except InterlockError as error:
             self.fail(dispatch, AgentFailed(agent=dispatch.agent, contract=str(contract), problem=str(error)))
             return
+        self._failing.answered(replica)
         data = encode(value)  # as a replay will read it, in whatever order its keys came
         label = used_label(self._engine.router, dispatch).join(self._engine.label_of(contract.name, contract.version, value))
         envelope = Fragment(reply_envelope(task, dispatch, contract, data, label, self._engine.clock.now()))
@@ -205,7 +208,12 @@ class Dispatches:
     def failed(self, replica: Channel, frame: DispatchFailure) -> None:
         dispatch = self._finish(replica, frame)
         if dispatch is not None:
-            self._fail_wire(dispatch, decode(frame.error))
+            error: dict[str, Any] = decode(frame.error)
+            if self._failing.failed(replica, error["facts"].get("cause", "")):
+                self._spend(replica, f"{FAILURES_AT_MOST} dispatches in a row have failed in it")
+            elif (pool := self._engine.router.pools.get(replica.pool)) is not None and replica in pool.channels:
+                pool.channels.sort(key=lambda one: one is replica)  # the last of those that have as little to do
+            self._fail_wire(dispatch, error)
 
     def fail(self, dispatch: DispatchState, error: InterlockError) -> None:
         """The dispatch has failed; its workflow hears the error as the result of its ask."""
@@ -272,15 +280,15 @@ class Dispatches:
         replica.load -= 1
         pool = self._engine.router.pools.get(replica.pool)
         if pool is not None and pool.agent.exclusive and not replica.load:
-            self._spend(replica)
+            self._spend(replica, "")
         self.refill(replica.pool)
 
-    def _spend(self, replica: Channel) -> None:
-        """It gets nothing more: its process was for one dispatch. It ends once what it has said is durable."""
+    def _spend(self, replica: Channel, why: str) -> None:
+        """It gets nothing more: it was for one dispatch, or fails (`why`). Its process ends once what it has said is durable."""
         pool = self._engine.router.pools.get(replica.pool)
         if pool is not None and replica in pool.channels:
             pool.channels.remove(replica)
-        self._engine.store.barrier(partial(self.spent, replica.name))
+        self._engine.store.barrier(partial(self.spent, replica.name, why))
 
     def refill(self, agent: str) -> None:
         """Hand what waits in a pool's queue to replicas with room."""
@@ -333,7 +341,7 @@ class Dispatches:
                 replica.load += 1
         pool = self._engine.router.pools.get(replica.pool)
         if SPENT in holds and not works:
-            self._spend(replica)
+            self._spend(replica, "")
         elif pool is not None:
             pool.channels.append(replica)
             self.refill(replica.pool)
@@ -341,6 +349,7 @@ class Dispatches:
     def closed(self, replica: Channel) -> None:
         """A replica's process has ended: what ran there is handed out again with what was recorded so far."""
         pool = self._engine.router.pools.get(replica.pool)
+        self._failing.forget(replica)
         if pool is not None and replica in pool.channels:
             pool.channels.remove(replica)
         for key in [key for key, channel in self._released.items() if channel is replica]:

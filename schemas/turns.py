@@ -19,6 +19,8 @@ Priority = Literal["low", "normal", "high"]
 PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
 NORMAL: Priority = "normal"
 
+_RANKS: dict[str, int] = {priority: rank for rank, priority in enumerate(PRIORITIES)}
+
 PASSED_AT_MOST = 7
 """Turns of its tenant that a priority is passed over in a row, if anything of it waits."""
 
@@ -26,11 +28,12 @@ PASSED_AT_MOST = 7
 class _Ring(Generic[T]):
     """Task types of one tenant and priority, in turns. One that has nothing left is forgotten."""
 
-    __slots__ = ("lanes", "order")
+    __slots__ = ("lanes", "order", "size")
 
     def __init__(self) -> None:
         self.lanes: dict[str, deque[T]] = {}
         self.order: deque[str] = deque()
+        self.size = 0
 
     def put(self, type: str, item: T) -> None:
         lane = self.lanes.get(type)
@@ -38,6 +41,7 @@ class _Ring(Generic[T]):
             lane = self.lanes[type] = deque()
             self.order.append(type)
         lane.append(item)
+        self.size += 1
 
     def first(self) -> T:
         return self.lanes[self.order[0]][0]
@@ -46,6 +50,7 @@ class _Ring(Generic[T]):
         type = self.order[0]
         lane = self.lanes[type]
         item = lane.popleft()
+        self.size -= 1
         if not lane:
             self.order.popleft()
             del self.lanes[type]
@@ -66,15 +71,17 @@ class _Tenant(Generic[T]):
 
     def next(self) -> int:
         """The priority whose turn it is."""
-        waiting = [number for number, ring in enumerate(self.rings) if ring.order]
+        waiting = [number for number, ring in enumerate(self.rings) if ring.size]
         overdue = max(waiting, key=self.passed.__getitem__)
         return overdue if self.passed[overdue] >= PASSED_AT_MOST else waiting[0]
 
     def take(self) -> T:
-        turn = self.next()
-        for number in range(turn + 1, len(PRIORITIES)):
-            if self.rings[number].order:
-                self.passed[number] += 1
+        turn = _RANKS[NORMAL]
+        if self.rings[turn].size < self.size:  # others wait too
+            turn = self.next()
+            for number in range(turn + 1, len(PRIORITIES)):
+                if self.rings[number].size:
+                    self.passed[number] += 1
         self.passed[turn] = 0
         self.size -= 1
         return self.rings[turn].take()
@@ -87,6 +94,7 @@ class Turns(Generic[T]):
         self._tenants: dict[str, _Tenant[T]] = {}
         self._order: deque[str] = deque()
         self._size = 0
+        self._idle: _Tenant[T] = _Tenant()  # for the next tenant: where one alone comes and goes nothing is made
 
     def __len__(self) -> int:
         return self._size
@@ -102,9 +110,9 @@ class Turns(Generic[T]):
         """Let it wait for its turn."""
         account = self._tenants.get(tenant)
         if account is None:
-            account = self._tenants[tenant] = _Tenant()
+            account = self._tenants[tenant] = _Tenant() if self._idle.size else self._idle
             self._order.append(tenant)
-        account.rings[PRIORITIES.index(priority)].put(type, item)
+        account.rings[_RANKS[priority]].put(type, item)
         account.size += 1
         self._size += 1
 
@@ -122,6 +130,7 @@ class Turns(Generic[T]):
         if not account.size:
             self._order.popleft()
             del self._tenants[tenant]
+            self._idle = account
         elif len(self._order) > 1:
             self._order.rotate(-1)
         return item

@@ -180,11 +180,14 @@ class Pools:
             now = asyncio.get_running_loop().time()
             self._failed(member.pool, young=member.state == "starting" or now - member.since < self._pace.young)
 
-    def spent(self, incarnation: str) -> None:
-        """It has done the one thing that it was for: it ends, which is no failure, and its pool gets another at once. May be said twice."""
+    def spent(self, incarnation: str, why: str = "") -> None:
+        """It has done the one thing that it was for, or what it does fails (`why`): it ends as one that leaves does, and its pool gets
+        another at once. May be said twice."""
         member = self._members.get(incarnation)
         if member is None or member.state != "ready":
             return
+        if why:
+            _LOG.warning("%s is replaced: %s", incarnation, why)
         self._mark(incarnation, "leaving")
         pool = self._pools[member.pool]
         pool.failures = 0

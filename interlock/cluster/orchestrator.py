@@ -71,8 +71,8 @@ class OrchestratorActor:
             def lost(name: str, why: str) -> None:
                 asyncio.get_running_loop().create_task(outlast(supervisor.lost, name, why))
 
-            def spent(name: str) -> None:
-                asyncio.get_running_loop().create_task(outlast(supervisor.spent, name))
+            def spent(name: str, why: str) -> None:
+                asyncio.get_running_loop().create_task(outlast(supervisor.spent, name, why))
 
             async def gone(name: str) -> bool:
                 seen: bool = await outlast(supervisor.gone, name)

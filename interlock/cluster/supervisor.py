@@ -224,9 +224,9 @@ class SupervisorActor:
         self._background(self._bury(incarnation))
 
     @answers
-    async def spent(self, incarnation: str) -> None:
-        """It has done the one thing that it was for, and is replaced."""
-        (await self._here()).pools.spent(incarnation)
+    async def spent(self, incarnation: str, why: str) -> None:
+        """It has done the one thing that it was for, or fails, and is replaced."""
+        (await self._here()).pools.spent(incarnation, why)
 
     @answers
     async def inquire(self, incarnation: str, tasks: list[str]) -> tuple[dict[str, float], str]:

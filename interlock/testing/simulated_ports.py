@@ -184,8 +184,9 @@ class Memory(MemoryJournal):
                 super()._write([change])
             if len(self.store) > before:
                 simulation.rows.append(self.store[-1])
-            if fails:
+            if cell is not None and fails:
                 simulation.crash_supervisor(down=0.1)
+                cell.end()  # also of one that stood still and goes on before another is in his place
             elif cell is not None and simulation.on_row is not None and len(self.store) > before:
                 simulation.on_row(self.store[-1])
             if cell is not None and cell.gone:

@@ -232,7 +232,7 @@ def declare_agents(app: App, tools: SimpleNamespace) -> None:
     async def pricing(request: PriceOf, ctx: AgentContext) -> PriceIs:
         return PriceIs(amount=await ctx.call(tools.look_up, order=request.order, line=request.line))
 
-    @app.agent("lingering", version="1.0.0")
+    @app.agent("lingering", version="1.0.0", isolation="exclusive")
     async def lingering(request: Linger, ctx: AgentContext) -> Note:
         await asyncio.sleep(3600)
         return Note(text="too late")

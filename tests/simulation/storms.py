@@ -21,8 +21,9 @@ from interlock.orchestrator.ledger.sealer import Sealed
 from interlock.orchestrator.parking import ParkingPace
 from interlock.schemas import entries as e
 from interlock.schemas.entries import Entry, Fact
-from interlock.schemas.errors import AlreadyEnded, Fenced, InterlockError, TaskLive, UnknownTask
+from interlock.schemas.errors import AlreadyEnded, Fenced, InterlockError, Overloaded, TaskLive, UnknownTask
 from interlock.schemas.frames import Answered, Happened
+from interlock.schemas.turns import PRIORITIES
 from interlock.schemas.undo import undoing_of
 from interlock.testing.playbook import Playbook
 from interlock.testing.simulation import Faults, Simulation, simulate
@@ -45,6 +46,7 @@ LONG = 31 * 24 * HOUR
 WORLD = World()
 SHOP = make_shop(WORLD)
 """Built once for all storms of a process: what an app declares never changes."""
+SHOP.live = 2
 BOOK = Playbook.load(PLAYBOOK)
 
 
@@ -274,10 +276,10 @@ async def erase_someone(sim: Simulation, task: str, after: float, erased: dict[s
     erased[task] = []
 
 
-async def answers_of(sim: Simulation, name: str) -> list[str]:
+async def answers_of(sim: Simulation, name: str, seed: int) -> list[str]:
     """What who wants the result of a task hears, and who wants to submit it again."""
     heard = []
-    for asking in (sim.bus.task(name).result(), sim.bus.submit(SHOP.workflows["sale"], OrderPlaced(order=name, lines=2), id=name)):
+    for asking in (sim.bus.task(name).result(), submit(sim, name, seed)):
         try:
             heard.append(repr(await asking))
         except InterlockError as error:
@@ -295,6 +297,18 @@ async def prune(sim: Simulation, chance: random.Random) -> None:
     await asyncio.sleep(REST)
 
 
+async def submit(sim: Simulation, name: str, seed: int, budget: Budget | None = None) -> Any:
+    """A sale on somebody's account; where too much is live it comes again when it is told to."""
+    sharing = random.Random(f"sharing {seed} {name}")
+    tenant, priority = sharing.choice(("acme", "other")), sharing.choice(PRIORITIES)
+    while True:
+        try:
+            order = OrderPlaced(order=name, lines=2)
+            return await sim.bus.submit(SHOP.workflows["sale"], order, id=name, budget=budget, tenant=tenant, priority=priority)
+        except Overloaded as full:
+            await asyncio.sleep(full.retry_after)
+
+
 async def storm(sim: Simulation, seed: int) -> Run:
     chance, forgetting = random.Random(f"people {seed}"), random.Random(f"forgetting {seed}")
     disk = sim.store.disk  # type: ignore[attr-defined]
@@ -305,7 +319,7 @@ async def storm(sim: Simulation, seed: int) -> Run:
     for name in ("one", "two"):
         budget = chance.choice((None, None, None, None, Budget(steps=chance.randint(1, 12)), Budget(seconds=chance.choice((4, 2000)))))
         try:
-            tasks[name] = await sim.bus.submit(SHOP.workflows["sale"], OrderPlaced(order=name, lines=2), id=name, budget=budget)
+            tasks[name] = await submit(sim, name, seed, budget)
         except Fenced:  # the clock jumped past its limit before it was accepted, and it never was
             continue
         tells[f"tsk_{name}"] = asyncio.create_task(outcome_of(tasks[name], witness))
@@ -316,7 +330,7 @@ async def storm(sim: Simulation, seed: int) -> Run:
         await asyncio.sleep(0.2 * STORM * chance.random())
     await weather
     await sim.find_dead()
-    tasks["calm"] = await sim.bus.submit(SHOP.workflows["sale"], OrderPlaced(order="calm", lines=2), id="calm")
+    tasks["calm"] = await submit(sim, "calm", seed)
     tells["tsk_calm"] = asyncio.create_task(outcome_of(tasks["calm"], witness))
     accepted = {task.id: name for name, task in tasks.items()}
     outcomes = {task: await telling for task, telling in tells.items()}
@@ -324,7 +338,7 @@ async def storm(sim: Simulation, seed: int) -> Run:
     humans.cancel()
     await asyncio.sleep(REST)
     await prune(sim, forgetting)
-    erased = {task: await answers_of(sim, accepted[task]) for task in erased}
+    erased = {task: await answers_of(sim, accepted[task], seed) for task in erased}
     small = [pool for pool in ("pricing", "cashier", "runners", "models") if not sim.supervisor.pools.members(pool)]
     return Run(
         witness.facts,

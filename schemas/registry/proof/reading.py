@@ -16,7 +16,7 @@ _SIMPLE = "write it with keywords that can be compared, or register the change a
 
 _REFERRING = b'"$'
 
-_GROUPS = {
+_GROUPS = {  # keyword: the rule that reads it, which is the method of that name
     keyword: group
     for group, keywords in {
         "combined": ("type", "const", "enum", "allOf", "anyOf", "oneOf", "not", "if"),
@@ -44,16 +44,6 @@ class Reader:
         self._formats, self._closed = formats, closed
         self._level = 0
         self._open: dict[str, int] = {}
-        self._rules: dict[str, Callable[[dict[str, Any], Place], Iterator[int]]] = {
-            "combined": self._combined,
-            "numbers": self._numbers,
-            "strings": self._strings,
-            "arrays": self._arrays,
-            "objects": self._objects,
-            "dependent": self._dependent,
-            "asserted": self._asserted,
-            "unevaluated": self._unevaluated,
-        }
 
     def top(self) -> int:
         """The whole document."""
@@ -132,7 +122,8 @@ class Reader:
         if self.document.draft == 7 and "$ref" in schema:
             return
         for group in sorted({_GROUPS[keyword] for keyword in schema if keyword in _GROUPS}):
-            yield from self._rules[group](schema, place)
+            rule: Callable[[dict[str, Any], Place], Iterator[int]] = getattr(self, f"_{group}")
+            yield from rule(schema, place)
 
     def _combined(self, schema: dict[str, Any], place: Place) -> Iterator[int]:
         space = self.space

@@ -11,6 +11,7 @@ import sys
 from typing import Any, Literal
 
 import jsonschema_rs
+import orjson
 from jsonschema_rs import canonical
 
 Opinion = Literal["yes", "no", "unknown"]
@@ -26,6 +27,8 @@ _NULLABLE_AT_MOST = 8
 _PLAIN_AT_MOST = 20_000
 """Characters of a schema without any choice that is small in any case."""
 _CHOICES = ("anyOf", "oneOf", "not", "if", "dependentSchemas", "dependencies", "unevaluatedProperties", "unevaluatedItems")
+
+_WORDS = [word.encode() for word in ("$ref", *_CHOICES)]
 
 
 def opinion(new: Any, old: Any, draft: int, formats: bool, seconds: float = SECONDS) -> Opinion:
@@ -67,8 +70,8 @@ def _canonical(schema: Any, draft: int, formats: bool) -> jsonschema_rs.Canonica
 
 def _is_easy(schema: Any) -> bool:
     """Small, and with few choices: of those between something and null some, of others hardly any."""
-    text = json.dumps(schema)
-    if len(text) < _PLAIN_AT_MOST and not any(word in text for word in ("$ref", *_CHOICES)):
+    text = orjson.dumps(schema)
+    if len(text) < _PLAIN_AT_MOST and not any(word in text for word in _WORDS):
         return True
     count = nullable = choices = 0
     todo = [(schema, 0)]

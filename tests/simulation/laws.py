@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from journal_laws import check_fences, check_limits
 from storms import Run, play
 
-from interlock.actors.supervisor.meters import Meters
 from interlock.schemas import entries as e
 from interlock.schemas.entries import Entry
 from interlock.schemas.errors import LedgerDamaged
@@ -118,10 +118,7 @@ def each_deed_was_intended_before(run: Run) -> None:
 
 
 def nothing_is_granted_after_a_fence(run: Run) -> None:
-    ordered = {row.task: row.seq for row in run.rows if row.kind == "order"}
-    assert all(row.seq < ordered[row.task] for row in run.rows if row.kind == "reserve" and row.task in ordered)
-    recorded = {entry.task: entry.seq for entry, _ in facts_of(run, e.OrderRecorded)}
-    assert all(entry.seq < recorded[entry.task] for entry, _ in facts_of(run, e.EffectIntended) if entry.task in recorded)
+    check_fences(run.rows, run.facts)
 
 
 def what_a_calm_task_held_is_settled(run: Run) -> None:
@@ -133,16 +130,7 @@ def what_a_calm_task_held_is_settled(run: Run) -> None:
 
 
 def no_limit_is_exceeded(run: Run) -> None:
-    meters = Meters()
-    for row in run.rows:
-        if row.kind == "order":
-            meters.fence(row.task, "an order")
-        elif row.kind == "receipt":
-            meters.release(row.task)
-        else:
-            meters.apply(row.kind, row.task, row.data)
-        for meter, (used, reserved, limit) in meters.used(row.task).items():
-            assert limit is None or used + reserved <= limit, (row, meter)
+    check_limits(run.rows, at_least=1)
 
 
 def what_was_erased_is_gone_and_nothing_else(run: Run) -> None:

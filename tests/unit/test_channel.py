@@ -212,6 +212,9 @@ def test_a_peer_of_a_newer_orchestrator_refuses_the_older() -> None:
         assert not old.channel.alive
         with pytest.raises(StaleEpoch):
             await host.exchange(old.channel._request())
+        with pytest.raises(StaleEpoch):
+            await host.exchange(pack([1, 1, 0, 0, False], carried([Forget("1")])))
+        assert host.taken == []
 
     run(main())
 

@@ -39,6 +39,7 @@ class Calls:
         self.breakers = GatewayBreakers(engine.clock)
         self._uncalled: list[tuple[DispatchState, EffectState]] = []  # model calls that wait for a gateway
         self._held: dict[str, Channel] = {}  # calls that gateways were making when this orchestrator came
+        self._held_for: dict[str, list[str]] = {}  # by the dispatch that they are for
 
     def call(self, dispatch: DispatchState, effect: EffectState) -> None:
         """Have it made, as soon as there is a gateway."""
@@ -179,7 +180,10 @@ class Calls:
 
     def gateway_opened(self, gateway: Channel, holds: list[str]) -> None:
         self.gateways.append(gateway)
-        self._held.update(dict.fromkeys(holds, gateway))
+        for held in holds:
+            call, _, dispatch = held.partition(" ")
+            self._held[call] = gateway
+            self._held_for.setdefault(dispatch, []).append(call)
         self.call_waiting()
 
     def call_waiting(self) -> None:
@@ -210,6 +214,12 @@ class Calls:
         if self._awaits(dispatch, effect):
             effect.status = "asked"
             self.call(dispatch, effect)
+
+    def abandon(self, dispatch: DispatchState) -> None:
+        """It is closed: so are calls for it that an orchestrator before this one had made, whoever has asked for them again since."""
+        for call in self._held_for.pop(dispatch.id, ()):
+            if (gateway := self._held.get(call)) is not None:
+                gateway.send(CancelCall(call.partition("#")[0]))
 
     def cancel(self, effect: EffectState) -> None:
         """Nobody waits for it any more."""

@@ -279,6 +279,7 @@ class Effects:
                 effect.status = "stopped"
                 self.give_back(effect)
             self._engine.calls.cancel(effect)
+        self._engine.calls.abandon(dispatch)
 
 
 def words_in(error: bytes) -> str:

@@ -66,8 +66,12 @@ class Gateway(Mailbox):
             self.emit(moved)
 
     def holds(self) -> list[str]:
-        """The calls that run, and those whose record is on its way: whoever comes anew asks nobody else for them."""
-        return [*self._calls, *(_key(sent) for sent in self._outbox if isinstance(sent, CallEnded))]
+        """The calls that run, and those whose record is on its way, each with its dispatch: who comes anew asks nobody else for them."""
+        frames: list[CallModel | CallEnded] = [
+            *(call.frame for call in self._calls.values()),
+            *(sent for sent in self._outbox if isinstance(sent, CallEnded)),
+        ]
+        return [f"{_key(frame)} {frame.dispatch}" for frame in frames]
 
     def busy(self) -> bool:
         return bool(self._calls)

@@ -122,7 +122,7 @@ class TestAttachAndCancel:
         async def scenario(one: Bench) -> None:
             await one.record(call(), call())
             one.gateway.take(call())  # again, before its record is acknowledged
-            assert (one.gateway.holds(), one.gateway.busy()) == (["eff_1#1"], False)  # its record is nobody's yet
+            assert (one.gateway.holds(), one.gateway.busy()) == (["eff_1#1 dsp_1"], False)  # its record is nobody's yet
             assert one.model.count == 1
             await one.record(call(number=2))
             assert one.model.count == 2
@@ -133,7 +133,7 @@ class TestAttachAndCancel:
         async def scenario(one: Bench) -> None:
             first = await one.ended(call())
             (_, _, _, _, holds), back = unpack(await one.gateway.exchange(pack([2, 1, 0, 0, False], carried([call()]))))
-            assert (holds, back, one.model.count) == (["eff_1#1"], [first], 1)
+            assert (holds, back, one.model.count) == (["eff_1#1 dsp_1"], [first], 1)
 
         run(HELLO, scenario)
 
@@ -141,7 +141,7 @@ class TestAttachAndCancel:
         async def scenario(one: Bench) -> None:
             waiting = asyncio.create_task(one.record(call(max_completion_tokens=50)))
             await asyncio.to_thread(one.model.wait_until, lambda: one.model.count == 1)
-            assert one.gateway.holds() == ["eff_1#1"]
+            assert one.gateway.holds() == ["eff_1#1 dsp_1"]
             one.gateway.take(CancelCall("eff_1"))
             record = await waiting
             assert (record["error"]["code"], one.gateway.busy()) == ("call_cancelled", False)
@@ -177,7 +177,7 @@ class TestAttachAndCancel:
                 one.gateway.take(frame)
             await asyncio.to_thread(one.model.wait_until, lambda: one.model.count == 3)
             assert await one.gateway.cancel_task(TASK) == ["eff_a", "eff_b"]
-            assert one.gateway.holds()[0] == "eff_c#1"
+            assert one.gateway.holds()[0] == "eff_c#1 dsp_1"
             await one.used()
             assert await one.gateway.cancel_task(TASK) == []
 

@@ -196,6 +196,7 @@ class Dispatches:
             engine.workflows.deliver(task, reply_event(task.id, number, fact, contract, data, at, evidence))
 
         at = engine.record(task, fact, deliver)
+        engine.inbox.closed(task, dispatch.id)
 
     def _check_reply(self, dispatch: DispatchState, contract: ContractRef, value: object) -> list[str]:
         """The migrations by which its workflow reads the reply; raises where it cannot."""
@@ -233,6 +234,7 @@ class Dispatches:
                 engine.workflows.deliver(task, event)
 
         at = engine.record(task, fact, deliver)
+        engine.inbox.closed(task, dispatch.id)
 
     def _finish(self, replica: Channel, frame: Replied | DispatchFailure) -> DispatchState | None:
         """The dispatch that this replica has just finished, none (and a record of it) where it is not the current one. One that was

@@ -59,9 +59,18 @@ class Inbox:
         task = self._engine.tasks[dispatch.task]
         item = task.items.get(unknown_id(effect))
         if item is not None and not item.decision:
-            self._engine.timers.cancel(task.id, item.id)
-            self._engine.record(task, e.ItemDecided(item.id, "withdrawn", "the bus", f"the end of {effect.name} was heard of after all"))
+            self._withdraw(task, item, f"the end of {effect.name} was heard of after all")
         self.advance(dispatch)
+
+    def closed(self, task: TaskState, dispatch: str) -> None:
+        """A dispatch has its reply or has failed, which has just been recorded: what it had asked is nobody's question any more."""
+        for item in task.open_items:
+            if item.dispatch == dispatch:
+                self._withdraw(task, item, "the message for which it was asked is over")
+
+    def _withdraw(self, task: TaskState, item: Item, why: str) -> None:
+        self._engine.timers.cancel(task.id, item.id)
+        self._engine.record(task, e.ItemDecided(item.id, "withdrawn", "the bus", why))
 
     def _ask_about(self, dispatch: DispatchState, effect: EffectState, kind: str, id: str, text: str, args: Any) -> None:
         engine, task = self._engine, self._engine.tasks[dispatch.task]
@@ -185,6 +194,8 @@ class Inbox:
             effect = dispatch.effects.get(item.effect) if dispatch is not None else None
             if not item.decision and item.kind == "unknown" and dispatch is not None and effect is not None and effect.status == "ended":
                 self.answered(dispatch, effect)
+            elif not item.decision and item.dispatch and dispatch is None:
+                self.closed(task, item.dispatch)
             elif not item.decision:
                 self.watch(task, item)
             elif not task.outcome:

@@ -9,6 +9,8 @@ wants something of it, and its workflow is replayed by a runner when there is an
 import asyncio
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import zip_longest
+from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
 
 from interlock.orchestrator.letters import DEAD
@@ -49,7 +51,7 @@ class Parking:
         self._parked = Alarms()
         self._waiting: set[str] = set()
         self._dead: dict[str, int] = {}
-        self._owners: dict[str, str] = {}  # suspended dispatch → its parked task
+        self._owners: dict[str, tuple[str, str]] = {}  # suspended dispatch → its parked task and its agent, where that was recorded
         self._looking = False
         self._awake: set[str] = set()  # they woke, and had something to do when one looked last
 
@@ -149,7 +151,9 @@ class Parking:
             self._waiting.add(id)
         if fact.dead:
             self._dead[id] = fact.dead
-        self._owners.update(dict.fromkeys(fact.dispatches, id))
+        self._owners.update(
+            {dispatch: (id, agent) for dispatch, agent in zip_longest(fact.dispatches, map(intern, fact.agents), fillvalue="")}
+        )
         if fact.wakes and fact.wakes == self._parked.first():
             self._set_timer(self._engine.clock.now())
 
@@ -184,7 +188,11 @@ class Parking:
 
     def fetch_owner(self, dispatch: str) -> TaskState | None:
         """The parked task that this dispatch belongs to, in memory again."""
-        return self.fetch(self._owners.get(dispatch, ""))
+        return self.fetch(self._owners.get(dispatch, ("", ""))[0])
+
+    def of_agent(self, agent: str) -> list[str]:
+        """The parked tasks in which something of this agent waits, or may."""
+        return list(dict.fromkeys(id for id, known in self._owners.values() if known in (agent, "")))
 
     def _forget(self, task: TaskState) -> None:
         self._parked.drop(task.id)
@@ -231,5 +239,5 @@ def _wakes(task: TaskState) -> int:
 
 
 def _parked(task: TaskState) -> e.TaskParked:
-    items = task.open_items
-    return e.TaskParked(_wakes(task), len(items), sum(item.kind == DEAD for item in items), list(task.dispatches))
+    items, agents = task.open_items, [dispatch.agent for dispatch in task.dispatches.values()]
+    return e.TaskParked(_wakes(task), len(items), sum(item.kind == DEAD for item in items), list(task.dispatches), agents)

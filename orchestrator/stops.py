@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from interlock.orchestrator.ledger.undos import standing, unknown_writes
-from interlock.orchestrator.state import TaskState
+from interlock.orchestrator.state import DispatchState, TaskState
 from interlock.schemas import entries as e
 from interlock.schemas.errors import Closed
 from interlock.schemas.ports import Left, TaskOrder
@@ -100,14 +100,26 @@ class Stops:
             self._take(stop)
             engine.record(None, e.StopOrdered(stop.id, stop.what, stop.scope, stop.name, stop.by, stop.why, stop.requested, stop.undo))
         if stop.scope == "agent":
-            self._fail_all(stop.name)
+            await self._fail_all(stop.name)
         return await self.order(orders)
 
-    def _fail_all(self, agent: str) -> None:
+    async def _fail_all(self, agent: str) -> None:
+        """Fail what the agent works on, and what of it waits for a human, also in tasks that are not in memory."""
+        self._fail_some(agent, list(self._engine.dispatches.live.values()))
+        for number, id in enumerate(self._engine.parking.of_agent(agent), 1):
+            self._engine.attempt(id, self._fail_parked, agent, id)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def _fail_parked(self, agent: str, id: str) -> None:
+        if (task := self._engine.parking.fetch(id)) is not None:
+            self._fail_some(agent, list(task.dispatches.values()))
+
+    def _fail_some(self, agent: str, dispatches: Sequence[DispatchState]) -> None:
         try:
             self.check(agent)
         except Closed as error:
-            for dispatch in [one for one in self._engine.dispatches.live.values() if one.agent == agent]:
+            for dispatch in [one for one in dispatches if one.agent == agent]:
                 self._engine.dispatches.release(dispatch, str(error))
                 self._engine.dispatches.fail(dispatch, error)
 

@@ -199,13 +199,14 @@ class RunnerLost(Fact):
 class TaskParked(Fact):
     """Nothing is under way for the task: it leaves memory until somebody wants something of it, at the latest at `wakes` (microseconds; 0:
     never by itself). It is parked as long as this is the last entry about it. `items` are open in the inbox, `dead` of them dead letters;
-    `dispatches` wait for them."""
+    `dispatches` wait for them, of these `agents`, one for each."""
 
     KIND: ClassVar[str] = "task.parked"
     wakes: int = 0
     items: int = 0
     dead: int = 0
     dispatches: list[str] = field(default_factory=list)
+    agents: list[str] = field(default_factory=list)
 
 
 # --- what waits for a human -----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Stops: what they name ends together, with one receipt; what they close stays closed until it is opened; whoever dies meanwhile."""
 
 import asyncio
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -8,13 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock import AgentContext, App, Budget, Message, WorkflowContext
+from interlock import AgentContext, App, Budget, Message, Never, ToolContext, WorkflowContext
 from interlock.actors.supervisor.core import Supervisor
 from interlock.actors.supervisor.journal import Order
 from interlock.actors.supervisor.receipt import text
 from interlock.actors.supervisor.sqlite_journal import SqliteJournal, write_order
 from interlock.schemas import entries as e
-from interlock.schemas.errors import BadDeclaration, Closed, Fenced, TaskFailed, UnknownAgent, UnknownReplica, UnknownTaskType
+from interlock.schemas.errors import (
+    AlreadyDecided,
+    BadDeclaration,
+    Closed,
+    Fenced,
+    TaskFailed,
+    UnknownAgent,
+    UnknownReplica,
+    UnknownTaskType,
+)
 from interlock.schemas.ports import Reservation
 from interlock.schemas.stops import RESUME, SCOPES, STOP, Closures, Selection, StopOrder
 from interlock.testing.simulation import Simulation, simulate
@@ -133,6 +143,54 @@ def test_an_agent_that_is_stopped_fails_what_it_has_and_gets_nothing_until_it_is
         assert (await (await submit(sim, "d", 1.0)).result())["said"] == ""
 
     simulate(main, make())
+
+
+@pytest.mark.parametrize("where", ["in memory", "parked", "parked before a crash", "parked long ago"])
+def test_what_waits_for_a_human_fails_with_its_agent_and_the_question_with_it(where: str) -> None:
+    app, paid = App("payments"), []
+
+    @app.tool(effect="irreversible", system="bank", repeat=Never())
+    async def pay(amount: float, ctx: ToolContext) -> str:
+        """Pay."""
+        paid.append(amount)
+        return "ok"
+
+    @app.agent("payer", version="1.0.0", tools=[pay])
+    async def payer(request: Go, ctx: AgentContext) -> Gone:
+        return Gone(said=await ctx.call(pay, amount=request.seconds))
+
+    @app.workflow("flow", version="1.0.0", budget=Budget(working_seconds=60))
+    async def flow(request: Go, ctx: WorkflowContext) -> Gone:
+        try:
+            return await ctx.ask(request, returns=Gone)
+        except Closed:
+            for _ in range(100):
+                await ctx.sleep(1)
+            raise AssertionError("its working seconds were over before") from None
+
+    async def main(sim: Simulation) -> None:
+        if where == "parked long ago":  # by an orchestrator that did not say of which agents
+            store = sim.store.append
+            sim.store.append = lambda id, fact, then=None: store(  # type: ignore[method-assign, misc]
+                id, replace(fact, agents=[]) if isinstance(fact, e.TaskParked) else fact, then
+            )
+        task = await submit(sim, "a")
+        await asyncio.sleep(1 if where == "in memory" else 20)
+        assert (task.id in sim.engine.parking) == (where != "in memory")
+        if where.startswith("parked "):
+            sim.crash_engine()
+            await asyncio.sleep(5)
+        assert task.id not in sim.engine.tasks or where == "in memory"
+        (asked,) = await sim.bus.inbox.list()
+        assert (await sim.bus.kill(agent="payer", why="the wrong account", by="ann"))["verified"]
+        await asyncio.sleep(1)
+        assert await sim.bus.inbox.list() == []
+        await sim.bus.resume(agent="payer", why="it is mended")
+        with pytest.raises(AlreadyDecided, match="withdrawn"):
+            await sim.bus.inbox.approve(asked["item"])
+        assert (await task.outcome(), paid) == ("budget_exceeded", [])
+
+    simulate(main, app)
 
 
 def test_a_replica_that_is_killed_is_replaced_and_its_work_goes_on() -> None:

@@ -245,9 +245,13 @@ class AsyncBus:
         why = f"a drill with {tasks} synthetic tasks"
         if any(stop["name"] == DRILL for stop in (await self.status())["stops"]):  # whoever ran the last one died in it
             await self.resume(type=DRILL, why=why, by=by)
-        await asyncio.gather(*(self.submit_json(DRILL, {}) for _ in range(tasks)))
+        submits = await asyncio.gather(*(self.submit_json(DRILL, {}) for _ in range(tasks)), return_exceptions=True)
         try:
-            return await self.kill(type=DRILL, why=why, by=by)
+            receipt = await self.kill(type=DRILL, why=why, by=by)  # also those that came in before one was refused
+            for refused in submits:
+                if isinstance(refused, BaseException):
+                    raise refused
+            return receipt
         finally:
             await self.resume(type=DRILL, why=why, by=by)
 

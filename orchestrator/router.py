@@ -120,6 +120,11 @@ class Router:
         """Agents that were declared once and are no more: their pools shall be empty."""
         return sorted(self._known_agents - self.pools.keys())
 
+    def knows(self, scope: str, name: str) -> bool:
+        """Whether there is such an agent, or task type, or was once: its tasks may live on. An undoing task is of the type of the one that
+        it is for."""
+        return name in self._known_agents if scope == "agent" else name in self._known_workflows and name != undo.UNDO
+
     def escalate(self, workflow: str) -> Escalate:
         """Whom a task of this type asks, and how long it waits."""
         return self._known_workflows[workflow].escalate

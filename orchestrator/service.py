@@ -36,7 +36,8 @@ from interlock.schemas.ports import stall_to_wire
 from interlock.schemas.record import State
 from interlock.schemas.sizes import PAGE_AT_MOST
 from interlock.schemas.specs import OWN_POOLS, RUNNERS, AppSpec
-from interlock.schemas.undo import UNDO, is_undoing
+from interlock.schemas.stops import Selection
+from interlock.schemas.undo import is_undoing
 
 Wire = dict[str, Any]
 
@@ -240,10 +241,11 @@ class Service:
     async def check_stop(self, scope: str, name: str) -> None:
         """Raises `UnknownAgent` or `UnknownTaskType` where nobody that could be stopped is called so."""
         router = self._engine.router
-        if scope == "agent" and name not in router.pools:
+        if scope not in ("agent", "type") or router.knows(scope, name) or self._engine.stops.is_closed(Selection(scope, name)):
+            return
+        if scope == "agent":
             raise UnknownAgent(agent=name, known=", ".join(sorted(router.pools)) or "none")
-        if scope == "type" and (name not in router.workflows or name == UNDO):  # an undoing task is of the type of the one that it is for
-            raise UnknownTaskType(task_type=name, known=", ".join(router.types) or "none")
+        raise UnknownTaskType(task_type=name, known=", ".join(router.types) or "none")
 
     async def status(self) -> Wire:
         """Counts of what is live now, whether the ledger can be written, and how far it is signed."""

@@ -14,7 +14,7 @@ from interlock.schemas import entries as e
 from interlock.schemas.errors import Closed
 from interlock.schemas.ports import Left, TaskOrder
 from interlock.schemas.record import Outcome, Receipt
-from interlock.schemas.stops import Closures, StopOrder
+from interlock.schemas.stops import Closures, Selection, StopOrder
 
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
@@ -51,6 +51,10 @@ class Stops:
     def agents(self) -> list[str]:
         """Those that get nothing."""
         return self._closures.agents()
+
+    def is_closed(self, selection: Selection) -> bool:
+        """Whether exactly this was stopped and has not been opened since."""
+        return any(stop.selection == selection for stop in self._closures)
 
     # --- from the supervisor -----------------------------------------------------------------------------------------------------
 

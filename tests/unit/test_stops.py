@@ -34,6 +34,10 @@ from tests.unit.kill_stage import Host, Life, Stage
 EVERYTHING = Selection("everything")
 
 
+class Full(Exception):
+    """What a bus says that takes no more."""
+
+
 class Go(Message, contract="stops.go", version="1.0.0"):
     seconds: float = 1000.0
 
@@ -230,6 +234,42 @@ def test_what_does_not_exist_cannot_be_stopped() -> None:
             with pytest.raises(BadDeclaration):
                 await sim.bus.kill(**both, why="a slip")  # type: ignore[arg-type]
         assert (await sim.bus.status())["stops"] == []
+
+    simulate(main, make())
+
+
+def test_what_was_deployed_once_can_be_stopped_and_opened_by_its_name() -> None:
+    async def main(sim: Simulation) -> None:
+        task = await submit(sim, "a")
+        await asyncio.sleep(1)
+        await sim.engine.deploy(App("stops").spec(), "ann")
+        for named in ({"type": "flow"}, {"agent": "waiter"}):
+            await sim.bus.kill(**named, why="its code is gone")  # type: ignore[arg-type]
+            sim.crash_engine()
+            await asyncio.sleep(5)
+            await sim.bus.resume(**named, why="nothing of it is left")  # type: ignore[arg-type]
+        assert "its code is gone" in await reason(task)
+        assert (await sim.bus.status())["stops"] == []
+
+    simulate(main, make())
+
+
+def test_a_drill_that_is_refused_leaves_nothing_behind() -> None:
+    async def main(sim: Simulation) -> None:
+        submit_json, count = sim.bus.submit_json, 0
+
+        async def some(*args: Any, **more: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count > 2:
+                raise Full("there are too many tasks")
+            return await submit_json(*args, **more)
+
+        sim.bus.submit_json = some  # type: ignore[method-assign]
+        with pytest.raises(Full):
+            await sim.bus.drill(tasks=4)
+        status = await sim.bus.status()
+        assert (status["live_tasks"], status["stops"]) == (0, [])
 
     simulate(main, make())
 

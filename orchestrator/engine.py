@@ -351,7 +351,7 @@ class Engine:
         coming = self.admission.coming()
         if any(self.is_live(task) or task in coming for task in tasks):
             return []
-        return self.peers.innocent(tasks, peers)
+        return await self.peers.innocent(tasks, peers)
 
     async def decide(self, item: str, *, approve: bool, by: str, note: str = "") -> None:
         """Take a human's decision, durably."""

@@ -30,6 +30,9 @@ SILENT_SECONDS = 30.0
 PEER_LOOK, RUNNER_LOOK = 5.0, 1.0
 """How often one looks for whoever does not answer. A runner keeps no exchange waiting, so of it one knows soon."""
 
+_READ_AT_ONCE = 50
+"""Of so many tasks the entries are read in one turn of the event loop."""
+
 ENDED = "(ended)"
 """Whose frame it is where it is no task's, or its dispatch is known no more: some task's that has gone on without it."""
 
@@ -138,13 +141,15 @@ class Peers:
         if channel is not None:
             channel.end()
 
-    def innocent(self, tasks: Sequence[str], names: Iterable[str]) -> list[str]:
+    async def innocent(self, tasks: Sequence[str], names: Iterable[str]) -> list[str]:
         """Those of these peers in which nothing of the tasks can wait unread: each has answered this orchestrator, so what an earlier one
         sent is refused there, and has taken all that was sent about them. A gateway never is: what it calls is on no board."""
-        engine = self._engine
-        found = engine.store.entries_of(tasks).values()
-        sent = (entry.open() for entries in found for entry in entries if entry.kind == e.MessageSent.KIND)
-        about = set(tasks) | {fact.dispatch for fact in sent if isinstance(fact, e.MessageSent)}
+        engine, about = self._engine, set(tasks)
+        for start in range(0, len(tasks), _READ_AT_ONCE):
+            for entries in engine.store.entries_of(tasks[start : start + _READ_AT_ONCE]).values():
+                sent = (entry.open() for entry in entries if entry.kind == e.MessageSent.KIND)
+                about.update(fact.dispatch for fact in sent if isinstance(fact, e.MessageSent))
+            await asyncio.sleep(0)
         asked = [channel for name in names if (channel := self.channels.get(name)) is not None and channel.open and channel.pool != MODELS]
         return [
             channel.name

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from interlock.actors.supervisor.journal import Order
+from interlock.schemas.ports import Left
 from interlock.schemas.record import Receipt
 from interlock.schemas.stops import StopOrder
 
@@ -12,7 +13,8 @@ from interlock.schemas.stops import StopOrder
 @dataclass(slots=True)
 class Case:
     """`order` is the task's, or the stop itself; `orders` are those against tasks. `members`: the processes that a stop of an agent or a
-    replica ends; none where it is about tasks. `selected`: it is settled what the stop names. `receipt` is done once it is durable."""
+    replica ends; none where it is about tasks. `selected`: it is settled what the stop names. `left` is what the
+    engine has said of those tasks that are `heard`. `receipt` is done once it is durable."""
 
     order: Order
     durable: int
@@ -21,6 +23,8 @@ class Case:
     members: list[str] | None = None
     selected: bool = False
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    left: Left = field(default_factory=lambda: Left([], []))
+    heard: set[str] = field(default_factory=set)
 
     @property
     def stop(self) -> StopOrder | None:

@@ -8,8 +8,9 @@ budget go the same way. A stop gives an order to every task that it names, and c
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from interlock.actors.supervisor.budgets import SupervisorBudgets
@@ -27,7 +28,8 @@ from interlock.schemas.undo import undoing_of
 _LOG = logging.getLogger(__name__)
 _LOOK_FOR_ORDERS = 0.25
 _TRY, _FIRST_PAUSE, _LAST_PAUSE = 5.0, 0.05, 2.0
-_NOTHING = Left([], [])
+_AT_ONCE = 100
+"""So many tasks the engine is told of in one call, which it answers in far less than a second."""
 
 T = TypeVar("T")
 
@@ -202,9 +204,9 @@ class Ladder:
             self._of_task[order.task] = case
 
     async def _open_again(self, case: Case) -> None:
-        await self._insist(lambda: self._tell(case))
+        await self._tell(case)
         if not case.receipt.done():
-            self._hand_over(case, self._clock.now(), _NOTHING, verified=True)
+            self._hand_over(case, self._clock.now(), verified=True)
         self._acknowledge(case)
 
     async def _carry(self, case: Case, fenced: int) -> None:
@@ -212,23 +214,33 @@ class Ladder:
         sweep, verified = self._sweep(case, self._pace), True
         if not case.receipt.done():
             await sweep.glance()
-        telling = asyncio.create_task(self._insist(lambda: self._tell(case)))
+        telling, late = asyncio.create_task(self._tell(case)), True
         try:
             if not case.receipt.done():
                 verified = await sweep.run(self._ended(case))
-                # An engine that lives settles what it had under way; what it does not is unknown.
-                await asyncio.wait([telling], timeout=max(0.0, began + self._pace.grace - asyncio.get_running_loop().time()))
-                self._hand_over(case, fenced, telling.result() if telling.done() else None, verified)
-            late = not telling.done()
+                late = await self._hear(case, telling, began)
+                self._hand_over(case, fenced, verified)
             await telling
         finally:
             telling.cancel()
         receipts = self._receipts(case)
-        await self._insist(lambda: self._confirm(receipts))
+        for start in range(0, len(receipts), _AT_ONCE):
+            await self._insist(partial(self._confirm, receipts[start : start + _AT_ONCE]))
         if late or not verified:
             # Until it heard of the order, the engine may have handed the task to somebody once more; who was not to be seen may be yet.
             await self._sweep(case, replace(self._pace, silence=self._pace.bound)).run(self._ended(case))
         self._acknowledge(case)
+
+    async def _hear(self, case: Case, telling: "asyncio.Task[None]", began: float) -> bool:
+        """An engine that lives settles what it had under way, and says so of some tasks after the others; what it does not is unknown.
+        Whether it is late."""
+        loop, heard = asyncio.get_running_loop(), 0
+        await asyncio.wait([telling], timeout=max(0.0, began + self._pace.grace - loop.time()))
+        late = not telling.done()
+        while not telling.done() and len(case.heard) > heard and (left := began + self._pace.bound - loop.time()) > 0:
+            heard = len(case.heard)
+            await asyncio.wait([telling], timeout=min(self._pace.grace, left))
+        return late
 
     def _acknowledge(self, case: Case) -> None:
         self._journal.append(Change("acknowledged", case.order.task, {}))
@@ -248,9 +260,9 @@ class Ladder:
         """What is being carried out now."""
         return [case.name for case in self._open.values()]
 
-    def _hand_over(self, case: Case, fenced: int, left: Left | None, verified: bool) -> None:
-        """The receipt: durable, then given to whoever waits for it. `left`: what the engine said, none where it has not yet."""
-        parts = {order.task: self._part(case, order, fenced, left, verified) for order in case.orders}
+    def _hand_over(self, case: Case, fenced: int, verified: bool) -> None:
+        """The receipt: durable, then given to whoever waits for it."""
+        parts = {order.task: self._part(case, order, fenced, verified) for order in case.orders}
         whole = build(case, fenced, list(parts.values()), verified)
         changes = [Change("receipt", task, asdict(receipt)) for task, receipt in parts.items() if task != case.order.task]
         self._journal.append(*changes, Change("receipt", case.order.task, asdict(whole)))
@@ -258,10 +270,10 @@ class Ladder:
             self._budgets.release(task)
         case.receipt.set_result(whole)
 
-    def _part(self, case: Case, order: Order, fenced: int, left: Left | None, verified: bool) -> Receipt:
+    def _part(self, case: Case, order: Order, fenced: int, verified: bool) -> Receipt:
         effects = sorted({id.partition("#")[0] for id in self._budgets.under_way(order.task)})
         granted, settled = self._budgets.meters.lasts(order.task)
-        return part(case, order, fenced, granted, settled, effects, left, verified)
+        return part(case, order, fenced, granted, settled, effects, verified)
 
     def _receipts(self, case: Case) -> list[Receipt]:
         """All that the engine copies: that of the whole, and of a stop those of its tasks."""
@@ -290,8 +302,17 @@ class Ladder:
 
         return ended
 
-    async def _tell(self, case: Case) -> Left:
+    async def _tell(self, case: Case) -> None:
+        """Tell the engine of all orders, until it has confirmed each: some at a time, so that it does so however many they are."""
         told = [TaskOrder(order.id, order.task, order.what, order.by, order.why, order.undo) for order in case.orders]
+        for start in range(0, max(len(told), 1), _AT_ONCE):
+            some = told[start : start + _AT_ONCE]
+            left = await self._insist(partial(self._tell_some, case, some))
+            case.left.half_done.extend(left.half_done)
+            case.left.undos.extend(left.undos)
+            case.heard.update(order.task for order in some)
+
+    async def _tell_some(self, case: Case, told: Sequence[TaskOrder]) -> Left:
         if case.stop is not None:
             return await self._orders.stop_all(case.stop, told)
         return await self._orders.order(told)

@@ -7,7 +7,6 @@ from typing import Any
 
 from interlock.actors.supervisor.case import Case
 from interlock.actors.supervisor.journal import Order
-from interlock.schemas.ports import Left
 from interlock.schemas.record import Receipt
 
 _WORDS = {
@@ -31,9 +30,7 @@ _SHOWN = 10
 _UNDER_WAY = ("open", "failed", "unknown")
 
 
-def part(
-    case: Case, order: Order, fenced: int, granted: int, settled: int, unknown: list[str], left: Left | None, verified: bool
-) -> Receipt:
+def part(case: Case, order: Order, fenced: int, granted: int, settled: int, unknown: list[str], verified: bool) -> Receipt:
     """What is to be said of one task; times in microseconds, 0: never. Of one that a stop has ended the processes are in the stop's own."""
     return Receipt(
         order=order.id,
@@ -48,9 +45,9 @@ def part(
         verified=verified,
         last_grant=granted / _SECOND if granted else None,
         last_effect=settled / _SECOND if settled else None,
-        half_done=_of(order.task, left.half_done) if left is not None else [],
-        undos=_of(order.task, left.undos) if left is not None else [],
-        heard=left is not None,
+        half_done=_of(order.task, case.left.half_done),
+        undos=_of(order.task, case.left.undos),
+        heard=order.task in case.heard,
         part_of=order.stop,
     )
 

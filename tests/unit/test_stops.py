@@ -25,7 +25,7 @@ from interlock.schemas.errors import (
     UnknownReplica,
     UnknownTaskType,
 )
-from interlock.schemas.ports import Reservation
+from interlock.schemas.ports import Left, Reservation
 from interlock.schemas.stops import RESUME, SCOPES, STOP, Closures, Selection, StopOrder
 from interlock.testing.simulation import Simulation, simulate
 from interlock.testing.virtual_time import run
@@ -326,6 +326,35 @@ def test_a_thousand_tasks_are_asked_about_together() -> None:
             assert asked == [1000] * 8
             assert "everything (stp_1) stopped" in text(receipt)
             assert await supervisor.ladder.stop("stp_1", STOP, EVERYTHING, "ann", "enough") == receipt
+
+    run(main())
+
+
+@pytest.mark.parametrize(("pause", "heard"), [(0.4, 1000), (3.0, 0)], ids=["slow", "too slow for a receipt at once"])
+def test_a_stop_of_very_many_tasks_is_confirmed_in_parts_and_its_receipt_waits_for_them(pause: float, heard: int) -> None:
+    stage, sizes = Stage(), []
+
+    async def order(orders: Any) -> Left:
+        await asyncio.sleep(pause)
+        sizes.append(len(orders))
+        stage.told.extend((one.id, one.task, one.what) for one in orders)
+        return Left([{"task": one.task, "effect": one.task, "tool": "pay", "label": "trusted"} for one in orders], [])
+
+    async def receipts(some: Any) -> None:
+        stage.receipts_kept.extend(some)
+        sizes.append(len(some))
+
+    stage.order, stage.receipts = order, receipts  # type: ignore[method-assign]
+
+    async def main() -> None:
+        async with Life(stage) as supervisor:
+            for n in range(1000):
+                await supervisor.budgets.open(f"tsk_{n}", {"tokens": 100}, stage.clock.now(), 0, "flow")
+            receipt = await supervisor.ladder.stop("stp_1", STOP, EVERYTHING, "ann", "enough")
+            assert (receipt.tasks, receipt.heard, len(receipt.half_done)) == (1000, heard == 1000, heard)
+            await asyncio.sleep(120)
+            assert (len(stage.told), len({task for _, task, _ in stage.told}), len(stage.receipts_kept)) == (1000, 1000, 1001)
+            assert max(sizes) <= 100
 
     run(main())
 

@@ -224,8 +224,7 @@ class Dispatches:
         engine, task = self._engine, self._engine.tasks[dispatch.task]
         evidence = dispatch.evidence()
         self._close(dispatch, "its agent failed before it ended")
-        label = used_label(engine.router, dispatch)
-        fact = e.DispatchFailed(dispatch.n, dispatch.id, dispatch.attempt, error, label.encode())
+        fact = e.DispatchFailed(dispatch.n, dispatch.id, dispatch.attempt, error, used_label(engine.router, dispatch).encode())
         number = task.events + 1
 
         def deliver() -> None:

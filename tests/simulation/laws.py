@@ -8,6 +8,7 @@ from journal_laws import check_fences, check_limits
 from storms import Run, play
 
 from interlock.schemas import entries as e
+from interlock.schemas.budget import TOKENS
 from interlock.schemas.entries import Entry
 from interlock.schemas.errors import LedgerDamaged
 from interlock.schemas.undo import UNDO, undoing_of
@@ -109,6 +110,15 @@ def what_happens_is_recorded_once(run: Run) -> None:
     assert all(number == 1 for number in settled.values()), settled
 
 
+def each_model_call_is_told(run: Run) -> None:
+    """Whatever was held for a model call is told: answered or cut off, at that gateway. But for one that was never sent."""
+    told = {(fact.effect, fact.gateway) for kind in (e.ModelCalled, e.ModelCutOff) for _, fact in facts_of(run, kind)}
+    in_vain = {row.data["id"] for row in run.rows if row.kind == "settle" and not int(row.data["actual"].get(TOKENS, 0))}
+    for id in {row.data["id"] for row in run.rows if row.kind == "reserve"} - in_vain:
+        call, _, place = id.partition("@")
+        assert not place or (call.partition("#")[0], place.partition("/")[0]) in told, id
+
+
 def no_deed_is_done_twice(run: Run) -> None:
     assert not run.world.repeated, run.world.repeated
 
@@ -192,6 +202,7 @@ LAWS: tuple[Callable[[Run], None], ...] = (
     nothing_is_told_before_it_is_durable,
     only_the_current_attempt_is_heard,
     what_happens_is_recorded_once,
+    each_model_call_is_told,
     no_deed_is_done_twice,
     each_deed_was_intended_before,
     nothing_is_granted_after_a_fence,

@@ -23,6 +23,7 @@ from interlock.orchestrator.ledger.sealer import Sealed
 from interlock.orchestrator.ledger.undos import due
 from interlock.orchestrator.parking import Parking
 from interlock.orchestrator.service import Service
+from interlock.orchestrator.state import apply
 from interlock.orchestrator.undo import Undos
 from interlock.orchestrator.workflows import Workflows
 from interlock.schemas import entries as e
@@ -263,6 +264,21 @@ def erased_before_durable(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Erasure, "erase", hasty)
 
 
+def cut_off_untold(patch: pytest.MonkeyPatch) -> None:
+    """A model call whose gateway died is charged, and made again, and nobody records it."""
+    record = Engine.record
+
+    def silent(self: Engine, task: Any, fact: Any, then: Any = None, **more: Any) -> int:
+        if not isinstance(fact, e.ModelCutOff) or task is None:
+            return record(self, task, fact, then, **more)
+        apply(task, fact, self.clock.now())
+        if then is not None:
+            self.store.barrier(then)
+        return self.clock.now()
+
+    patch.setattr(Engine, "record", silent)
+
+
 def undo_forgotten(patch: pytest.MonkeyPatch) -> None:
     """Nothing is undone."""
     patch.setattr(Undos, "accept", lambda self, task, outcome, wanted: "")
@@ -276,6 +292,7 @@ def undone_in_order(patch: pytest.MonkeyPatch) -> None:
 MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     mutant.__name__: (mutant, law.__name__)
     for mutant, law in (
+        (cut_off_untold, laws.each_model_call_is_told),
         (unknown_repeated, laws.no_deed_is_done_twice),
         (fence_ignored, laws.nothing_is_granted_after_a_fence),
         (reservation_not_held, laws.no_limit_is_exceeded),
@@ -306,5 +323,5 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
 """Each with the law that must be broken by it."""
 
 
-SHOWN_BY = {"fence_ignored": 222, "erased_before_durable": 222}
+SHOWN_BY = {"cut_off_untold": 106, "fence_ignored": 222, "erased_before_durable": 222}
 """The storms that show what few others do: they are played first."""

@@ -142,14 +142,14 @@ class LocalBudgets:
     async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
         await self.insist(lambda supervisor: supervisor.budgets.overran(endpoint, model, answered, allowed))
 
-    async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
-        return await self.insist(lambda supervisor: supervisor.budgets.overrun(endpoint, model))
-
     async def turn(self, lane: str, id: str, task: str, tokens: int, limits: tuple[int | None, int | None]) -> float:
         return await self.insist(lambda supervisor: supervisor.budgets.turn(lane, id, task, tokens, limits))
 
     async def came_to(self, lane: str, id: str, tokens: int) -> None:
         await self.insist(lambda supervisor: supervisor.budgets.came_to(lane, id, tokens))
+
+    async def leave(self, lane: str, id: str) -> None:
+        await self.insist(lambda supervisor: supervisor.budgets.leave(lane, id))
 
     async def shut(self, lane: str, seconds: float) -> None:
         await self.insist(lambda supervisor: supervisor.budgets.shut(lane, seconds))

@@ -115,13 +115,13 @@ class Effects:
         """A tool call goes on: it needs its reservation, a write its intent, then it is granted. While its system is out of order it is
         refused, but for what may have happened before: that is cleared up."""
         fresh = effect.status != "unknown" and not effect.doubted and spec.effect != "irreversible"
-        if fresh and (broken := self.breakers.stops(spec)) is not None:
+        if fresh and (broken := self.breakers.broken(spec)) is not None:
             self.refuse(dispatch, effect, broken)
             return
         effect.status = "reserving"
-        self._engine.background(self._reserve(dispatch, effect, spec), dispatch.task)
+        self._engine.background(self._reserve(dispatch, effect, spec, fresh), dispatch.task)
 
-    async def _reserve(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec) -> None:
+    async def _reserve(self, dispatch: DispatchState, effect: EffectState, spec: ToolSpec, fresh: bool) -> None:
         (grant,) = await self._engine.budgets.reserve([Reservation(effect.id, dispatch.task, cost_of(spec), {}, 0, 0)])
         effect.held = grant.error is None
         if effect.status == "stopped":
@@ -134,6 +134,8 @@ class Effects:
             effect.status = "asked"  # whoever has the dispatch next asks again
         elif grant.error is not None:
             self.refuse(dispatch, effect, grant.error)
+        elif fresh and (broken := self.breakers.stops(spec)) is not None:  # only who may really call is the one that tries
+            self.refuse(dispatch, effect, broken)
         elif spec.effect == "read":
             effect.status = "granted"
             if not self._engine.stalls(partial(self._grant, dispatch, effect)):

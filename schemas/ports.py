@@ -146,7 +146,7 @@ class PeerGone(Exception):
 class Reservation(NamedTuple):
     """The worst case of one effect. Granted are `base` plus at most `wanted` and at least `least` times `unit`.
 
-    `id` is the effect's (with `#number`): a repeated request gets the first answer.
+    `id` is the effect's (with `#number`): a repeated request gets the first answer. `way`: of a model call its endpoint and model.
     """
 
     id: str
@@ -155,6 +155,7 @@ class Reservation(NamedTuple):
     unit: Amounts
     wanted: int = 0
     least: int = 0
+    way: tuple[str, str] | None = None
 
 
 class Grant(NamedTuple):
@@ -189,10 +190,8 @@ class Budgets(Protocol):
         opened stay."""
 
     async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
-        """An endpoint has answered with more tokens than it was allowed; remembered for ever, the first time of each model."""
-
-    async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
-        """What is remembered of that: the tokens of the answer, and those that were allowed."""
+        """An endpoint has answered with more tokens than it was allowed; remembered for ever, the first time of each model. Nothing is
+        reserved any more for what has a limit that this could pass."""
 
     async def turn(self, lane: str, id: str, task: str, tokens: int, limits: tuple[int | None, int | None]) -> float:
         """Whether a try of a model call, of at most so many tokens, may go to its lane (a model at an endpoint) now: 0, or the seconds
@@ -200,6 +199,9 @@ class Budgets(Protocol):
 
     async def came_to(self, lane: str, id: str, tokens: int) -> None:
         """The tokens of a try that had its turn."""
+
+    async def leave(self, lane: str, id: str) -> None:
+        """A try that waits for its turn, or has it, is not made."""
 
     async def shut(self, lane: str, seconds: float) -> None:
         """An endpoint asks to be left alone for so long."""

@@ -22,9 +22,15 @@ class Breakers:
         self._known: dict[str, Breaker] = {}
 
     def stops(self, model: str) -> Broken | None:
-        """Why the model is not to be called now; none where it may be."""
+        """Why the model is not to be called now; where it may be, and its breaker is open, this call is the one that tries."""
         breaker = self._known.get(model)
         return breaker.stops(asyncio.get_running_loop().time()) if breaker is not None else None
+
+    def broken(self, model: str) -> Broken | None:
+        """The same for who does not call it yet."""
+        breaker = self._known.get(model)
+        found = breaker.broken(asyncio.get_running_loop().time()) if breaker is not None else None
+        return found if found is not None and found.again > 0 else None
 
     def answered(self, model: str) -> None:
         """The endpoint is there: it has answered, if only to say no."""

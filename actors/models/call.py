@@ -23,9 +23,10 @@ from interlock.actors.models.prices import Price, Prices
 from interlock.actors.models.rates import Rates, said
 from interlock.actors.models.wire import Answer, Wire, WireFailed
 from interlock.schemas import spans
+from interlock.schemas.breaker import Broken
 from interlock.schemas.budget import INPUT, LEARNED, OF_MODELS, OUTPUT, STEPS, TOKENS, USD, Amount
 from interlock.schemas.canonical import Fragment, encode
-from interlock.schemas.errors import CallCancelled, InterlockError, ModelFailed, ModelRefused, UnboundedCall, UnknownPrice
+from interlock.schemas.errors import CallCancelled, InterlockError, ModelFailed, ModelRefused, UnknownPrice
 from interlock.schemas.frames import CallEnded, CallModel
 from interlock.schemas.ports import Budgets, Reservation
 
@@ -42,8 +43,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What every call at a gateway uses. `overran`: per model the first answer above its cap, and that cap, or none: what the supervisor
-    remembered when this gateway first called the model, and what it has seen itself."""
+    """What every call at a gateway uses."""
 
     budgets: Budgets
     wire: Wire
@@ -52,7 +52,6 @@ class Desk:
     sleep: Callable[[float], Coroutine[Any, Any, None]]
     breakers: Breakers
     incarnation: str = ""
-    overran: dict[str, tuple[int, int] | None] = field(default_factory=dict)
     learned: Learned = field(default_factory=Learned)
     rates: Rates = field(default_factory=Rates)
     bounds: Declarations = field(default_factory=Declarations)
@@ -79,7 +78,8 @@ class Call:
         self._held: _Held | None = None
         self._holds = 0
         self._tries = 0
-        self._turn = ""  # the try that had its turn, of a model whose rate is limited
+        self._turn = ""  # the try that waits for its turn, or has it
+        self._sent = False  # whether that one was sent
         self._input = self._output = self._unreported = 0
         self._usd = Decimal(0)
         self._exceeded: dict[str, Any] = {}
@@ -127,17 +127,20 @@ class Call:
         except InterlockError as error:
             if self._held is not None:
                 await self._settle(0, 0)
+            if self._turn and not self._sent:
+                await self._desk.budgets.leave(self._lane, self._turn)
             return None, error
 
     async def _answer(self) -> Answer:
         asked = await self._bounded()
         self._request = asked.request
         self._price = await self._known_price()
-        await self._check_cap_is_kept()
         deadline = asyncio.get_running_loop().time() + self._endpoint.patience
         while True:
+            if self._tries and self._price is None:
+                await self._known_price()  # money may have been limited meanwhile
+            self._refuse_if(self._desk.breakers.broken(self.frame.model))
             await self._await_turn(asked, deadline)
-            self._check_breaker()
             self._held = held = self._held or await self._reserve(asked)
             self._request = {**asked.request, **self._endpoint.capped(held.output)}
             try:
@@ -148,11 +151,10 @@ class Call:
                 await self._wait(failed, deadline)
             else:
                 self._desk.breakers.answered(self.frame.model)
-                if self._turn and answer.usage is not None:
+                if answer.usage is not None:
                     await self._desk.budgets.came_to(self._lane, self._turn, sum(answer.usage[:2]))
                 if answer.usage is not None and answer.usage[1] > held.output:
-                    self._desk.overran[self.frame.model] = (answer.usage[1], held.output)
-                    await self._desk.budgets.overran(self._endpoint.shown, self.frame.model, answer.usage[1], held.output)
+                    await self._desk.budgets.overran(*self._way, answer.usage[1], held.output)
                 if answer.usage is not None:
                     self._desk.learned.note(self.frame.model, asked.size, answer.usage[0])
                     await self._compare(held, *answer.usage[:2])
@@ -173,35 +175,48 @@ class Call:
         return asked
 
     @property
+    def _way(self) -> tuple[str, str]:
+        return self._endpoint.shown, self.frame.model
+
+    @property
     def _lane(self) -> str:
         return f"{self.frame.model} at {self._endpoint.shown}"
 
     async def _await_turn(self, asked: Bounded, deadline: float) -> None:
         """Wait until the model's rate, which all tasks share, has room for one more try; nothing is held for the call meanwhile but what
         an earlier try left."""
-        self._turn = ""
         rate = self._desk.rates.of(self.frame.model)
-        turn = f"{self.frame.effect}#{self.frame.number}@{self._desk.incarnation}/{self._tries}"
+        turn = self._turn = f"{self.frame.effect}#{self.frame.number}@{self._desk.incarnation}/{self._tries}"
+        self._sent = False
         while wait := await self._desk.budgets.turn(self._lane, turn, self.frame.task, asked.input + asked.cap, rate):
             if asyncio.get_running_loop().time() + wait >= deadline:
                 raise ModelFailed(
                     model=self.frame.model,
                     endpoint=self._endpoint.shown,
                     attempts=self._tries,
-                    problem=f"{said(rate)}, and there was no room for this call within {self._endpoint.patience:g} s",
+                    problem=f"{said(rate, wait)}, and there was no room for this call within {self._endpoint.patience:g} s",
                 )
             await self._fly(self._desk.sleep(wait))
-        self._turn = turn
 
     async def _turn_over(self, failed: WireFailed) -> None:
         """Tell all tasks what this try has come to know."""
         if failed.wait and failed.status in _ASKS_TO_WAIT:
             await self._desk.budgets.shut(self._lane, failed.wait)
-        if self._turn and not failed.maybe_done:
+        if not failed.maybe_done:
             await self._desk.budgets.came_to(self._lane, self._turn, 0)
 
-    def _check_breaker(self) -> None:
-        broken = self._desk.breakers.stops(self.frame.model)
+    def _clear_to_send(self, deadline: float) -> float:
+        """The last look before a try is sent: the seconds it may take. Only who is really sent is the one that tries a broken model."""
+        left = deadline - asyncio.get_running_loop().time()
+        if self._cancelled:
+            raise CallCancelled(model=self.frame.model)
+        if left <= 0:
+            problem = f"the bus was not ready to send it within {self._endpoint.patience:g} s"
+            raise ModelFailed(model=self.frame.model, endpoint=self._endpoint.shown, attempts=self._tries, problem=problem)
+        self._refuse_if(self._desk.breakers.stops(self.frame.model))
+        return left
+
+    def _refuse_if(self, broken: Broken | None) -> None:
         if broken is not None:
             raise ModelFailed(model=self.frame.model, endpoint=self._endpoint.shown, attempts=self._tries, problem=str(broken))
 
@@ -220,24 +235,6 @@ class Call:
             raise UnknownPrice(model=self.frame.model)
         return price
 
-    async def _check_cap_is_kept(self) -> None:
-        """An endpoint that once answered with more than it was allowed has no upper bound: what is limited is not sent to it again."""
-        known, model = self._desk.overran, self.frame.model
-        if model not in known:
-            remembered = await self._desk.budgets.overrun(self._endpoint.shown, model)
-            known[model] = known.get(model) or remembered
-        overran = known[model]
-        if overran is None:
-            return
-        known_limits = await self._desk.budgets.limited(self.frame.task)
-        limited = [meter for meter in (OUTPUT, TOKENS, USD) if meter in known_limits]
-        if limited:
-            raise UnboundedCall(
-                model=self.frame.model,
-                problem=f"{self._endpoint.shown} answered with {overran[0]} tokens where {overran[1]} were allowed",
-                remedy=f"use an endpoint that keeps to max_tokens, or leave {' and '.join(limited)} out of the budget.",
-            )
-
     async def _reserve(self, asked: Bounded) -> _Held:
         """Hold the worst case. Only the first reservation of a call counts as a step."""
         self._holds += 1
@@ -248,7 +245,7 @@ class Call:
         unit: dict[str, Amount] = {OUTPUT: 1, TOKENS: 1}
         if self._price is not None:
             base[USD], unit[USD] = asked.input * self._price.worst_input(), self._price.worst_output()
-        reservation = Reservation(id, self.frame.task, base, unit, wanted=asked.cap, least=min(asked.cap, _LEAST_OUTPUT))
+        reservation = Reservation(id, self.frame.task, base, unit, asked.cap, min(asked.cap, _LEAST_OUTPUT), self._way)
         [grant] = await self._desk.budgets.reserve([reservation])
         if grant.error is not None:
             raise grant.error
@@ -256,10 +253,8 @@ class Call:
 
     async def _try(self, request: dict[str, Any], held: _Held, deadline: float) -> Answer:
         """One try; what may have been done without an answer is settled in full before the failure goes on."""
-        left = deadline - asyncio.get_running_loop().time()
-        if self._cancelled:
-            raise CallCancelled(model=self.frame.model)
-        self._tries += 1
+        left = self._clear_to_send(deadline)
+        self._tries, self._sent = self._tries + 1, True
         try:
             return await self._fly(self._desk.wire.call(request, min(self._endpoint.timeout, left)))
         except CallCancelled:

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 from interlock.actors.models.declared import Declared, above_zero
 
+_LONGEST_PAUSE = 5.0
+"""Who waits for the rate alone asks again after so long at the latest; only an endpoint asks for more."""
+
 
 class Rate(NamedTuple):
     """Requests and tokens a minute; `None` where there is no limit."""
@@ -16,11 +19,11 @@ class Rate(NamedTuple):
     tokens: int | None
 
 
-def said(rate: Rate) -> str:
-    """A rate in words, with what to do about it."""
+def said(rate: Rate, wait: float) -> str:
+    """A rate in words, with what to do about it; `wait`: the seconds until there may be room."""
     limits = [f"{value} {name}" for name, value in zip(Rate._fields, rate, strict=True) if value is not None]
-    if not limits:
-        return "its endpoint asked to be left alone for a while"
+    if not limits or wait > _LONGEST_PAUSE:
+        return f"its endpoint asked to be left alone, for {wait:.0f} s more"
     return f"all tasks share {' and '.join(limits)} a minute of it (INTERLOCK_RATES; raise that where the endpoint allows more)"
 
 

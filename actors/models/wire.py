@@ -23,6 +23,7 @@ from interlock.schemas.canonical import decode
 _log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 10.0
+_LONGEST_WAIT = 3600.0
 _AGAIN = frozenset({408, 409, 429})  # besides everything from 500 on
 _MAYBE_DONE = frozenset({408, 502, 504, 520, 522, 524})  # somebody between us and the model gave up waiting
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
@@ -169,17 +170,18 @@ def _connection_failure(error: APIConnectionError) -> WireFailed:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait as the endpoint asks: a number, or a date set against its own `Date`, so that no clock of ours matters."""
+    """Seconds to wait as the endpoint asks, an hour at the most: all tasks wait, and nobody outside may stop them for ever. A number, or a
+    date set against its own `Date`, so that no clock of ours matters."""
     milliseconds, asked = headers.get("retry-after-ms", ""), headers.get("retry-after", "")
     if _NUMBER.fullmatch(milliseconds):
-        return float(milliseconds) / 1000
+        return min(float(milliseconds) / 1000, _LONGEST_WAIT)
     if _NUMBER.fullmatch(asked):
-        return float(asked)
+        return min(float(asked), _LONGEST_WAIT)
     try:
         then, now = (parsedate_to_datetime(text).replace(tzinfo=UTC) for text in (asked, headers.get("date", "")))
     except ValueError:
         return None
-    return max(0.0, (then - now).total_seconds())
+    return min(max(0.0, (then - now).total_seconds()), _LONGEST_WAIT)
 
 
 def read_answer(raw: bytes) -> Answer:

@@ -44,7 +44,6 @@ class SupervisorBudgets:
         self.nearing = asyncio.Event()
         self._calls = self._make_calls()
         self.closures = Closures()
-        self._overruns: dict[tuple[str, str], tuple[int, int]] = {}
         self._ends = Alarms()
         self._timer: asyncio.TimerHandle | None = None  # for the first of them
 
@@ -54,8 +53,6 @@ class SupervisorBudgets:
             self.fence(order_in(row))
         elif row.kind == "receipt":
             self.meters.release(row.task)
-        elif row.kind == "overrun":
-            self._overruns[row.data["endpoint"], row.data["model"]] = (row.data["answered"], row.data["allowed"])
         else:
             self.meters.apply(row.kind, row.task, row.data)
             self.meters.note(row.kind, row.task, row.at)
@@ -90,16 +87,15 @@ class SupervisorBudgets:
     async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
         await self._alone("overran", endpoint, model, answered, allowed)
 
-    async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
-        remembered: tuple[int, int] | None = await self._alone("overrun", endpoint, model)
-        return remembered
-
     async def turn(self, lane: str, id: str, task: str, tokens: int, limits: tuple[int | None, int | None]) -> float:
         wait: float = await self._alone("turn", lane, id, task, tokens, limits)
         return wait
 
     async def came_to(self, lane: str, id: str, tokens: int) -> None:
         await self._alone("came_to", lane, id, tokens)
+
+    async def leave(self, lane: str, id: str) -> None:
+        await self._alone("leave", lane, id)
 
     async def shut(self, lane: str, seconds: float) -> None:
         await self._alone("shut", lane, seconds)
@@ -172,9 +168,9 @@ class SupervisorBudgets:
             "settle": lambda *args: self._stage(self.meters.settle(*args)),
             "forfeit": self._forfeit,
             "overran": self._overran,
-            "overrun": lambda endpoint, model: self._overruns.get((endpoint, model)),
             "turn": self._turn,
             "came_to": lambda lane, id, tokens: self.rates.came_to(lane, id, tokens),
+            "leave": lambda lane, id: self.rates.leave(lane, id),
             "shut": lambda lane, seconds: self.rates.shut(lane, seconds, _now()),
             "called_at": self._called_at,
             "calls_of": self._calls_of,
@@ -218,10 +214,7 @@ class SupervisorBudgets:
         self._watch(task)
 
     def _overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
-        if (endpoint, model) not in self._overruns:
-            data = {"endpoint": endpoint, "model": model, "answered": answered, "allowed": allowed}
-            self._journal.stage(Change("overrun", "", data))
-            self._overruns[endpoint, model] = (answered, allowed)
+        self._journal.stage(*self.meters.decide(self.meters.caps.overran(endpoint, model, answered, allowed)))
 
     def _turn(self, lane: str, id: str, task: str, tokens: int, limits: tuple[int | None, int | None]) -> float:
         return self.rates.turn(lane, id, task, self.meters.account(task), tokens, limits, _now())

@@ -13,6 +13,7 @@ from sys import intern
 from typing import Any
 
 from interlock.actors.supervisor.amounts import add, bounded, exact, fit, nears, take, worst
+from interlock.actors.supervisor.caps import Caps
 from interlock.actors.supervisor.journal import Change
 from interlock.actors.supervisor.scopes import Counter, Part, Scopes, key_of, parts_of
 from interlock.schemas.budget import STEPS, Amount, Amounts, asked_amounts, parse_amounts
@@ -74,6 +75,7 @@ class Meters:
         self._limits: dict[str, dict[str, Amount]] = {}  # by their own words: those of many tasks are the same
         self._owner: dict[str, str] = {}
         self.scopes = Scopes()
+        self.caps = Caps()
         self._owing: dict[str, None] = {}
         self._to_carry: dict[str, list[_Used]] = {}  # of forgotten tasks whose rows are still there
 
@@ -105,6 +107,8 @@ class Meters:
         known = task.held.get(asked.id)
         if known is not None:
             return Grant(asked.id, known.units), []
+        if asked.way is not None and (unbound := self.caps.unbound(*asked.way, asked.base, self.limited(asked.task))) is not None:
+            return Grant(asked.id, 0, unbound), []
         try:
             base, unit = exact(asked.base), exact(asked.unit)
         except Refused as error:
@@ -286,6 +290,8 @@ class Meters:
                 known = self._tasks[task]
                 known.closed = True
                 self._forget_if_done(task, known)
+            case "overrun":
+                self.caps.apply(data)
             case "limits" | "limit" | "carried":
                 self.scopes.apply(kind, task, data)
 

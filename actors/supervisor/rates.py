@@ -106,6 +106,16 @@ class _Lane:
             self.turns.put(ticket.task, *ticket.account)
         self.waiting[ticket.task].append(ticket)
 
+    def leave(self, id: str) -> None:
+        """Let go of a call that is not made: others have its place in the line, or its turn."""
+        ticket, sent = self.tickets.pop(id, None), self.known.pop(id, None)
+        if ticket is not None:
+            self.waiting[ticket.task].remove(ticket)  # the task leaves with its turn
+        if sent is not None:
+            self.sent.remove(sent)
+            self.used -= sent.tokens
+            self.since = max(0, self.since - 1)
+
     def _let_through(self, ticket: _Ticket, now: float) -> None:
         sent = self.known[ticket.id] = _Sent(now, ticket.id, self.bounded(ticket.tokens))
         self.sent.append(sent)
@@ -148,6 +158,12 @@ class Rates:
         if one is not None and sent is not None:
             one.used += tokens - sent.tokens
             sent.tokens = tokens
+
+    def leave(self, lane: str, id: str) -> None:
+        """A call that waits, or was let through, is not made."""
+        one = self._lanes.get(lane)
+        if one is not None:
+            one.leave(id)
 
     def shut(self, lane: str, seconds: float, now: float) -> None:
         """The endpoint asks to be left alone for so long."""

@@ -75,16 +75,15 @@ class RayBudgets:
     async def overran(self, endpoint: str, model: str, answered: int, allowed: int) -> None:
         await self._patient("overran", endpoint, model, answered, allowed)
 
-    async def overrun(self, endpoint: str, model: str) -> tuple[int, int] | None:
-        known = await self._patient("overrun", endpoint, model)
-        return (known[0], known[1]) if known else None
-
     async def turn(self, lane: str, id: str, task: str, tokens: int, limits: tuple[int | None, int | None]) -> float:
         wait: float = await self._patient("turn", lane, id, task, tokens, limits)
         return wait
 
     async def came_to(self, lane: str, id: str, tokens: int) -> None:
         await self._patient("came_to", lane, id, tokens)
+
+    async def leave(self, lane: str, id: str) -> None:
+        await self._patient("leave", lane, id)
 
     async def shut(self, lane: str, seconds: float) -> None:
         await self._patient("shut", lane, seconds)

@@ -179,6 +179,10 @@ def test_a_tool_is_left_alone_by_the_whole_bus_while_its_system_is_down() -> Non
         assert (shown["what"], shown["failures"]) == ("tool look", 2)
         await asyncio.sleep(31)
         world["down"] = False
+        await sim.engine.limits.limit("type:flow", "", {"steps": 0}, "ann", "none at all")
+        poor = await sim.bus.submit(flow, Go(), id="poor")
+        assert await poor.outcome() == "budget_exceeded"  # who is not let through takes nobody's place
+        await sim.engine.limits.limit("type:flow", "", {"steps": None}, "ann", "as before")
         assert (await once("c"))["code"] == "ok"
         assert (await sim.bus.status())["breakers"] == []
         assert (await once("d"))["code"] == "ok"

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from test_models import CHEAP, HELLO, Bench, call, run
+from model_bench import CHEAP, HELLO, TASK, Bench, call, run
 
 from interlock.actors.models.wire import Answer, ChatCompletions, Endpoint, read_answer
 from interlock.actors.supervisor.budgets import SupervisorBudgets
@@ -35,14 +35,13 @@ def test_an_endpoint_that_overran_its_cap_gets_nothing_limited_again(
     run(HELLO, scenario, limits=limits, price=CHEAP)
 
 
-def test_the_next_gateway_and_the_next_supervisor_know_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_gateway_and_the_next_supervisor_know_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(one: Bench) -> None:
         async def overrun(self: ChatCompletions, request: dict[str, Any], seconds: float) -> Answer:
             return Answer(b"{}", {}, (10, 60, 0))
 
         monkeypatch.setattr(ChatCompletions, "call", overrun)
         assert (await one.record(call(max_completion_tokens=50)))["error"] is None
-        one.gateway._desk.overran.clear()  # a new process
         error = (await one.record(call(number=2, max_completion_tokens=50)))["error"]
         assert error["code"] == "unbounded_call"
         endpoint = one.gateway._desk.wire.endpoint.shown
@@ -52,8 +51,10 @@ def test_the_next_gateway_and_the_next_supervisor_know_it(monkeypatch: pytest.Mo
         heir = SupervisorBudgets(MemoryJournal(one.clock, store), one.clock, lambda task, why: None)
         for row in store:
             heir.apply(row)
-        assert await heir.overrun(endpoint, call().model) == (60, 50)
-        assert await heir.overrun(endpoint, "another") is None
+        limited = await heir.limited(TASK)
+        refused = heir.meters.caps.unbound(endpoint, call().model, ["usd"], limited)
+        assert "60 tokens where 50 were allowed" in str(refused)
+        assert heir.meters.caps.unbound(endpoint, "another", ["usd"], limited) is None
 
     run(HELLO, scenario, price=CHEAP)
 

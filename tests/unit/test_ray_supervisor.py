@@ -179,7 +179,7 @@ def test_two_gateways_never_hold_one_reservation(monkeypatch: pytest.MonkeyPatch
             (name, reservations, *_) = calls[0]
             if name == "reserve":
                 asked.extend(one[0] for one in reservations)
-            if name == "overrun":
+            if name == "leave":
                 return True, [(True, None)]
             if name == "turn":
                 return True, [(True, 0.0)]

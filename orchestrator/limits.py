@@ -19,7 +19,7 @@ from interlock.schemas.record import Outcome
 if TYPE_CHECKING:
     from interlock.orchestrator.engine import Engine
 
-_ALARM = "working seconds"
+_ALARM, _ALARM_NEAR = "working seconds", "working seconds nearly over"
 
 Meter = tuple[Amount, Amount, Amount | None]
 """Used, reserved, limit."""
@@ -46,6 +46,9 @@ class Limits:
         engine.record(task, e.BudgetChanged(said, by, why))
         self.watch(task)
         await engine.durable()
+        used = await self.used(task)
+        for meter in said:
+            self._look(task, meter, *used.get(meter, (0, 0, None)))
 
     def _live(self, id: str) -> TaskState:
         task = self._engine.task(id)
@@ -88,6 +91,16 @@ class Limits:
         if task is not None and not task.outcome and meter not in task.neared:
             self._engine.record(task, e.BudgetNeared(meter, used, limit))
 
+    def sent(self, task: TaskState) -> None:
+        """Its workflow has sent one more message."""
+        limit = task.limits.get(MESSAGES)
+        self._look(task, MESSAGES, task.messages, 0, None if limit is None else int(limit))
+
+    def _look(self, task: TaskState, meter: str, used: Amount, reserved: Amount, limit: Amount | None) -> None:
+        """Say that four fifths of a limit are used, where they are; of one that is used up its end says more."""
+        if limit is not None and not task.outcome and limit > used and used * 5 >= limit * 4 and meter not in task.neared:
+            self._engine.record(task, e.BudgetNeared(meter, str(used), str(limit)))
+
     def know(self, fact: e.LimitNeared) -> bool:
         """Take up that it was said; false where it was before."""
         said = (fact.scope, fact.per, fact.meter), fact.window
@@ -97,15 +110,25 @@ class Limits:
     # --- working seconds -----------------------------------------------------------------------------------------------------
 
     def watch(self, task: TaskState) -> None:
-        """Set the alarm at which its working seconds are over; none while they stand still."""
+        """Set the alarms at which its working seconds are nearly over, and over; none while they stand still."""
         until = works_until(task)
         if until and not task.outcome:
             self._engine.timers.set(task.id, _ALARM, until, partial(self._ring, task))
+            if WORKING not in task.neared:
+                self._engine.timers.set(task.id, _ALARM_NEAR, works_until(task, 0.8), partial(self._ring_near, task))
         else:
             self.forget(task)
 
     def forget(self, task: TaskState) -> None:
         self._engine.timers.cancel(task.id, _ALARM)
+        self._engine.timers.cancel(task.id, _ALARM_NEAR)
+
+    def _ring_near(self, task: TaskState) -> None:
+        if works_until(task, 0.8) > self._engine.clock.now():
+            self.watch(task)
+        elif works_until(task):
+            used = round(Decimal(worked(task, self._engine.clock.now())), 3)
+            self._look(task, WORKING, used, 0, Decimal(str(task.limits[WORKING])))
 
     def _ring(self, task: TaskState) -> None:
         until = works_until(task)

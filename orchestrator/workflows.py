@@ -247,6 +247,7 @@ class Workflows:
                 if command.refused:
                     raise from_wire(decode(command.refused))
                 engine.dispatches.ask(task, command)
+                engine.limits.sent(task)
             except InterlockError as error:  # the bus refuses the message: the workflow hears it, as a failure of this ask
                 engine.dispatches.refuse(task, command, error)
         elif command.kind == "sleep":

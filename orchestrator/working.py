@@ -32,6 +32,7 @@ def _budget_changed(task: "TaskState", fact: e.BudgetChanged, at: int) -> None:
     kept = {meter: amount for meter, amount in task.limits.items() if meter not in fact.limits}
     task.limits = kept | {meter: amount for meter, amount in fact.limits.items() if amount is not None}
     task.deadline = ""
+    task.neared = tuple(meter for meter in task.neared if meter not in fact.limits)  # the new limit is another one to be near to
 
 
 def _undo_registered(task: "TaskState", fact: e.UndoRegistered, at: int) -> None:
@@ -51,10 +52,10 @@ COUNTED: dict[type[e.Fact], Callable[["TaskState", Any, int], None]] = {
 """Steps of the fold of a task."""
 
 
-def works_until(task: "TaskState") -> int:
-    """When its working seconds are over, as things stand; 0 where they are not limited, or stand still."""
+def works_until(task: "TaskState", share: float = 1.0) -> int:
+    """When its working seconds are over, or a share of them, as things stand; 0 where they are not limited, or stand still."""
     limit = task.limits.get(WORKING)
-    return 0 if limit is None or task.waits_from else after(task.accepted + task.waited, float(limit))
+    return 0 if limit is None or task.waits_from else after(task.accepted + task.waited, float(limit) * share)
 
 
 def worked(task: "TaskState", now: int) -> float:

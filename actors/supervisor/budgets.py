@@ -278,16 +278,21 @@ class SupervisorBudgets:
     def _watch(self, task: str) -> None:
         seconds = self.meters.limit(task, SECONDS)
         if seconds is not None and task not in self._ends:
-            ends = self.meters.accepted(task) + int(seconds * _MICRO)
-            self._ends.set(task, ends)
-            if self._ends.first() == ends:
+            accepted, now = self.meters.accepted(task), self._clock.now()
+            near, ends = accepted + int(seconds * _MICRO * 4 / 5), accepted + int(seconds * _MICRO)
+            if near <= now < ends:
+                self.meters.neared.append((task, SECONDS, str(Decimal(now - accepted) / _MICRO), str(seconds)))
+                self.nearing.set()
+            moment = near if now < near else ends
+            self._ends.set(task, moment)
+            if self._ends.first() == moment:
                 self._arm()
 
     def _unwatch(self, task: str) -> None:
         self._ends.drop(task)
 
     def _arm(self) -> None:
-        """One timer for all, until the first of them has used up its seconds."""
+        """One timer for all, until the first of them has used up its seconds, or four fifths of them."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
@@ -296,10 +301,14 @@ class SupervisorBudgets:
             self._timer = asyncio.get_running_loop().call_later(max(pause, _LEAST_WAIT) if pause else 0.0, self._ring)
 
     def _ring(self) -> None:
-        loop = asyncio.get_running_loop()
-        for task in self._ends.due(self._clock.now(), _AT_ONCE):
+        loop, now = asyncio.get_running_loop(), self._clock.now()
+        for task in self._ends.due(now, _AT_ONCE):
             self._ends.drop(task)
-            loop.call_soon(self._out_of_time, task, f"its limit on seconds is reached: {self.meters.limit(task, SECONDS)} allowed")
+            limit = self.meters.limit(task, SECONDS)
+            if limit is not None and now < self.meters.accepted(task) + int(limit * _MICRO):
+                self._watch(task)  # it is near its end, and not there
+            else:
+                loop.call_soon(self._out_of_time, task, f"its limit on seconds is reached: {limit} allowed")
         self._arm()
 
 

@@ -270,3 +270,30 @@ def test_an_estimate_is_the_workflows_own() -> None:
             await sim.bus.submit(sim.app.workflows["flow"], Go(), budget=Budget(estimate="learned"))
 
     simulate(main, made(Budget()))
+
+
+@pytest.mark.parametrize(
+    ("budget", "meter"),
+    [(Budget(seconds=10), "seconds"), (Budget(working_seconds=10), "working_seconds"), (Budget(messages=5), "messages")],
+    ids=["seconds", "working", "messages"],
+)
+def test_four_fifths_of_time_and_of_messages_are_said_too(budget: Budget, meter: str) -> None:
+    async def main(sim: Simulation) -> None:
+        task = await begin(sim, asks=4, sleep=5)
+        assert await task.outcome() == "success"
+        (neared,) = [fact for fact in of(sim, e.BudgetNeared) if fact.meter == meter]
+        assert 5 * float(neared.used) >= 4 * float(neared.limit)
+
+    simulate(main, made(budget))
+
+
+def test_a_limit_that_is_set_anew_is_near_anew() -> None:
+    async def main(sim: Simulation) -> None:
+        task = await begin(sim, asks=8, sleep=3)
+        await asyncio.sleep(4.5)
+        for steps in (20, 5, 10):
+            await sim.engine.limits.change("tsk_a", {"steps": steps}, "ann", "I think so")
+        assert await task.outcome() == "success"
+        assert [(fact.meter, fact.limit) for fact in of(sim, e.BudgetNeared)] == [("steps", "5"), ("steps", "5"), ("steps", "10")]
+
+    simulate(main, made(Budget(steps=5)))

@@ -21,15 +21,27 @@ def prove_migrations(app: App) -> None:
     """Raises `BadDeclaration`, with a message, for one that makes something of it that its target's contract does not allow, or fails
     otherwise than by a ValueError of its own: by that it says that the other major has no such message."""
     for migration in app.migrations:
-        problem, message = _broken(migration, samples(migration.source.json_schema()))
+        messages = samples(migration.source.json_schema())
+        problem, message = _broken(migration, messages)
         if problem:
             small = shrunk(message, lambda other, one=migration: bool(_broken(one, [other])[0]))  # type: ignore[misc]
             shown, (problem, _) = clean(encode(small).decode(), _SHOWN), _broken(migration, [small])
-            raise BadDeclaration(
-                what=f"migration {migration.spec.name}",
-                problem=f"of the message {shown} it makes none that {migration.target.__name__} allows: {problem}",
-                remedy="Correct it, narrow the contract, or raise ValueError where the other major has no such message.",
-            )
+            raise _refused(migration, f"of the message {shown} it makes none that {migration.target.__name__} allows: {problem}")
+        if not any(_made(migration, message) is not None for message in messages):
+            raise _refused(migration, f"it made nothing of any of {len(messages)} messages on which it was tried")
+
+
+def _refused(migration: Migration, problem: str) -> BadDeclaration:
+    remedy = "Correct it, narrow the contract, or raise ValueError where the other major has no such message."
+    return BadDeclaration(what=f"migration {migration.spec.name}", problem=problem, remedy=remedy)
+
+
+def _made(migration: Migration, message: Any) -> bytes | None:
+    """What becomes of a message of which nothing goes wrong; none where nothing becomes of it."""
+    try:
+        return migration.function(read_message(migration.source, encode(message))).encoded()
+    except (Unreadable, ValueError):
+        return None
 
 
 def _broken(migration: Migration, messages: Iterable[Any]) -> tuple[str, Any]:
@@ -50,4 +62,6 @@ def _broken(migration: Migration, messages: Iterable[Any]) -> tuple[str, Any]:
             migration.checked(made)
         except MigrationFailed as failed:
             return str(failed.facts["problem"]), message
+        if _made(migration, message) != made.encoded():
+            return "it makes something else of it the second time", message
     return "", None

@@ -28,13 +28,14 @@ _FIELDS = frozenset({
 
 
 class Bounded(NamedTuple):
-    """A request without its output cap, the most tokens that it is, and the cap. `size` of them stand for its text, the others for what a
-    chat template adds and for parts that are no text."""
+    """A request without its output cap, the most tokens that it is, and the cap. `size` of them stand for its text, `parts` for what is no
+    text, the others for what a chat template adds."""
 
     request: dict[str, Any]
     input: int
     cap: int
     size: int
+    parts: int = 0
 
 
 def bounded(model: str, data: bytes, declared: Bounds = BYTES) -> Bounded:
@@ -54,7 +55,7 @@ def bounded(model: str, data: bytes, declared: Bounds = BYTES) -> Bounded:
     request["model"] = model
     text = {**request, "messages": [_text_of(message) for message in messages]} if parts else request
     size = len(encode(text)) if declared.encoder is None else declared.text(text)
-    return Bounded(request, size + parts + PER_CALL + PER_MESSAGE * len(messages) + PER_TOOL * len(tools), cap, size)
+    return Bounded(request, size + parts + PER_CALL + PER_MESSAGE * len(messages) + PER_TOOL * len(tools), cap, size, parts)
 
 
 def _refuse(model: str, problem: str, remedy: str) -> None:
@@ -86,9 +87,8 @@ def _parts(model: str, message: dict[str, Any], declared: Bounds) -> int:
         if kind in declared.parts and kind not in _TEXTS:
             tokens += declared.parts[kind]
         elif kind not in _TEXTS:
-            remedy = (
-                f'send text only, or declare the most that one costs: INTERLOCK_BOUNDS={{"{model}": {{"parts": {{"{kind}": TOKENS}}}}}}.'
-            )
+            declared_as = f'{{"{model}": {{"parts": {{"{kind}": TOKENS}}}}}}'
+            remedy = f"send text only, or say in the file that INTERLOCK_BOUNDS names what one costs at the most: {declared_as}."
             _refuse(model, f"a content part of type {kind!r} costs more tokens than it has bytes", remedy)
     return tokens
 

@@ -42,7 +42,12 @@ class Bounds:
             raise ValueError("there is no tokenizer to count with")
         rest = {name: value for name, value in request.items() if name != "messages"}
         spaced = max(self.encoder.count(dumps(rest, ensure_ascii=False, indent=indent)) for indent in (None, 4))  # templates differ
-        return spaced + sum(self.encoder.count(text) for text in _texts(request.get("messages", [])))
+        return spaced + sum(self._one(text) for text in _texts(request.get("messages", [])))
+
+    def _one(self, text: str) -> int:
+        """Some templates write what is said as JSON, and then every line break is more than a space."""
+        assert self.encoder is not None
+        return max(self.encoder.count(one) for one in (text, dumps(text), dumps(text, ensure_ascii=False)))
 
 
 BYTES = Bounds()

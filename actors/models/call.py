@@ -168,7 +168,7 @@ class Call:
         if declared.count:
             counted = await self._fly(self._desk.wire.counted(declared.count, asked.request))
             if counted is not None:
-                return asked._replace(input=counted)
+                return asked._replace(input=counted + asked.parts)  # a counter may not know what a picture becomes
         if self.frame.estimate == LEARNED:
             most = self._desk.learned.bound(self.frame.model, asked.size)
             return asked._replace(input=asked.input - asked.size + most)

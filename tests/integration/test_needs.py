@@ -63,8 +63,8 @@ def test_a_replica_gets_what_it_needs_or_says_what_is_missing_and_one_may_be_for
         first, second = map(int, stage.bus.submit_json("twice", {}).result(timeout=60)["value"].split())
         assert first != second
         until(lambda: not Path(f"/proc/{first}").exists() and not Path(f"/proc/{second}").exists())
-        alone = until(lambda: (pool := stage.bus.status()["keeping"]["alone"])["ready"] and pool)
-        assert not alone["trouble"], "who ends after his dispatch has not failed"
+        # Who ends after his dispatch has not failed: others are made at once, as fast as the machine can.
+        until(lambda: (pool := stage.bus.status()["keeping"]["alone"])["ready"] and not pool["trouble"])
         assert stage.bus.submit_json("look", {"name": "NEEDS_MODE"}).result(timeout=60)["value"] == "fast"
         said = until(lambda: stage.bus.status()["keeping"].get("nowhere", {}).get("trouble"))
         assert said == "nowhere-1 waits for a node: it needs no-such-thing 1, and the most that any node has is no-such-thing 0"

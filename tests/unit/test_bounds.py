@@ -15,6 +15,7 @@ from interlock.actors.models.bound import PER_CALL, PER_MESSAGE, bounded
 from interlock.actors.models.bounds import BYTES, Bounds, Declarations, read_bounds
 from interlock.schemas.canonical import encode
 from interlock.schemas.errors import BadDeclaration, UnboundedCall
+from interlock.schemas.frames import CallModel
 
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 50_000}}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -140,3 +141,19 @@ def test_a_call_that_is_cancelled_while_it_is_counted_holds_nothing(monkeypatch:
         assert await one.used() == {"tokens": 0, "steps": 0}
 
     run(HELLO, scenario, bounds=Declarations({"*": Bounds(count="/tokenize")}))
+
+
+def test_what_a_template_may_write_as_json_is_counted_so(file: Path) -> None:
+    declared = read_bounds(str(file)).of("m")
+    assert declared.text({"messages": [{"role": "tool", "content": "\n" * 400}]}) >= 800
+
+
+def test_a_counter_at_the_endpoint_counts_no_picture() -> None:
+    async def scenario(one: Bench) -> None:
+        picture = [{"role": "user", "content": [PICTURE]}]
+        record = await one.record(CallModel("eff_1", TASK, 1, "some-model", encode({"messages": picture}), "", "dsp_1"))
+        assert record["error"]["facts"]["limit"] == "tokens"
+        assert one.model.count == 0
+
+    counting = Declarations({"some-model": Bounds(count="/tokenize", parts={"image_url": 90_000})})
+    run(HELLO, scenario, limits={"tokens": 60_000}, bounds=counting)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from itertools import count
 from typing import Any
 
 import pytest
@@ -274,3 +275,19 @@ def test_what_a_migration_makes_must_satisfy_its_target_and_a_value_error_says_t
         return Made(text=" ".join(new.texts))
 
     prove_migrations(honest)
+
+
+def test_what_makes_nothing_of_anything_or_another_thing_each_time_is_refused() -> None:
+    app = made(migrations=False)
+
+    @app.migration(Plan, Plan2)
+    def never(old: Plan) -> Plan2:
+        return Plan2(goals=[str(int(f"no number {old.goal}"))])
+
+    with pytest.raises(BadDeclaration, match="it made nothing of any of 100 messages"):
+        prove_migrations(app)
+
+    other, calls = made(migrations=False), count()
+    other.migration(Plan, Plan2)(lambda old: Plan2(goals=[str(next(calls))]))
+    with pytest.raises(BadDeclaration, match="something else of it the second time"):
+        prove_migrations(other)

@@ -20,6 +20,7 @@ from interlock.orchestrator.ledger.memory import Disk
 from interlock.orchestrator.ledger.sealer import Sealed
 from interlock.orchestrator.parking import ParkingPace
 from interlock.schemas import entries as e
+from interlock.schemas.breaker import PAUSE_SECONDS
 from interlock.schemas.entries import Entry, Fact
 from interlock.schemas.errors import AlreadyEnded, Fenced, InterlockError, Overloaded, TaskLive, UnknownTask
 from interlock.schemas.frames import Answered, Happened
@@ -330,6 +331,8 @@ async def storm(sim: Simulation, seed: int) -> Run:
         await asyncio.sleep(0.2 * STORM * chance.random())
     await weather
     await sim.find_dead()
+    if (await sim.bus.status())["breakers"]:
+        await asyncio.sleep(PAUSE_SECONDS)  # models that were out of order in the storm are tried again only then
     tasks["calm"] = await submit(sim, "calm", seed)
     tells["tsk_calm"] = asyncio.create_task(outcome_of(tasks["calm"], witness))
     accepted = {task.id: name for name, task in tasks.items()}

@@ -1,10 +1,14 @@
 """Whether simple claims can hold of an array: how long it can be, and what can stand where.
 
 Each position that some claim speaks of is looked at for itself; all later ones are alike, and the first of them stands for all.
+What some item is to be may find its place at several positions, and the first need not be the right one: only where every choice of
+places fails is there no such array.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import combinations
+from typing import Any, NamedTuple
 
 from interlock.schemas.registry.proof.scalars import lengths
 from interlock.schemas.registry.proof.search import MISSING, Answer, Goals, Maybe, Search
@@ -12,6 +16,16 @@ from interlock.schemas.registry.proof.search import MISSING, Answer, Goals, Mayb
 _BUILT_AT_MOST = 300
 _PAIRS_AT_MOST = 40
 _COUNTED_AT_MOST = 12
+_TRIED_AT_MOST = 200
+
+
+class _Wish(NamedTuple):
+    """So many items of which this holds, at any of these positions, or from `later` on."""
+
+    many: int
+    literal: int
+    places: list[int]
+    later: int | None
 
 
 @dataclass
@@ -31,6 +45,9 @@ class _Array:
     """Some item, from this position on, of which this holds."""
     extra: dict[int, list[int]] = field(default_factory=dict)
     same: tuple[int, int] | None = None
+    tried: int = 0
+    given_up: bool = False
+    """Not every choice of places was looked at."""
 
     def take(self, leaf: Goals) -> None:
         for literal in sorted(leaf):
@@ -79,15 +96,26 @@ class _Array:
         return frozenset((*self.items.get(at, ()), *self.extra.get(at, ()), *rules, *more))
 
     def solve(self) -> Answer:
-        if not (self._shorten() and self._contradiction_free() and self._meet_demands() and self._meet_wanted()):
+        if (self.unique and self.repeats) or not (self._shorten() and self._contradiction_free()):
             return None
-        if self.repeats and not self._repeat():
+        wishes = self._wishes()
+        if wishes is None:
             return None
+        best: Answer = None
+        for _ in self._placed(wishes):
+            for same in self._equal():
+                self.same = same
+                answer = self._solved()
+                if answer is not None and answer.sure():
+                    return answer
+                best = answer if best is None or (answer is not None and best.value is MISSING) else best
+        return Maybe() if best is None and self.given_up else best
+
+    def _solved(self) -> Answer:
+        """The answer for one choice of places."""
         if self._too_many_forced() or self._too_few_values():
             return None
-        if self.least > _BUILT_AT_MOST:
-            return Maybe()
-        return self._built()
+        return Maybe() if self.least > _BUILT_AT_MOST else self._built()
 
     def _positions(self) -> range:
         """One position for each kind there is, as far as the array can be long."""
@@ -106,61 +134,84 @@ class _Array:
         ask = self.search.ask
         return not any(most < least and ask(frozenset((one, -other))) is None for least, one in self.wanted for most, other in self.bounded)
 
-    def _meet_demands(self) -> bool:
-        """Give each demand a position; false where no position can meet it."""
-        for start, literal in self.demands:
-            found = None
-            for at in self._positions():
-                if at < start:
-                    continue
-                answer = self.search.ask(self.goals(at, literal))
-                if answer is not None and (found is None or answer.sure()):
-                    found = at
-                if answer is not None and answer.sure():
-                    break
-            if found is None:
-                return False
-            self._pin(found, literal)
-        return True
+    def _wishes(self) -> list[_Wish] | None:
+        """What some items are to be, and where each could stand if it were alone: fewest places first. `None` where one has too few."""
+        wishes = []
+        alike = self.alike
+        for start, count, literal in [
+            *((start, 1, literal) for start, literal in self.demands),
+            *((0, least, literal) for least, literal in self.wanted),
+        ]:
+            possible = [at for at in self._positions() if at >= start and self.search.ask(self.goals(at, literal)) is not None]
+            later = alike if alike in possible else None
+            places = [at for at in possible if at < alike]
+            if len(places) < count and (later is None or (self.most is not None and len(places) + self.most - later < count)):
+                return None
+            if 0 < count <= _BUILT_AT_MOST:
+                wishes.append(_Wish(count, literal, places, later))
+        return sorted(wishes, key=lambda wish: (wish.later is not None, len(wish.places)))
 
-    def _pin(self, at: int, *literals: int) -> None:
-        self.extra.setdefault(at, []).extend(literals)
-        self.least = max(self.least, at + 1)
+    def _placed(self, wishes: list[_Wish]) -> Iterator[None]:
+        """Each choice of places for all of these: while it is looked at, what they ask is asked there."""
+        if not wishes:
+            yield
+            return
+        wish, alike, least = wishes[0], self.alike, self.least
+        for places in self._choices(wish, alike):
+            for at in places:
+                self.extra.setdefault(at, []).append(wish.literal)
+            self.least = max(least, max(places) + 1)
+            yield from self._placed(wishes[1:])
+            self.least = least
+            for at in places:
+                self.extra[at].pop()
+                if not self.extra[at]:
+                    del self.extra[at]
 
-    def _meet_wanted(self) -> bool:
-        """Enough items of each wanted kind; false where there cannot be."""
-        for least, literal in self.wanted:
-            possible = [at for at in self._positions() if self.search.ask(self.goals(at, literal)) is not None]
-            alike = self.alike
-            endless = alike in possible and self.most is None
-            more = self.most - alike - 1 if alike in possible and self.most is not None else 0
-            if not possible or (not endless and len(possible) + more < least):
-                return False
-            if least <= _BUILT_AT_MOST:
-                places = [at for at in possible if at < alike]
-                places += range(alike, alike + least - len(places))
-                for at in places[:least]:
-                    self._pin(at, literal)
-        return True
+    def _choices(self, wish: _Wish, alike: int) -> Iterator[tuple[int, ...]]:
+        """The surest first. Of the positions that are alike and still free, only the first ones."""
+        end = alike + wish.many if self.most is None else min(alike + wish.many, self.most)
+        later = [] if wish.later is None else range(wish.later, end)
+        answers = {}
+        for at in (*wish.places, *later):
+            answer = self.search.ask(self.goals(at, wish.literal))
+            if answer is not None:
+                answers[at] = answer
+        ordered = sorted(answers, key=lambda at: (not answers[at].sure(), at))
+        for places in combinations(ordered, wish.many):
+            if self._tired():
+                return
+            free = [at for at in places if at >= alike]
+            if not free or max(free) == alike + len(free) - 1:
+                yield places
 
-    def _repeat(self) -> bool:
-        """Two equal items; false where no two positions can have the same."""
-        if self.unique or (self.most is not None and self.most < 2):
-            return False
+    def _tired(self) -> bool:
+        """Enough choices were looked at."""
+        if not self.given_up:
+            self.search.spend()
+            self.tried += 1
+            self.given_up = self.tried > _TRIED_AT_MOST
+        return self.given_up
+
+    def _equal(self) -> Iterator[tuple[int, int] | None]:
+        """Each two positions that can have the same, where two are to."""
+        if not self.repeats:
+            yield None
+            return
+        least = self.least
         places = list(self._positions())
         if self.most is None or self.most > self.alike + 1:
             places.append(self.alike + 1)
         if len(places) > _PAIRS_AT_MOST:
-            places = places[-_PAIRS_AT_MOST:]
-            self.same = places[-2], places[-1]
-            return True
-        for first in places:
-            for second in places:
-                if first < second and self.search.ask(self.goals(first) | self.goals(second)) is not None:
-                    self.same = first, second
-                    self.least = max(self.least, second + 1)
-                    return True
-        return False
+            self.given_up = True
+            places = places[-2:]
+        for first, second in combinations(places, 2):
+            if self.search.ask(self.goals(first) | self.goals(second)) is not None:
+                if self._tired():
+                    return
+                self.least = max(least, second + 1)
+                yield first, second
+                self.least = least
 
     def _too_many_forced(self) -> bool:
         """More positions that must be taken than may be have no choice but to hold what is bounded."""

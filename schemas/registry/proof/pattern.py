@@ -38,6 +38,8 @@ _SPACE: Ranges = (
     (0x3000, 0x3000), (0xFEFF, 0xFEFF),
 )  # fmt: skip
 _CLASSES = {"d": _DIGIT, "w": _WORD, "s": _SPACE}
+_SYNTAX = "^$\\.*+?()[]{}|/-"
+"""What stands for itself behind a backslash; of anything else the validators make what they will."""
 _CONTROLS = {"n": 10, "r": 13, "t": 9, "f": 12, "v": 11}
 _MOST_REPEATED = 4096
 
@@ -165,6 +167,8 @@ class _Parser:
             term, begin, end = self._item(depth)
             if (begins and begin) or (ends and end):
                 raise Unreadable("it asks for its beginning or its end twice")
+            if ends and begin:
+                raise Unreadable("it asks for its beginning after its end")
             begins, ends = begins or begin, ends or end
             terms.append(term)
         found = EMPTY
@@ -239,7 +243,7 @@ class _Parser:
             return ((_CONTROLS[char], _CONTROLS[char]),)
         if char in ("x", "u"):
             return self._code(2 if char == "x" else 4)
-        if char.isalnum() or ord(char) > 127:
+        if char not in _SYNTAX:
             raise Unreadable(f"\\{char} cannot be reasoned about")
         return ((ord(char), ord(char)),)
 

@@ -9,6 +9,7 @@ calls new, and hands those back through `restore`.
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import jsonschema_rs
@@ -122,6 +123,8 @@ class Catalog:
         taken = self._contracts.get(name, {})
         near = {other: found for other, found in taken.items() if same_major(version, other)} | {version: admitted}
         ordered = in_order(near)
+        # A prerelease between two versions must not keep them from being compared.
+        steps = [{*step} for step in pairwise(other for other in ordered if not parse(other).prerelease)]
         for other in ordered:
             if other == version:
                 continue
@@ -136,8 +139,7 @@ class Catalog:
                     reason=known + sentence(found.refusal, found.doubts),
                     next_major=next_major([version, *taken]),
                 )
-            follows = abs(ordered.index(version) - ordered.index(other)) == 1
-            if follows and is_patch(older, newer) and not (found := pair.forward()).proved():
+            if {older, newer} in steps and is_patch(older, newer) and not (found := pair.forward()).proved():
                 raise DishonestVersion(
                     contract=name,
                     version=newer,

@@ -4,6 +4,7 @@ A file is written once. A class that says something else under the same version 
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,18 @@ def freeze(schemas: Mapping[str, Any], folder: Path) -> list[Path]:
             raise FrozenDiffers(contract=name, version=version, file=str(file), next_version=next_patch(version, _frozen(name, folder)))
     folder.mkdir(parents=True, exist_ok=True)
     for file, schema in new.items():
-        file.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
+        _write(file, json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
     return sorted(new)
+
+
+def _write(file: Path, text: str) -> None:
+    """Whole or not at all: half a file would differ for ever from what was to be published."""
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _is(file: Path, schema: Any) -> bool:

@@ -179,6 +179,14 @@ def test_a_patch_accepts_no_more_than_what_it_follows() -> None:
     assert catalog.register("x", "1.1.1-rc.1", {"type": "string", "pattern": "^a*$"})
 
 
+def test_a_prerelease_in_between_does_not_hide_that_a_patch_accepts_more() -> None:
+    catalog = Catalog()
+    catalog.register("x", "1.0.0", {"type": "string"})
+    catalog.register("x", "1.0.1-rc.1", {"type": "string"})
+    with pytest.raises(DishonestVersion, match=r"accepted by 1\.0\.1 and refused by 1\.0\.0"):
+        catalog.register("x", "1.0.1", {"type": ["string", "null"]})
+
+
 def test_a_patch_in_between_is_held_against_the_patch_after_it() -> None:
     catalog = Catalog()
     catalog.register("x", "1.0.5", {"minimum": 1})

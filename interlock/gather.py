@@ -42,7 +42,7 @@ class Gather:
     async def submit(self, submission: Submission) -> None:
         """Return once the task is accepted, durably; raises what the bus refuses it with."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._submits.put((submission, done), submission.type, submission.tenant)
+        self._submits.put(done, (submission, done), submission.type, submission.tenant)
         if len(self._submitting) < CALLS_AT_MOST and len(self._submits) > len(self._submitting) * SUBMITS_AT_MOST:
             row = asyncio.create_task(self._submit_some())
             self._submitting.add(row)

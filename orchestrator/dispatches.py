@@ -4,6 +4,7 @@ ask: resolve → validate → label → record → hand to the least loaded repl
 reply: current? → validate → label → record → hand to the runner.
 """
 
+from collections import deque
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,7 @@ class Dispatches:
         replica = pool.pick()
         if replica is None or self._engine.stalls(partial(self.refill, pool.agent.name)):
             task = self._engine.tasks[dispatch.task]
-            pool.queue.put(dispatch, task.type, task.tenant, task.priority)
+            pool.queue.put(dispatch.id, dispatch, task.type, task.tenant, task.priority)
             self._engine.demand.pressed()
         else:
             self._hand(replica, dispatch)
@@ -303,15 +304,26 @@ class Dispatches:
             if replica is None:
                 return
             dispatch = pool.queue.take()
-            self._engine.bounds.handed(agent)
             if self._may_place(dispatch):
+                self._engine.bounds.handed(agent)
                 self._hand(replica, dispatch)
 
     # --- ends ------------------------------------------------------------------------------------------------------------
 
     def _close(self, dispatch: DispatchState, why: str) -> None:
         self.live.pop(dispatch.id, None)
+        if dispatch.replica is None:
+            self._wait_no_more(dispatch)
         self._engine.effects.abandon(dispatch, why)
+
+    def _wait_no_more(self, dispatch: DispatchState) -> None:
+        """What is over counts as waiting nowhere, and costs nobody a turn."""
+        pool = self._engine.router.pools.get(dispatch.agent)
+        if pool is not None:
+            task = self._engine.tasks[dispatch.task]
+            pool.queue.remove(dispatch.id, task.type, task.tenant, task.priority)
+            if pool.suspects:
+                pool.suspects = deque(one for one in pool.suspects if one is not dispatch)
 
     def drop(self, dispatch: DispatchState, why: str) -> None:
         """Nobody wants its reply any more: the replica lets go of it and its late words are refused."""

@@ -38,15 +38,14 @@ class Workflows:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self.runners: list[Channel] = []
-        self._waiting: set[str] = set()  # tasks that wait for a runner
-        self._turns: Turns[str] = Turns()  # theirs; also of some that wait no more
+        self._turns: Turns[TaskState] = Turns()  # of the tasks that wait for a runner
         self._starting: dict[str, Channel] = {}  # tasks that their runner was given and has not answered for yet
         self._starts: Counter[str] = Counter()  # how many they are, by runner
 
     @property
     def waiting(self) -> int:
         """How many tasks wait for a runner."""
-        return len(self._waiting)
+        return len(self._turns)
 
     def pick(self) -> Channel | None:
         """The runner with the fewest tasks, none where there is no runner. Where a suspect is at work another one is better."""
@@ -84,9 +83,10 @@ class Workflows:
 
     def _wait(self, task: TaskState) -> None:
         """Let it wait for a runner. Tenants and types take turns, so that a crowd does not keep the task of somebody else waiting."""
-        if task.id not in self._waiting:
-            self._waiting.add(task.id)
-            self._turns.put(task.id, task.type, task.tenant, task.priority)
+        self._turns.put(task.id, task, task.type, task.tenant, task.priority)
+
+    def _wait_no_more(self, task: TaskState) -> None:
+        self._turns.remove(task.id, task.type, task.tenant, task.priority)
 
     def resume(self, task: TaskState) -> None:
         """A new orchestrator: its timers run again, and some runner holds it where it is not known to be at rest."""
@@ -101,7 +101,7 @@ class Workflows:
             self._arm(task, n, fires)
 
     def _give(self, task: TaskState, frames: list[list[Any]], runner: Channel) -> None:
-        self._waiting.discard(task.id)
+        self._wait_no_more(task)
         self._starting[task.id] = runner
         self._starts[runner.name] += 1
         task.runner, task.rested = runner, -1
@@ -138,10 +138,8 @@ class Workflows:
     def give_waiting(self) -> None:
         """Give tasks that wait to runners with room, in their turns."""
         while self._engine.resumed and self._turns and self._with_room() is not None:
-            id = self._turns.take()
-            task = self._engine.tasks.get(id)
-            if id in self._waiting and task is not None and task.runner is None:
-                self._waiting.discard(id)
+            task = self._turns.take()
+            if self._engine.tasks.get(task.id) is task and task.runner is None:
                 self.load(task)
 
     def _started(self, task: TaskState) -> None:
@@ -192,7 +190,7 @@ class Workflows:
 
     def forget(self, task: TaskState) -> None:
         """The task has ended."""
-        self._waiting.discard(task.id)
+        self._wait_no_more(task)
         self._engine.suspects.forget(task)
         if task.runner is not None:
             task.runner.load -= 1

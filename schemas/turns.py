@@ -1,14 +1,15 @@
 """Turns: a queue in which nobody waits long because somebody else has much to do. Pure and deterministic: no clock, no chance, no sets.
 
 Tenants take turns. In a tenant's turn the higher priority goes first; one that was passed over seven times in a row while something of it
-waited goes before that. Within a priority the task types take turns, and within a type whoever came first is first.
+waited goes before that. Within a priority the task types take turns, and within a type whoever came first is first. Whoever waits no more
+is taken out, wherever it stands, and costs nobody a turn.
 
 So while anything waits a turn is somebody's; whoever comes anew waits for one turn of each other tenant before his tenant's own, and nobody
 waits for ever. Putting in and taking out cost the same however much waits.
 """
 
-from collections import deque
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
 from typing import Generic, Literal, TypeVar
 
 from interlock.schemas.ids import DEFAULT_TENANT
@@ -28,35 +29,46 @@ PASSED_AT_MOST = 7
 class _Ring(Generic[T]):
     """Task types of one tenant and priority, in turns. One that has nothing left is forgotten."""
 
-    __slots__ = ("lanes", "order", "size")
+    __slots__ = ("lanes", "size")
 
     def __init__(self) -> None:
-        self.lanes: dict[str, deque[T]] = {}
-        self.order: deque[str] = deque()
+        self.lanes: OrderedDict[str, OrderedDict[Hashable, T]] = OrderedDict()
         self.size = 0
 
-    def put(self, type: str, item: T) -> None:
+    def put(self, type: str, key: Hashable, item: T) -> bool:
         lane = self.lanes.get(type)
         if lane is None:
-            lane = self.lanes[type] = deque()
-            self.order.append(type)
-        lane.append(item)
+            lane = self.lanes[type] = OrderedDict()
+        elif key in lane:
+            return False
+        lane[key] = item
         self.size += 1
+        return True
 
     def first(self) -> T:
-        return self.lanes[self.order[0]][0]
+        lane = self.lanes[next(iter(self.lanes))]
+        return lane[next(iter(lane))]
 
     def take(self) -> T:
-        type = self.order[0]
+        type = next(iter(self.lanes))
         lane = self.lanes[type]
-        item = lane.popleft()
+        _, item = lane.popitem(last=False)
+        self.size -= 1
+        if lane:
+            self.lanes.move_to_end(type)
+        else:
+            del self.lanes[type]
+        return item
+
+    def remove(self, type: str, key: Hashable) -> bool:
+        lane = self.lanes.get(type)
+        if lane is None or key not in lane:
+            return False
+        del lane[key]
         self.size -= 1
         if not lane:
-            self.order.popleft()
             del self.lanes[type]
-        elif len(self.order) > 1:
-            self.order.rotate(-1)
-        return item
+        return True
 
 
 class _Tenant(Generic[T]):
@@ -86,13 +98,20 @@ class _Tenant(Generic[T]):
         self.size -= 1
         return self.rings[turn].take()
 
+    def remove(self, rank: int, type: str, key: Hashable) -> bool:
+        if not self.rings[rank].remove(type, key):
+            return False
+        self.size -= 1
+        if not self.rings[rank].size:
+            self.passed[rank] = 0
+        return True
+
 
 class Turns(Generic[T]):
-    """What waits, on whose account."""
+    """What waits, on whose account, each under a key of its own."""
 
     def __init__(self) -> None:
-        self._tenants: dict[str, _Tenant[T]] = {}
-        self._order: deque[str] = deque()
+        self._tenants: OrderedDict[str, _Tenant[T]] = OrderedDict()
         self._size = 0
         self._idle: _Tenant[T] = _Tenant()  # for the next tenant: where one alone comes and goes nothing is made
 
@@ -104,36 +123,44 @@ class Turns(Generic[T]):
         for tenant in self._tenants.values():
             for ring in tenant.rings:
                 for lane in ring.lanes.values():
-                    yield from lane
+                    yield from lane.values()
 
-    def put(self, item: T, type: str, tenant: str = DEFAULT_TENANT, priority: str = NORMAL) -> None:
-        """Let it wait for its turn."""
+    def put(self, key: Hashable, item: T, type: str, tenant: str = DEFAULT_TENANT, priority: str = NORMAL) -> None:
+        """Let it wait for its turn. What waits under this key on this account already keeps its place."""
         account = self._tenants.get(tenant)
         if account is None:
             account = self._tenants[tenant] = _Tenant() if self._idle.size else self._idle
-            self._order.append(tenant)
-        account.rings[_RANKS[priority]].put(type, item)
-        account.size += 1
-        self._size += 1
+        if account.rings[_RANKS[priority]].put(type, key, item):
+            account.size += 1
+            self._size += 1
 
     def first(self) -> T:
         """Whoever is next; there is somebody."""
-        account = self._tenants[self._order[0]]
+        account = self._tenants[next(iter(self._tenants))]
         return account.rings[account.next()].first()
 
     def take(self) -> T:
         """Take out whoever is next; there is somebody."""
-        tenant = self._order[0]
+        tenant = next(iter(self._tenants))
         account = self._tenants[tenant]
         item = account.take()
         self._size -= 1
-        if not account.size:
-            self._order.popleft()
-            del self._tenants[tenant]
-            self._idle = account
-        elif len(self._order) > 1:
-            self._order.rotate(-1)
+        if account.size:
+            self._tenants.move_to_end(tenant)
+        else:
+            self._forget(tenant)
         return item
+
+    def remove(self, key: Hashable, type: str, tenant: str = DEFAULT_TENANT, priority: str = NORMAL) -> None:
+        """Take out what was put in under this key, if it still waits; whose turn it is stays as it is."""
+        account = self._tenants.get(tenant)
+        if account is not None and account.remove(_RANKS[priority], type, key):
+            self._size -= 1
+            if not account.size:
+                self._forget(tenant)
+
+    def _forget(self, tenant: str) -> None:
+        self._idle = self._tenants.pop(tenant)
 
     def of(self, type: str, tenant: str) -> int:
         """How much of a task type waits on a tenant's account."""

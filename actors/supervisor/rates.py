@@ -92,7 +92,7 @@ class _Lane:
                 del self.tickets[ticket.id]
                 self._let_through(ticket, now)
             if tickets:
-                self.turns.put(task, *tickets[0].account)
+                self.turns.put(task, task, *tickets[0].account)
             else:
                 del self.waiting[task]
         if self.slow:
@@ -103,7 +103,7 @@ class _Lane:
         self.tickets[ticket.id] = ticket
         if ticket.task not in self.waiting:
             self.waiting[ticket.task] = deque()
-            self.turns.put(ticket.task, *ticket.account)
+            self.turns.put(ticket.task, ticket.task, *ticket.account)
         self.waiting[ticket.task].append(ticket)
 
     def leave(self, id: str) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from interlock import AgentContext, App, Budget, Message, WorkflowContext
-from interlock.backend import Backend
 from interlock.gather import SUBMITS_AT_MOST, Gather
 from interlock.orchestrator import workflows
 from interlock.orchestrator.admission import Submission
@@ -67,6 +66,24 @@ def test_a_crowd_of_one_tenant_delays_that_of_another_by_a_few_service_times() -
         assert asyncio.get_running_loop().time() - began <= 6 * SERVICE
         status = await sim.bus.status()
         assert status["queues"]["worker"] >= 490
+
+    play(main)
+
+
+def test_what_is_killed_while_it_waits_for_an_agent_costs_nobody_a_turn_and_keeps_nobody_out() -> None:
+    async def main(sim: Simulation) -> None:
+        first, *killed = [await submit(sim, plain, n, "acme") for n in range(31)]
+        crowd = [await submit(sim, plain, 100 + n, "other") for n in range(30)]
+        await asyncio.sleep(0.1)
+        for task in killed:
+            await task.kill("not needed")
+        status = await sim.bus.status()
+        assert status["queues"] == {"worker": len(crowd), "runners": 0}
+        began = asyncio.get_running_loop().time()
+        await (await submit(sim, plain, 1000, "acme")).result()
+        assert asyncio.get_running_loop().time() - began <= 4 * SERVICE
+        assert await first.outcome() == "success"
+        assert not set(order) & set(range(1, 31))
 
     play(main)
 
@@ -149,7 +166,6 @@ def test_a_driver_sends_the_submits_of_its_tenants_in_turns() -> None:
 
     async def main() -> None:
         backend: Any = Slow()
-        assert isinstance(backend, Slow | Backend)
         gather = Gather(backend)
         crowd = [gather.submit(Submission(f"tsk_{n}", "t", "", b"", {}, "ann", "acme")) for n in range(10 * SUBMITS_AT_MOST)]
         await asyncio.gather(*crowd, gather.submit(Submission("tsk_b", "t", "", b"", {}, "ann", "other")))

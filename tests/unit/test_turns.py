@@ -14,7 +14,7 @@ steps = st.lists(st.one_of(entries, st.none()), max_size=120)  # none: somebody 
 
 def put(turns: Turns[tuple[Entry, int]], entry: Entry, number: int) -> None:
     tenant, type, priority = entry
-    turns.put((entry, number), type, tenant, priority)
+    turns.put(number, (entry, number), type, tenant, priority)
 
 
 @given(steps)
@@ -92,9 +92,42 @@ def test_the_higher_priority_goes_first_and_no_other_is_passed_over_for_ever(arr
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_types_of_one_tenant_and_priority_take_turns(many: int, few: int) -> None:
     turns: Turns[str] = Turns()
-    for _ in range(many + few):
-        turns.put("x", "x")
-    for _ in range(few):
-        turns.put("y", "y")
+    for number in range(many + few):
+        turns.put(number, "x", "x")
+    for number in range(few):
+        turns.put(number, "y", "y")
     order = [turns.take() for _ in range(2 * few)]
     assert order == ["x", "y"] * few
+
+
+@given(steps, steps, st.data())
+def test_whoever_is_taken_out_is_nobodys_turn(before: list[Entry | None], after: list[Entry | None], data: st.DataObject) -> None:
+    """Those that stay have the turns that they would have had if the others had never come, but for which tenant, or type, is first."""
+    turns: Turns[tuple[Entry, int]] = Turns()
+    here: dict[int, Entry] = {}
+    for number, entry in enumerate([*before, *after]):
+        if entry is None:
+            if turns:
+                del here[turns.take()[1]]
+            continue
+        put(turns, entry, number)
+        here[number] = entry
+    gone = data.draw(st.sets(st.sampled_from(sorted(here)))) if here else set()
+    kept = len({entry[0] for number, entry in here.items() if number not in gone})
+    for number in (*gone, *gone):  # twice is once
+        tenant, type, priority = here[number]
+        turns.remove(number, type, tenant, priority)
+    assert len(turns) == len(here) - len(gone) == len(list(turns))
+    first = [turns.take() for _ in range(len(turns))]
+    assert {number for _, number in first} == here.keys() - gone
+    assert len({entry[0] for entry, _ in first[:kept]}) == kept, "each tenant that still waits has one turn before any has two"
+    for entry in set(here.values()):
+        numbers = [number for one, number in first if one == entry]
+        assert numbers == sorted(numbers)
+
+
+def test_what_waits_already_keeps_its_place() -> None:
+    turns: Turns[str] = Turns()
+    for key in ("a", "b", "a"):
+        turns.put(key, key, "x")
+    assert [turns.take() for _ in range(len(turns))] == ["a", "b"]

@@ -357,7 +357,7 @@ class Assembly:
     async def kill(self, task: str, by: str, why: str, undo: bool = True) -> Receipt:
         """Stop a task by the whole ladder. Raises `UnknownTask` or `AlreadyEnded`; where the journal is stalled `OrderStands`, or
         `OrderNotKept`."""
-        task = await check_kill(task, partial(self.ask, "record"))
+        await check_kill(task, partial(self.ask, "record"))
         try:
             return await self.ask_supervisor(lambda supervisor: supervisor.ladder.kill(task, by, why, undo))
         except StorePaused as pause:

@@ -3,14 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 
 from interlock.orchestrator.admission import Submission
 from interlock.schemas.errors import AlreadyEnded, InterlockError, UnknownAgent, UnknownTask, UnknownTaskType
 from interlock.schemas.record import Outcome
 from interlock.schemas.stops import Selection
-from interlock.schemas.undo import undoing_of
 
 Wire = dict[str, Any]
 
@@ -21,8 +19,8 @@ CHECK_SECONDS = 2.0
 _LOG = logging.getLogger("interlock")
 
 
-async def check_kill(task: str, record: Callable[[str], Awaitable[Wire]]) -> str:
-    """The task that is to be killed. A mistyped one, or one that has ended, is said so at once (`UnknownTask`, `AlreadyEnded`), but for one
+async def check_kill(task: str, record: Callable[[str], Awaitable[Wire]]) -> None:
+    """A mistyped task, or one that has ended, is said so at once (`UnknownTask`, `AlreadyEnded`), but for one
     that was killed: a second kill has the same receipt; and while what an ended one did is being undone, that is what is killed. Where the
     orchestrator cannot say, for whatever reason, the kill goes on without it."""
     try:
@@ -33,15 +31,7 @@ async def check_kill(task: str, record: Callable[[str], Awaitable[Wire]]) -> str
         _LOG.warning("the orchestrator cannot say whether there is such a task; %s is killed without it (%r)", task, error)
     else:
         if outcome not in (None, Outcome.KILLED):
-            return await _undoing(task, record, outcome)
-    return task
-
-
-async def _undoing(task: str, record: Callable[[str], Awaitable[Wire]], outcome: str) -> str:
-    with suppress(TimeoutError, InterlockError):
-        if (await asyncio.wait_for(record(undoing_of(task)), CHECK_SECONDS))["outcome"] is None:
-            return undoing_of(task)
-    raise AlreadyEnded(task=task, outcome=outcome)
+            raise AlreadyEnded(task=task, outcome=outcome)
 
 
 async def check_stop(selection: Selection, check: Awaitable[None]) -> None:

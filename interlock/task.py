@@ -130,8 +130,8 @@ class AsyncTask(Generic[Res]):
     async def kill(self, why: str, *, by: str | None = None, undo: bool = True) -> dict[str, Any]:
         """Stop the task, everywhere, and return the receipt: what was stopped, with evidence. Takes 60 s at the very most.
 
-        What it registered with `ctx.on_undo` is undone then, but for `undo=False`; the receipt's `undos` say how that stands now. Killed
-        again while that goes on, it stops.
+        What it registered with `ctx.on_undo` is undone then, but for `undo=False`; the receipt's `undos` say how that stands now. To
+        stop the undoing kill the task that does it, which they name.
         """
         receipt = await self._backend.kill(self.id, by or principal(), why, undo)
         if receipt["undos"]:

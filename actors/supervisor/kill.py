@@ -23,7 +23,6 @@ from interlock.schemas.errors import StorePaused, SupervisorGone
 from interlock.schemas.ports import Clock, Hosts, Left, Orders, Processes, TaskOrder
 from interlock.schemas.record import Receipt
 from interlock.schemas.stops import RESUME, Selection
-from interlock.schemas.undo import undoing_of
 
 _LOG = logging.getLogger(__name__)
 _LOOK_FOR_ORDERS = 0.25
@@ -104,10 +103,8 @@ class Ladder:
         return case
 
     async def kill(self, task: str, by: str, why: str, undo: bool = True) -> Receipt:
-        """Stop a task, whatever hangs; the receipt comes within a minute. Killing twice returns the first one's receipt; but while what it
-        did is being undone, that is stopped."""
-        if self._budgets.meters.grants(undoing := undoing_of(task)):
-            task = undoing
+        """Stop a task, whatever hangs; the receipt comes within a minute. Killing twice returns the first one's receipt: a call that is
+        made again, by whomever, stops nothing that the first one began, and undoing is killed by its own name."""
         self.give(Order.made(task, "kill", by, why, self._clock.now(), undo))
         return await self.receipt(task)
 

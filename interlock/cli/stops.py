@@ -39,7 +39,7 @@ def kill(bus: "Bus", /, task_id: str | None, everything: bool, no_undo: bool, wh
     elsewhere.
 
     What the killed tasks did is undone as their workflows registered it, last first, by tasks of their own; the receipt names them.
-    Killed once more meanwhile, a task's undoing stops.
+    Such a one is killed by its own name.
 
     \b
     Examples:

@@ -146,7 +146,7 @@ class ClusterBackend:
         return found
 
     async def kill(self, task: str, by: str, why: str, undo: bool = True) -> Wire:
-        task = await check_kill(task, self.record)
+        await check_kill(task, self.record)
         order = Order.made(task, "kill", by, why, SystemClock().now(), undo)
         return await self._order(order, task, lambda path: OrderStands(task=task, path=path), self._supervisor.kill, task, by, why, undo)
 

@@ -129,7 +129,7 @@ def test_killed_again_the_undoing_stops_and_what_is_left_is_said() -> None:
         world.broken = {"hotel"}
         await task.kill("wrong month", by="ann")
         await asyncio.wait_for(begun.wait(), 60)
-        stopped = await task.kill("leave it", by="bob")
+        stopped = await sim.bus.task(UNDOING).kill("leave it", by="bob")
         assert (stopped["task"], stopped["by"]) == (UNDOING, "bob")
         await asyncio.sleep(60)
         assert world.done == BOTH[:2]
@@ -140,7 +140,25 @@ def test_killed_again_the_undoing_stops_and_what_is_left_is_said() -> None:
     simulate(main, make(world))
 
 
-def test_of_a_task_that_ended_by_itself_the_undoing_is_what_a_kill_stops() -> None:
+def test_a_kill_that_is_made_again_while_the_first_one_is_being_undone_stops_nothing_of_it() -> None:
+    world = World()
+
+    async def main(sim: Simulation) -> None:
+        task = await submit(sim)
+        await asyncio.sleep(1)
+        begun = asyncio.Event()
+        world.on_cancel = begun.set
+        first = await task.kill("wrong month", by="ann")
+        await asyncio.wait_for(begun.wait(), 60)
+        assert await task.kill("wrong month", by="ann") == first
+        assert await sim.supervisor.ladder.kill(ID, "ann", "wrong month") == Receipt(**first)
+        assert await outcome(sim) == "success"
+        assert states(sim) == ["undone", "undone"]
+
+    simulate(main, make(world))
+
+
+def test_of_a_task_that_ended_by_itself_the_undoing_is_killed_by_its_own_name() -> None:
     world = World()
 
     async def main(sim: Simulation) -> None:
@@ -148,9 +166,9 @@ def test_of_a_task_that_ended_by_itself_the_undoing_is_what_a_kill_stops() -> No
         task = await submit(sim, "fail")
         assert await outcome(sim, ID) == "failed"
         await asyncio.sleep(1)
-        assert (await task.kill("leave it", by="bob"))["task"] == UNDOING
-        assert (await outcome(sim), await outcome(sim, ID)) == ("killed", "failed")
         with pytest.raises(AlreadyEnded):
-            await task.kill("again")
+            await task.kill("leave it", by="bob")
+        assert (await sim.bus.task(UNDOING).kill("leave it", by="bob"))["task"] == UNDOING
+        assert (await outcome(sim), await outcome(sim, ID)) == ("killed", "failed")
 
     simulate(main, make(world))

@@ -4,7 +4,6 @@ ask: resolve → validate → label → record → hand to the least loaded repl
 reply: current? → validate → label → record → hand to the runner.
 """
 
-from collections import deque
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -131,8 +130,7 @@ class Dispatches:
         task = engine.tasks[dispatch.task]
         attempt = engine.next_attempt()
         dispatch.replica = None
-        place = partial(self._place_again, dispatch, attempt)
-        engine.record(task, e.DispatchAttempted(dispatch.id, attempt, why, lost), place)
+        engine.record(task, e.DispatchAttempted(dispatch.id, attempt, why, lost), partial(self._place_again, dispatch, attempt))
 
     def _place_again(self, dispatch: DispatchState, attempt: str) -> None:
         if not self._may_place(dispatch) or dispatch.attempt != attempt:
@@ -150,9 +148,8 @@ class Dispatches:
 
     def disband(self, pool: Pool) -> None:
         """Nobody declares this agent any more: what its replicas work on they finish, what waits for them has failed."""
-        for dispatch in (*pool.queue, *pool.suspects):
-            if self._may_place(dispatch):
-                self._fail_undeployed(dispatch)
+        for dispatch in filter(self._may_place, (*pool.queue, *pool.suspects)):
+            self._fail_undeployed(dispatch)
 
     def _fail_undeployed(self, dispatch: DispatchState) -> None:
         problem = "no app that is deployed declares it any more"
@@ -313,17 +310,8 @@ class Dispatches:
     def _close(self, dispatch: DispatchState, why: str) -> None:
         self.live.pop(dispatch.id, None)
         if dispatch.replica is None:
-            self._wait_no_more(dispatch)
+            self._engine.router.wait_no_more(dispatch, self._engine.tasks[dispatch.task])
         self._engine.effects.abandon(dispatch, why)
-
-    def _wait_no_more(self, dispatch: DispatchState) -> None:
-        """What is over counts as waiting nowhere, and costs nobody a turn."""
-        pool = self._engine.router.pools.get(dispatch.agent)
-        if pool is not None:
-            task = self._engine.tasks[dispatch.task]
-            pool.queue.remove(dispatch.id, task.type, task.tenant, task.priority)
-            if pool.suspects:
-                pool.suspects = deque(one for one in pool.suspects if one is not dispatch)
 
     def drop(self, dispatch: DispatchState, why: str) -> None:
         """Nobody wants its reply any more: the replica lets go of it and its late words are refused."""

@@ -72,6 +72,14 @@ class Router:
         self._known_workflows: dict[str, WorkflowSpec] = dict(_OWN)
         self._known_agents: set[str] = set()
 
+    def wait_no_more(self, dispatch: DispatchState, task: TaskState) -> None:
+        """What is over counts as waiting nowhere, and costs nobody a turn."""
+        pool = self.pools.get(dispatch.agent)
+        if pool is not None:
+            pool.queue.remove(dispatch.id, task.type, task.tenant, task.priority)
+            if pool.suspects:
+                pool.suspects = deque(one for one in pool.suspects if one is not dispatch)
+
     def deploy(self, app: AppSpec) -> list[Pool]:
         """Take an app's declarations in place of those that it had before, under whatever name; of two apps that
         declare one name the later one has it. The pools of agents that nobody declares any more."""

@@ -103,8 +103,9 @@ class WorkflowContext:
         """Should the task not succeed, have `tool` called with these arguments, to take back an effect.
 
         Registered before the effect it holds whatever happens; after it, only once the workflow has come so far. With `of`, the tool whose
-        effect it is, nothing is undone that did not happen. What is registered is undone last first, each once, by an agent that has the
-        tool, when the task was killed, has failed, was rejected, has expired or is over its budget.
+        effect it is, it is done only where a call of that tool was granted in this task, and may have happened: it goes by the tool, not
+        by the call, so an undo must bear that a call failed and there is nothing to take back. What is registered is undone last first,
+        each once, by an agent that has the tool, when the task was killed, has failed, was rejected, has expired or is over its budget.
         """
         self._desk.check()
         for one in (tool, of) if of is not None else (tool,):

@@ -81,9 +81,11 @@ def _happened(facts: Sequence[e.Fact]) -> set[str]:
     tools: dict[str, str] = {}
     asked: dict[str, str] = {}
     for fact in facts:
-        done = isinstance(fact, e.EffectEnded) and fact.ok and not fact.same_as  # whatever was said of it before
-        if done or isinstance(fact, e.EffectIntended | e.EffectUnknown):
+        if isinstance(fact, e.EffectIntended | e.EffectUnknown):
             tools[fact.effect] = fact.tool
+        elif isinstance(fact, e.EffectEnded):
+            if fact.ok and not fact.same_as:  # whatever was said of it before
+                tools[fact.effect] = fact.tool
         elif isinstance(fact, e.GrantLapsed) or (isinstance(fact, e.EffectProbed) and fact.answer == "not_happened"):
             tools.pop(fact.effect, None)
         elif isinstance(fact, e.ItemAsked) and fact.kind == "unknown":

@@ -201,6 +201,7 @@ class App:
         _check_workflow(name, resume_seconds, priority)
 
         def decorate(function: Callable[[Req, Any], Coroutine[Any, Any, Res]]) -> Workflow[Req, Res]:
+            _check_own(f"workflow {name}", name)
             if name in self.workflows:
                 raise BadDeclaration(what=f"workflow {name}", problem="it is declared twice", remedy="Give the second one another name.")
             request, result = _one_of_each(name, function)
@@ -294,7 +295,15 @@ class App:
             classes += [flow.definition.request, flow.definition.result, *flow.definition.receives]
         for migration in self.migrations:
             classes += [migration.source, migration.target]
+        for cls in classes:
+            _check_own(f"class {cls.__name__}", cls.contract)
         return list(dict.fromkeys(classes))
+
+
+def _check_own(what: str, name: str) -> None:
+    """What begins with `interlock.` is the bus's own."""
+    if name.startswith("interlock."):
+        raise BadDeclaration(what=what, problem=f"{name} is a name of the bus's own kind", remedy="Give it another name.")
 
 
 def _fallback(agent: str, model: str | None, fallback: Iterable[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from interlock import AgentContext, App, Budget, Keyed, Message, WorkflowContext
 from interlock.orchestrator.ledger.folds import timeline
 from interlock.schemas import entries as e
 from interlock.schemas.drill import DRILL
-from interlock.schemas.errors import BudgetTooSmall, OtherApp, UnknownTaskType
+from interlock.schemas.errors import BadDeclaration, BudgetTooSmall, OtherApp, UnknownTaskType
 from interlock.schemas.undo import UNDO
 from interlock.testing.simulation import Simulation, simulate
 
@@ -168,3 +168,22 @@ def test_a_budget_with_which_no_model_can_be_called_is_refused(limits: dict[str,
     simulate(refused, with_model(True), {"rules": []})
     simulate(taken, with_model(False))
     assert Budget(tokens=1).limits()["tokens"] == 1
+
+
+def test_what_is_the_bus_s_own_nobody_else_declares() -> None:
+    class Mine(Message, contract="interlock.undo.call", version="1.0.0"):
+        value: int = 0
+
+    app = App("mine")
+    with pytest.raises(BadDeclaration, match=r"interlock\.undo is a name of the bus's own kind"):
+
+        @app.workflow(UNDO, version="1.0.0")
+        async def undo(request: Mine, ctx: WorkflowContext) -> Mine:
+            return request
+
+    @app.workflow("mine", version="1.0.0")
+    async def mine(request: Mine, ctx: WorkflowContext) -> Mine:
+        return request
+
+    with pytest.raises(BadDeclaration, match=r"interlock\.undo\.call is a name of the bus's own kind"):
+        app.spec()

@@ -201,9 +201,7 @@ class App:
         _check_workflow(name, resume_seconds, priority)
 
         def decorate(function: Callable[[Req, Any], Coroutine[Any, Any, Res]]) -> Workflow[Req, Res]:
-            _check_own(f"workflow {name}", name)
-            if name in self.workflows:
-                raise BadDeclaration(what=f"workflow {name}", problem="it is declared twice", remedy="Give the second one another name.")
+            self._check_workflow(name)
             request, result = _one_of_each(name, function)
             definition = WorkflowDefinition(name, version, function, request, result, entry, exit, received, repeats, self.migrations)
             spec = WorkflowSpec(
@@ -230,6 +228,11 @@ class App:
             return workflow
 
         return decorate
+
+    def _check_workflow(self, name: str) -> None:
+        _check_own(f"workflow {name}", name)
+        if name in self.workflows:
+            raise BadDeclaration(what=f"workflow {name}", problem="it is declared twice", remedy="Give the second one another name.")
 
     # --- migrations ------------------------------------------------------------------------------------------------------------
 

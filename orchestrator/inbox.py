@@ -69,6 +69,8 @@ class Inbox:
                 self._withdraw(task, item, "the message for which it was asked is over")
 
     def _withdraw(self, task: TaskState, item: Item, why: str) -> None:
+        if task.ended is not None:
+            return  # with its end all that it had asked was withdrawn
         self._engine.timers.cancel(task.id, item.id)
         self._engine.record(task, e.ItemDecided(item.id, "withdrawn", "the bus", why))
 

@@ -26,7 +26,7 @@ class Supervisor:
         return self
 
     async def remote(self, calls: Any = (), *_: Any) -> tuple[bool, Any]:
-        return True, [(True, None) for _ in calls]
+        return True, [(True, []) for _ in calls]
 
 
 def test_a_ledger_that_is_away_is_waited_for_in_the_same_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
